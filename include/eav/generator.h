@@ -1,0 +1,101 @@
+// Generates videos: the library's main entry.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "eav/progress.h"
+#include "eav/request.h"
+#include "eav/step.h"
+#include "eav/trace.h"
+
+namespace eav {
+
+// One finished video.
+struct Output {
+  Request request;     // every field set, the seed too: this request makes the same video again
+  at::Tensor latents{};  // before the VAE, shaped as the diffusers pipeline returns them with output_type="latent"
+  at::Tensor frames{};   // [frames, height, width, 3] uint8, RGB
+  Trace trace{};         // what the enhancement did
+  struct Seconds {
+    double text_encoder = 0, transformer = 0, vae = 0;
+  } seconds{};  // this video's share, loading included
+};
+
+// Memory that a run needs, in bytes. The phases follow one another: a run needs the largest of them.
+struct MemoryPlan {
+  struct Phase {
+    std::string name;  // "text encoder", "transformer", "vae"
+    int64_t weights, activations;
+    int64_t total() const { return weights + activations; }
+  };
+  std::vector<Phase> phases;
+  Dtype dtype = Dtype::float32;  // that weights are held in
+  int64_t peak() const;
+};
+
+// A part of a checkpoint.
+struct Part {
+  std::string name;                                       // "transformer"
+  std::string kind;                                       // its class, as diffusers names it
+  int64_t parameters = 0;                                 // 0 for parts without weights
+  std::vector<std::pair<std::string, int64_t>> dtypes{};  // stored type -> parameters
+  int64_t bytes = 0;                                      // on disk
+};
+
+// What a checkpoint holds.
+struct Inspection {
+  std::string family;  // "CogVideoX"
+  std::vector<Part> parts;
+  int64_t layers = 0;            // transformer layers
+  std::string enhanced_layers;   // which attention the enhancement touches, in words
+  double enhance_weight = 0;     // the family's default
+};
+
+// A checkpoint, opened for generating.
+class Generator {
+ public:
+  // Reads the checkpoint's configuration, not yet its weights. Throws eav::Error when `model` is no checkpoint of a
+  // known family, or the device is not there.
+  Generator(const std::filesystem::path& model, const Runtime& runtime);
+  ~Generator();
+  Generator(Generator&&) noexcept;
+  Generator& operator=(Generator&&) noexcept;
+
+  // The request with every unset field filled: from the checkpoint's eav.json, else from its configuration; an unset
+  // seed is drawn. Throws eav::Error when a value cannot work, naming values that do.
+  Request resolve(const Request& request) const;
+
+  // What a resolved request needs, in the type that the runtime chose.
+  MemoryPlan plan(const Request& request) const;
+  // The grid of video tokens of a resolved request.
+  Grid grid(const Request& request) const;
+  Inspection inspect() const;
+  // The runtime with 0 threads replaced by what was chosen, and after run() also "auto".
+  const Runtime& runtime() const;
+  // Identifies the checkpoint's content: equal for copies, different when configuration or weights differ.
+  std::string fingerprint() const;
+
+  // Makes one video for each request and hands each to `done` as soon as it is there. Text encoders are loaded, used
+  // for all prompts and released before the transformer; with a single request the transformer is released before the
+  // VAE. Throws eav::Error before any work when memory does not suffice, and Cancelled when `progress` asks to stop.
+  void run(std::span<const Request> requests, Progress& progress, const std::function<void(Output&&)>& done);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Versions of this library and of PyTorch, and the CPU's type: what a run's bits depend on beside its threads.
+struct Environment {
+  std::string version, torch, cpu;
+};
+Environment environment();
+
+}  // namespace eav

@@ -1,0 +1,21 @@
+// What the enhancement did: CFI and gain of every step and layer that it ran in.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace eav {
+
+struct TraceEntry {
+  int64_t step, layer;
+  double cfi;   // cross-frame intensity, 0 to 1
+  double gain;  // max(1, cfi * (T + weight)); 1 means unchanged
+};
+
+struct Trace {
+  int64_t token_frames = 0;  // T
+  double weight = 0;
+  int64_t steps = 0, layers = 0;  // of the whole run, enhanced or not
+  std::vector<TraceEntry> entries;
+};
+
+}  // namespace eav

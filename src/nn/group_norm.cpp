@@ -1,0 +1,68 @@
+#include "nn/group_norm.h"
+
+#include <ATen/Parallel.h>
+
+#include "nn/group_norm_kernel.h"
+
+namespace eav {
+namespace {
+
+bool kernel_takes(const Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous(); }
+
+// Variance and mean [groups] of x [positions, C].
+std::pair<Tensor, Tensor> moments(const Tensor& x, int64_t groups) {
+  if (!kernel_takes(x)) {
+    const auto [variance, mean] = at::var_mean(x.unflatten(-1, {groups, -1}).to(at::kFloat), at::IntArrayRef{0, 2}, 0);
+    return {variance, mean};
+  }
+  constexpr int64_t kChunk = 4096;  // positions; sums of chunks are added in a fixed order, whatever the threads
+  const auto positions = x.size(0), channels = x.size(1), chunks = (positions + kChunk - 1) / kChunk;
+  const auto sums = at::zeros({2, chunks, channels}, at::kDouble);  // of x - origin, and of its squares
+  const auto sum = sums[0], square_sum = sums[1];
+  const auto* data = x.const_data_ptr<float>();
+  auto *to = sum.mutable_data_ptr<double>(), *square_to = square_sum.mutable_data_ptr<double>();
+  at::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      add_moments(data, data, channels, i * kChunk, std::min((i + 1) * kChunk, positions), to + i * channels,
+                  square_to + i * channels);
+  });
+  // The origin is the first position: near the data, so that squares lose no digits to the mean.
+  const auto from_origin = sums.sum(1).div_(static_cast<double>(positions));  // [2, C]: E[x - origin], E[(x - origin)^2]
+  const auto channel_mean = from_origin[0] + x[0];
+  const auto channel_variance = from_origin[1] - from_origin[0].square();
+  const auto mean = channel_mean.view({groups, -1}).mean(1);
+  const auto between = (channel_mean.view({groups, -1}) - mean.unsqueeze(1)).square_().mean(1);
+  return {(channel_variance.view({groups, -1}).mean(1) + between).to(at::kFloat), mean.to(at::kFloat)};
+}
+
+}  // namespace
+
+std::pair<Tensor, Tensor> GroupNorm::operator()(const Tensor& x) const {
+  const auto [variance, mean] = moments(x.flatten(0, -2), groups);
+  const auto of_channels = [&](const Tensor& group) { return group.repeat_interleave(x.size(-1) / groups); };
+  const auto scale = weight.to(at::kFloat) * of_channels(at::rsqrt(variance + eps));  // [C]
+  return {scale, at::addcmul(bias.to(at::kFloat), scale, of_channels(mean), -1)};
+}
+
+void modulate_silu(const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& out) {
+  const auto h = scale.size(0), w = scale.size(1);
+  if (kernel_takes(x) && kernel_takes(out) && kernel_takes(scale) && kernel_takes(shift)) {
+    const ModulateSilu task{.width = x.size(1),
+                            .channels = x.size(2),
+                            .tall = x.size(0) / h,
+                            .wide = x.size(1) / w,
+                            .x = x.const_data_ptr<float>(),
+                            .scale = scale.const_data_ptr<float>(),
+                            .shift = shift.const_data_ptr<float>(),
+                            .out = out.mutable_data_ptr<float>()};
+    at::parallel_for(0, x.size(0), 1, [&](int64_t begin, int64_t end) { modulate_silu(task, begin, end); });
+    return;
+  }
+  const auto rectangles = [&](const Tensor& t) { return t.unflatten(0, {h, -1}).unflatten(2, {w, -1}); };
+  const auto spread = [&](const Tensor& t) { return t.to(x.scalar_type()).unsqueeze(1).unsqueeze(3); };
+  auto to = rectangles(out);  // [h, H/h, w, W/w, C]
+  at::addcmul_out(to, spread(shift), rectangles(x), spread(scale));
+  at::silu_(to);
+}
+
+}  // namespace eav

@@ -1,0 +1,32 @@
+// 3x3 convolutions of frames by Winograd's minimal filtering, F(2x2, 3x3): 16 multiplications for four results instead
+// of 36. The interface of the CPU kernel: plain pointers in float32. conv.h is the one for tensors.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace eav {
+
+struct WinogradConv {
+  int64_t in, out;        // channels
+  int64_t taps;           // frames that a result sees: 3, or 1 for a convolution of pictures
+  int64_t frames;         // T of the result
+  int64_t height, width;  // of both input and result, whose border is padded with zeros
+  const float* input;     // [taps - 1 + T, H, W, in]
+  const float* weight;    // [out, in, taps, 3, 3]
+  const float* bias;      // [out], or null
+  float* result;          // [T, H, W, out]
+  bool add;               // adds to what `result` holds instead of replacing it
+  float* packed;          // winograd_packed_size() elements, filled by winograd_pack()
+
+  int64_t tiles() const { return ((height + 1) / 2) * ((width + 1) / 2); }  // of 2x2 results, in a frame
+};
+
+size_t winograd_packed_size(const WinogradConv& conv);
+
+// Transforms the weights of output channels begin..end-1; all of them before the first convolution.
+void winograd_pack(const WinogradConv& conv, int64_t begin, int64_t end);
+
+// Computes the tiles begin..end-1 of every frame.
+void winograd_convolve(const WinogradConv& conv, int64_t begin, int64_t end);
+
+}  // namespace eav

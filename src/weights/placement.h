@@ -1,0 +1,32 @@
+// Chooses where weights lie and the type that a model computes in.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <string>
+
+#include "eav/request.h"
+#include "weights/weights.h"
+
+namespace eav {
+
+struct Placement {
+  at::Device device = at::kCPU;
+  at::ScalarType compute = at::kFloat;  // the type of activations, hence of the arithmetic
+  at::ScalarType storage = at::kFloat;  // the type that weights are held in; converted layer by layer where it differs
+  Dtype dtype = Dtype::float32;         // what was asked for, "auto" resolved
+  std::string note;                     // why it is otherwise than asked for; empty when as asked
+
+  LoadPolicy policy() const { return {storage, device}; }
+};
+
+// Throws eav::Error when the device is not there.
+at::Device parse_device(const std::string& name);
+
+// On a CPU without instructions for a 16-bit type, weights are held in that type and the arithmetic is float32's.
+// `stored` is the checkpoint's own type: what "auto" means on CUDA.
+Placement place(Dtype dtype, at::Device device, at::ScalarType stored);
+
+// Whether this CPU multiplies matrices of that type at least as fast as float32's.
+bool cpu_has(at::ScalarType type);
+
+}  // namespace eav

@@ -1,0 +1,183 @@
+#include "weights/safetensors.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "eav/error.h"
+
+namespace eav {
+namespace {
+
+// The largest header that the format's own library accepts.
+constexpr uint64_t kMaxHeader = 100'000'000;
+
+struct DtypeName {
+  const char* name;
+  at::ScalarType dtype;
+};
+constexpr std::array kDtypes{
+    DtypeName{"F64", at::kDouble},      DtypeName{"F32", at::kFloat},  DtypeName{"F16", at::kHalf},
+    DtypeName{"BF16", at::kBFloat16},   DtypeName{"I64", at::kLong},   DtypeName{"I32", at::kInt},
+    DtypeName{"I16", at::kShort},       DtypeName{"I8", at::kChar},    DtypeName{"U8", at::kByte},
+    DtypeName{"BOOL", at::kBool},       DtypeName{"F8_E4M3", at::kFloat8_e4m3fn},
+    DtypeName{"F8_E5M2", at::kFloat8_e5m2},
+};
+
+}  // namespace
+
+// A whole file, mapped read only. Private and writable pages are asked for, so that a tensor over them is an ordinary
+// one; nothing is ever written to the file.
+class SafetensorsFile::Mapping {
+ public:
+  explicit Mapping(const std::filesystem::path& path) {
+    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (file < 0) throw Error(fmt::format("{}: cannot be opened: {}", path.string(), std::strerror(errno)));
+    struct stat status{};
+    if (::fstat(file, &status) == 0 && S_ISREG(status.st_mode)) size_ = static_cast<size_t>(status.st_size);
+    if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file, 0);
+    ::close(file);
+    if (size_ == 0) throw Error(fmt::format("{}: is no safetensors file: it is empty", path.string()));
+    if (data_ == MAP_FAILED) throw Error(fmt::format("{}: cannot be mapped into memory", path.string()));
+  }
+  ~Mapping() { ::munmap(data_, size_); }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+
+  uint8_t* bytes() const { return static_cast<uint8_t*>(data_); }
+  size_t size() const { return size_; }
+
+ private:
+  void* data_ = MAP_FAILED;
+  size_t size_ = 0;
+};
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
+    : path_(path), mapping_(std::make_shared<Mapping>(path)) {
+  const auto fail = [&](const std::string& what) {
+    return Error(fmt::format("{}: is no valid safetensors file: {}", path.string(), what));
+  };
+  uint64_t header_size = 0;
+  if (mapping_->size() < sizeof header_size) throw fail("it is shorter than its header's length field");
+  std::memcpy(&header_size, mapping_->bytes(), sizeof header_size);
+  if (header_size > kMaxHeader) throw fail(fmt::format("its header claims {} bytes, more than allowed", header_size));
+  const size_t data_begin = sizeof header_size + header_size;
+  if (data_begin > mapping_->size())
+    throw fail(fmt::format("truncated: its header takes {} bytes, the file has {}", data_begin, mapping_->size()));
+
+  const auto* text = reinterpret_cast<const char*>(mapping_->bytes()) + sizeof header_size;
+  const auto header = nlohmann::json::parse(text, text + header_size, nullptr, /*allow_exceptions=*/false);
+  if (!header.is_object()) throw fail("its header is no JSON object");
+
+  std::vector<std::pair<std::array<uint64_t, 2>, std::string>> spans;
+  for (const auto& [key, value] : header.items()) {
+    if (key == "__metadata__") {
+      if (!value.is_object()) throw fail("__metadata__ is no JSON object");
+      for (const auto& [name, entry] : value.items())
+        if (entry.is_string()) metadata_[name] = entry.get<std::string>();
+      continue;
+    }
+    const auto bad = [&](const std::string& what) { return fail(fmt::format("tensor \"{}\" {}", key, what)); };
+    const auto is_lengths = [](const nlohmann::json& list) {
+      return list.is_array() && std::all_of(list.begin(), list.end(), [](const auto& n) { return n.is_number_unsigned(); });
+    };
+    if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() || !value.contains("shape") ||
+        !is_lengths(value["shape"]) || !value.contains("data_offsets") || !is_lengths(value["data_offsets"]) ||
+        value["data_offsets"].size() != 2)
+      throw bad("has no proper dtype, shape and data_offsets");
+
+    const auto name = value["dtype"].get<std::string>();
+    const auto dtype = std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& d) { return d.name == name; });
+    if (dtype == kDtypes.end()) throw bad(fmt::format("has the unknown dtype {}", name));
+
+    uint64_t bytes = c10::elementSize(dtype->dtype);
+    std::vector<int64_t> shape;
+    for (const auto& length : value["shape"]) {
+      const auto n = length.get<uint64_t>();
+      if (n > 0 && bytes > std::numeric_limits<int64_t>::max() / n) throw bad("has an impossible shape");
+      bytes *= n;
+      shape.push_back(static_cast<int64_t>(n));
+    }
+    const std::array<uint64_t, 2> span{value["data_offsets"][0].get<uint64_t>(), value["data_offsets"][1].get<uint64_t>()};
+    if (span[0] > span[1] || span[1] > mapping_->size() - data_begin)
+      throw bad(fmt::format("lies at bytes {} to {}, outside the file's {} bytes of data (truncated?)", span[0], span[1],
+                            mapping_->size() - data_begin));
+    if (span[1] - span[0] != bytes) throw bad(fmt::format("has {} bytes where its shape needs {}", span[1] - span[0], bytes));
+    entries_[key] = {dtype->dtype, std::move(shape), data_begin + span[0], data_begin + span[1]};
+    spans.emplace_back(span, key);
+  }
+
+  std::sort(spans.begin(), spans.end());
+  uint64_t end = 0;
+  for (const auto& [span, key] : spans) {
+    if (span[0] < end) throw fail(fmt::format("tensor \"{}\" overlaps the one before it", key));
+    if (span[0] > end) throw fail(fmt::format("there is a hole of {} bytes before tensor \"{}\"", span[0] - end, key));
+    end = span[1];
+  }
+  if (end != mapping_->size() - data_begin)
+    throw fail(fmt::format("it has {} bytes of data where its header describes {}", mapping_->size() - data_begin, end));
+}
+
+Tensor SafetensorsFile::view(const Entry& entry) const {
+  auto options = at::TensorOptions().dtype(entry.dtype);
+  auto* data = mapping_->bytes() + entry.begin;
+  // The format promises no alignment; kernels rely on the element's own.
+  if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(entry.dtype) != 0) {
+    auto copy = at::empty(entry.shape, options);
+    std::memcpy(copy.data_ptr(), data, entry.end - entry.begin);
+    return copy;
+  }
+  return at::from_blob(data, entry.shape, [keep = mapping_](void*) {}, options);
+}
+
+void SafetensorsFile::forget(const Entry& entry) const {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t begin = (entry.begin + page - 1) / page * page, end = entry.end / page * page;
+  if (begin < end) ::madvise(mapping_->bytes() + begin, end - begin, MADV_DONTNEED);
+}
+
+void save_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
+                      const std::map<std::string, std::string>& metadata) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::vector<Tensor> data;
+  size_t offset = 0;
+  for (const auto& [key, tensor] : tensors) {
+    data.push_back(tensor.to(at::kCPU).contiguous());
+    const auto dtype = std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& d) { return d.dtype == tensor.scalar_type(); });
+    if (dtype == kDtypes.end()) throw Error(fmt::format("{}: cannot save the type of \"{}\"", path.string(), key));
+    const size_t bytes = data.back().nbytes();
+    header[key] = {{"dtype", dtype->name}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
+    offset += bytes;
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');  // data starts aligned
+  const uint64_t size = text.size();
+
+  auto temporary = path;
+  temporary += ".part";
+  std::ofstream out(temporary, std::ios::binary);
+  out.write(reinterpret_cast<const char*>(&size), sizeof size).write(text.data(), static_cast<std::streamsize>(size));
+  for (const auto& tensor : data)
+    out.write(static_cast<const char*>(tensor.const_data_ptr()), static_cast<std::streamsize>(tensor.nbytes()));
+  out.close();
+  std::error_code failed;
+  if (out) std::filesystem::rename(temporary, path, failed);
+  if (!out || failed) {
+    const auto reason = failed ? failed.message() : std::string(std::strerror(errno));
+    std::filesystem::remove(temporary, failed);
+    throw Error(fmt::format("{}: cannot be written: {}", path.string(), reason));
+  }
+}
+
+}  // namespace eav

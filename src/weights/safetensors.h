@@ -1,0 +1,48 @@
+// One memory-mapped .safetensors file: its table of tensors, checked against the file before anything is read.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace eav {
+using at::Tensor;
+
+class SafetensorsFile {
+ public:
+  struct Entry {
+    at::ScalarType dtype;
+    std::vector<int64_t> shape;
+    size_t begin, end;  // bytes from the start of the file
+  };
+
+  // Maps the file and reads its header. Throws eav::Error that names the file when the header is truncated, too large,
+  // no JSON, or describes tensors that overlap, leave holes or lie outside the file.
+  explicit SafetensorsFile(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+  const std::map<std::string, Entry>& entries() const { return entries_; }
+  // The free-form strings of the header's __metadata__.
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+  // A tensor that lies in the mapped file itself; it keeps the mapping alive. Read only: never write into it.
+  Tensor view(const Entry& entry) const;
+  // Lets the system drop the pages of a tensor that was copied elsewhere.
+  void forget(const Entry& entry) const;
+
+ private:
+  class Mapping;
+  std::filesystem::path path_;
+  std::shared_ptr<Mapping> mapping_;
+  std::map<std::string, Entry> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+// Writes tensors (CPU, any dtype; made contiguous) to a temporary name beside `path` and renames it.
+void save_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
+                      const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace eav

@@ -1,0 +1,102 @@
+#include "weights/weights.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "eav/error.h"
+#include "weights/config.h"
+
+namespace eav {
+namespace {
+
+bool matches(const std::string& pattern, const std::string& key) {
+  if (pattern.ends_with('*')) return key.starts_with(pattern.substr(0, pattern.size() - 1));
+  return key == pattern;
+}
+
+bool fits(std::span<const int64_t> expected, const std::vector<int64_t>& found) {
+  return std::equal(expected.begin(), expected.end(), found.begin(), found.end(),
+                    [](int64_t want, int64_t have) { return want == -1 || want == have; });
+}
+
+}  // namespace
+
+Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string& stem, LoadPolicy policy) {
+  Checkpoint checkpoint;
+  checkpoint.dir_ = dir;
+  checkpoint.policy_ = policy;
+  const auto single = dir / (stem + ".safetensors"), sharded = dir / (stem + ".safetensors.index.json");
+
+  if (std::filesystem::exists(single)) {
+    checkpoint.name_ = single.string();
+    checkpoint.files_.emplace_back(single);
+    for (const auto& [key, entry] : checkpoint.files_[0].entries()) checkpoint.index_[key] = {0, entry};
+    return checkpoint;
+  }
+  if (!std::filesystem::exists(sharded)) {
+    std::string hint;
+    for (const auto* old : {".bin", ".pt", ".pth"})
+      if (std::filesystem::exists(dir / (stem + old)) || std::filesystem::exists(dir / ("pytorch_model" + std::string(old))))
+        hint = "; there are pickled weights, which must be converted first (load and save them again with their Python library)";
+    throw Error(fmt::format("{}: has neither {} nor {}{}", dir.string(), single.filename().string(),
+                            sharded.filename().string(), hint));
+  }
+
+  checkpoint.name_ = sharded.string();
+  const JsonFile index(sharded);
+  if (!index.has("weight_map") || !index.json()["weight_map"].is_object())
+    throw Error(fmt::format("{}: \"weight_map\" is missing or no object", sharded.string()));
+  std::map<std::string, size_t> opened;
+  for (const auto& [key, file] : index.json()["weight_map"].items()) {
+    if (!file.is_string()) throw Error(fmt::format("{}: the file of \"{}\" is no string", sharded.string(), key));
+    const auto name = file.get<std::string>();
+    if (std::filesystem::path(name).has_parent_path())
+      throw Error(fmt::format("{}: the file of \"{}\" must lie beside the index, not at {}", sharded.string(), key, name));
+    if (!opened.contains(name)) {
+      checkpoint.files_.emplace_back(dir / name);
+      opened[name] = checkpoint.files_.size() - 1;
+    }
+    const auto& entries = checkpoint.files_[opened[name]].entries();
+    const auto entry = entries.find(key);
+    if (entry == entries.end())
+      throw Error(fmt::format("{}: has no tensor \"{}\", which {} places there", (dir / name).string(), key,
+                              sharded.filename().string()));
+    checkpoint.index_[key] = {opened[name], entry->second};
+  }
+  return checkpoint;
+}
+
+bool Checkpoint::has(const std::string& key) const { return index_.contains(key); }
+
+Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape) const {
+  const auto found = index_.find(key);
+  if (found == index_.end()) {
+    const auto expected = shape.empty() ? "" : fmt::format(" of shape [{}]", fmt::join(shape, ", "));
+    throw Error(fmt::format("{}: the tensor \"{}\"{} is missing", name_, key, expected));
+  }
+  const auto& [number, entry] = found->second;
+  const auto& file = files_[number];
+  if (!shape.empty() && !fits(shape, entry.shape))
+    throw Error(fmt::format("{}: the tensor \"{}\" has shape [{}], expected [{}]", file.path().string(), key,
+                            fmt::join(entry.shape, ", "), fmt::join(shape, ", ")));
+  read_.insert(key);
+  auto tensor = file.view(entry);
+  const bool converts = at::isFloatingType(entry.dtype) && entry.dtype != policy_.dtype;
+  if (!converts && policy_.device.is_cpu()) return tensor;
+  tensor = tensor.to(policy_.device, converts ? policy_.dtype : entry.dtype);
+  file.forget(entry);
+  return tensor;
+}
+
+void Checkpoint::check_all_read(std::span<const UnneededKey> unneeded) const {
+  for (const auto& [key, place] : index_) {
+    if (read_.contains(key)) continue;
+    if (std::any_of(unneeded.begin(), unneeded.end(), [&](const auto& u) { return matches(u.pattern, key); })) continue;
+    throw Error(fmt::format("{}: the tensor \"{}\" of shape [{}] belongs to no layer of this model",
+                            files_[place.first].path().string(), key, fmt::join(place.second.shape, ", ")));
+  }
+}
+
+}  // namespace eav

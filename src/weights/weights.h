@@ -1,0 +1,80 @@
+// A checkpoint's tensors by name, and the cursor through which layers take theirs.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "weights/safetensors.h"
+
+namespace eav {
+
+// How tensors are placed in memory. Layers compute in the type of their input; see nn/linear.h.
+struct LoadPolicy {
+  at::ScalarType dtype = at::kFloat;  // floating point tensors are held in this type; those already in it are not copied
+  at::Device device = at::kCPU;
+};
+
+// A key that a family knows and does not read, and why; `pattern` ends in '*' to match every key that starts so.
+struct UnneededKey {
+  std::string pattern;
+  std::string reason;
+};
+
+// The tensors of one part of a pipeline: a single .safetensors file or the shards that an index lists.
+class Checkpoint {
+ public:
+  // Opens `dir`/`stem`.safetensors, or the shards in `dir`/`stem`.safetensors.index.json. Throws eav::Error.
+  static Checkpoint open(const std::filesystem::path& dir, const std::string& stem, LoadPolicy policy);
+
+  bool has(const std::string& key) const;
+  // The tensor in the policy's type and device, and marked as read. Throws when it is missing or, where `shape` is not
+  // empty, shaped otherwise (-1 matches any length).
+  Tensor load(const std::string& key, std::span<const int64_t> shape = {}) const;
+  // Throws when a tensor was never read and no pattern of `unneeded` matches it. Call it after a model is built.
+  void check_all_read(std::span<const UnneededKey> unneeded = {}) const;
+
+  const std::filesystem::path& dir() const { return dir_; }
+  const LoadPolicy& policy() const { return policy_; }
+  // Every key with its place and shape, for `eav inspect` and memory plans.
+  const std::map<std::string, std::pair<size_t, SafetensorsFile::Entry>>& index() const { return index_; }
+
+ private:
+  std::filesystem::path dir_;
+  std::string name_;  // the file or index file, for messages
+  LoadPolicy policy_;
+  std::vector<SafetensorsFile> files_;
+  std::map<std::string, std::pair<size_t, SafetensorsFile::Entry>> index_;  // key -> file, entry
+  mutable std::set<std::string> read_;
+};
+
+// A view of a checkpoint below a prefix: `w / "attn1" / "to_q"`. The checkpoint must outlive it.
+class Weights {
+ public:
+  explicit Weights(const Checkpoint& checkpoint, std::string prefix = "")
+      : checkpoint_(&checkpoint), prefix_(std::move(prefix)) {}
+
+  Weights operator/(const std::string& name) const { return Weights(*checkpoint_, prefix_ + name + "."); }
+  Weights operator/(int64_t index) const { return *this / std::to_string(index); }
+
+  // The tensor `name`; `shape`, when given, is checked (-1 matches any length).
+  Tensor load(const std::string& name, std::vector<int64_t> shape = {}) const {
+    return checkpoint_->load(prefix_ + name, shape);
+  }
+  std::optional<Tensor> optional(const std::string& name, std::vector<int64_t> shape = {}) const {
+    return has(name) ? std::optional(load(name, std::move(shape))) : std::nullopt;
+  }
+  bool has(const std::string& name) const { return checkpoint_->has(prefix_ + name); }
+  const Checkpoint& checkpoint() const { return *checkpoint_; }
+
+ private:
+  const Checkpoint* checkpoint_;
+  std::string prefix_;
+};
+
+}  // namespace eav
