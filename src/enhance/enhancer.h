@@ -1,0 +1,45 @@
+// Enhance-A-Video for one video: decides by step and layer whether to enhance, and by how much.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <utility>
+#include <vector>
+
+#include "eav/request.h"
+#include "eav/step.h"
+#include "eav/trace.h"
+
+namespace eav {
+using at::Tensor;
+
+class Enhancer {
+ public:
+  // `options.weight` is set. `steps` and `layers` are those of the whole run.
+  Enhancer(const EnhanceOptions& options, int64_t steps, int64_t layers);
+
+  // Call before each step, with its index from 0.
+  void begin_step(int64_t step) { step_ = step; }
+
+  // The gain [1, 1, 1] (float32, on q's device) of one layer: from queries and keys of the video tokens alone, after
+  // their norm and rotary embedding, [B, heads, T*S, d] with any strides. All B rows are branches of one video (the
+  // guidance pair), and share the mean of their CFI. An undefined tensor where this step and layer are not enhanced.
+  Tensor gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid);
+
+  // What was computed so far; waits for the device once.
+  Trace trace() const;
+
+ private:
+  struct Measured {
+    int64_t step, layer;
+    Tensor cfi;  // scalar, stays on the device until the trace is asked for
+  };
+  bool active(int64_t layer) const;
+
+  EnhanceOptions options_;
+  int64_t steps_, layers_;
+  int64_t step_ = 0;
+  int64_t token_frames_ = 0;
+  std::vector<Measured> measured_;
+};
+
+}  // namespace eav
