@@ -1,0 +1,27 @@
+#include "text/prompt.h"
+
+#include <fmt/format.h>
+
+#include "eav/error.h"
+
+namespace eav {
+
+Prompt tokenize(const Tokenizer& tokenizer, std::string_view text, int64_t length) {
+  const auto& stages = tokenizer.stages();
+  const auto ending = std::ssize(stages.after);
+  if (length <= std::ssize(stages.before) + ending)
+    throw Error(fmt::format("a prompt of {} tokens has no room for text", length));
+
+  auto ids = tokenizer.encode(text);
+  std::string cut;
+  if (std::ssize(ids) > length) {
+    const auto first_cut = ids.begin() + (length - ending), last_cut = ids.end() - ending;
+    cut = tokenizer.decode({first_cut, last_cut});
+    ids.erase(first_cut, last_cut);
+  }
+  const auto used = std::ssize(ids);
+  ids.resize(static_cast<size_t>(length), stages.padding);
+  return {at::tensor(ids, at::kLong).unsqueeze(0), (at::arange(length) < used).unsqueeze(0), std::move(cut)};
+}
+
+}  // namespace eav

@@ -1,0 +1,22 @@
+// A prompt as text encoders take it: ids of a fixed length.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <string>
+#include <string_view>
+
+#include "text/tokenizer.h"
+
+namespace eav {
+using at::Tensor;
+
+struct Prompt {
+  Tensor ids;       // [1, L] int64
+  Tensor mask;      // [1, L] bool: false where the ids are padding
+  std::string cut;  // the end of the text that did not fit; empty when all did
+};
+
+// Cuts the text's ids to `length` (the ids that end every text stay), or fills them up with padding.
+Prompt tokenize(const Tokenizer& tokenizer, std::string_view text, int64_t length);
+
+}  // namespace eav

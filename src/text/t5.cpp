@@ -1,0 +1,163 @@
+#include "text/t5.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+
+#include "eav/error.h"
+
+namespace eav {
+namespace {
+
+Tensor activate(T5Config::Activation activation, const Tensor& x) {
+  switch (activation) {
+    case T5Config::Activation::relu: return at::relu(x);
+    case T5Config::Activation::gelu: return at::gelu(x);
+    case T5Config::Activation::gelu_tanh: return at::gelu(x, "tanh");
+    case T5Config::Activation::silu: return at::silu(x);
+  }
+  TORCH_INTERNAL_ASSERT(false, "unknown activation");
+}
+
+// T5 was trained in bfloat16; in float16 its sums may overflow, and are then kept just below the largest number.
+Tensor without_infinity(const Tensor& x) {
+  if (x.scalar_type() != at::kHalf) return x;
+  constexpr double kLimit = 65504 - 1000;
+  return at::where(x.isinf().any(), x.clamp(-kLimit, kLimit), x);
+}
+
+}  // namespace
+
+T5Config::T5Config(const JsonFile& json)
+    : channels(json.count("d_model")),
+      head_dim(json.count("d_kv")),
+      heads(json.count("num_heads")),
+      hidden(json.count("d_ff")),
+      layers(json.count("num_layers")),
+      vocabulary(json.count("vocab_size")),
+      buckets(json.count("relative_attention_num_buckets", 32)),
+      max_distance(json.count("relative_attention_max_distance", 128)),
+      norm_eps(json.get<double>("layer_norm_epsilon", 1e-6)) {
+  const auto projection = json.get<std::string>("feed_forward_proj", "relu");
+  gated = projection.starts_with("gated-");
+  const auto name = gated ? projection.substr(6) : projection;
+  if (name == "relu")
+    activation = Activation::relu;
+  else if (name == "gelu_new" || projection == "gated-gelu")  // so since the first v1.1 checkpoints, whatever it says
+    activation = Activation::gelu_tanh;
+  else if (name == "gelu")
+    activation = Activation::gelu;
+  else if (name == "silu")
+    activation = Activation::silu;
+  else
+    throw Error(fmt::format("{}: \"feed_forward_proj\" is \"{}\"; relu, gelu, gelu_new and silu are supported, each also "
+                            "with \"gated-\" before it",
+                            json.path().string(), projection));
+  if (buckets < 4 || max_distance <= buckets / 4)
+    throw Error(fmt::format("{}: {} buckets for distances up to {} are not supported", json.path().string(), buckets,
+                            max_distance));
+}
+
+Tensor T5Norm::operator()(const Tensor& x, at::ScalarType compute) const {
+  const auto wide = x.to(at::kFloat);
+  const auto normed = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
+  return normed.to(compute) * weight.to(compute);
+}
+
+Tensor T5PositionBias::operator()(int64_t length, at::ScalarType compute) const {
+  const auto position = at::arange(length, table.options().dtype(at::kLong));
+  const auto offset = position.unsqueeze(0) - position.unsqueeze(1);  // [L, L], of the key from the query
+  const auto distance = offset.abs();
+
+  // Near tokens have a bucket for each distance; farther ones share buckets that widen with the logarithm.
+  const auto side = buckets / 2, near = side / 2;
+  const auto scale = std::log(static_cast<double>(max_distance) / static_cast<double>(near));
+  const auto steps = at::log(distance.clamp_min(1).to(at::kFloat) / near) / scale * (side - near);
+  const auto far = (steps.to(at::kLong) + near).clamp_max(side - 1);
+  const auto bucket = (offset > 0).to(at::kLong) * side + at::where(distance < near, distance, far);
+  return at::embedding(table, bucket).permute({2, 0, 1}).unsqueeze(0).to(compute).contiguous();
+}
+
+T5Attention::T5Attention(const Weights& w, const T5Config& c)
+    : heads(c.heads),
+      q(w / "q", c.channels, c.heads * c.head_dim),
+      k(w / "k", c.channels, c.heads * c.head_dim),
+      v(w / "v", c.channels, c.heads * c.head_dim),
+      o(w / "o", c.heads * c.head_dim, c.channels) {}
+
+Tensor T5Attention::operator()(const Tensor& x, const Tensor& bias) const {
+  const auto split = [&](const Tensor& t) { return t.unflatten(-1, {heads, -1}).transpose(1, 2); };  // [B, heads, L, d]
+  // Scores are not divided by sqrt(d): the initialisation of T5 accounts for it.
+  const auto out = at::scaled_dot_product_attention(split(q(x)), split(k(x)), split(v(x)), bias, /*dropout_p=*/0,
+                                                    /*is_causal=*/false, /*scale=*/1.0);
+  return o(out.transpose(1, 2).flatten(2));
+}
+
+T5FeedForward::T5FeedForward(const Weights& w, const T5Config& c)
+    : activation(c.activation),
+      in(w / (c.gated ? "wi_0" : "wi"), c.channels, c.hidden),
+      gate(c.gated ? std::optional<Linear>(std::in_place, w / "wi_1", c.channels, c.hidden) : std::nullopt),
+      out(w / "wo", c.hidden, c.channels) {}
+
+Tensor T5FeedForward::operator()(const Tensor& x) const {
+  auto hidden = activate(activation, in(x));
+  if (gate) hidden = hidden * (*gate)(x);
+  // The last projection would overflow in float16, so it and all sums after it are in float32.
+  return out(x.scalar_type() == at::kHalf ? hidden.to(at::kFloat) : hidden);
+}
+
+T5Block::T5Block(const Weights& w, const T5Config& c)
+    : norm1(w / "layer" / 0 / "layer_norm", c),
+      norm2(w / "layer" / 1 / "layer_norm", c),
+      attention(w / "layer" / 0 / "SelfAttention", c),
+      feed_forward(w / "layer" / 1 / "DenseReluDense", c) {}
+
+Tensor T5Block::operator()(Tensor x, const Tensor& bias, at::ScalarType compute) const {
+  x = without_infinity(x + attention(norm1(x, compute), bias));
+  return without_infinity(x + feed_forward(norm2(x, compute)));
+}
+
+T5Encoder::T5Encoder(const Weights& w, const T5Config& c)
+    : embedding((w.has("shared.weight") ? w / "shared" : w / "encoder" / "embed_tokens")
+                    .load("weight", {c.vocabulary, c.channels})),
+      position_bias(w / "encoder" / "block" / 0 / "layer" / 0 / "SelfAttention" / "relative_attention_bias", c),
+      norm(w / "encoder" / "final_layer_norm", c) {
+  for (int64_t i = 0; i < c.layers; ++i) blocks.emplace_back(w / "encoder" / "block" / i, c);
+}
+
+T5Encoder T5Encoder::open(const std::filesystem::path& dir, LoadPolicy policy) {
+  const T5Config config{JsonFile(dir / "config.json")};
+  const auto checkpoint = Checkpoint::open(dir, "model", policy);
+  T5Encoder encoder(Weights(checkpoint), config);
+  checkpoint.check_all_read(unneeded_keys());
+  return encoder;
+}
+
+std::vector<UnneededKey> T5Encoder::unneeded_keys() {
+  return {
+      {"decoder.*", "prompts are encoded only"},
+      {"lm_head.weight", "belongs to the decoder"},
+      {"encoder.embed_tokens.weight", "a copy of shared.weight"},
+  };
+}
+
+Tensor T5Encoder::operator()(const Tensor& ids, const std::optional<Tensor>& mask, at::ScalarType compute,
+                             const Progress& progress) const {
+  if (const auto largest = ids.max().item<int64_t>(); largest >= embedding.size(0))
+    throw Error(fmt::format("the prompt holds a special token (id {}) that the text encoder's vocabulary of {} lacks",
+                            largest, embedding.size(0)));
+  auto bias = position_bias(ids.size(1), compute);
+  if (mask) {
+    const double lowest = compute == at::kHalf ? -65504 : -3.3895313892515355e38;  // the latter also fits in bfloat16
+    bias = bias.masked_fill(mask->to(bias.device()).logical_not().unsqueeze(1).unsqueeze(1), lowest);  // [B, heads, L, L]
+  }
+  auto x = at::embedding(embedding, ids.to(embedding.device())).to(compute);  // [B, L, C]
+  for (const auto& block : blocks) {
+    progress.check();
+    x = block(std::move(x), bias, compute);
+  }
+  return norm(x, compute);
+}
+
+}  // namespace eav

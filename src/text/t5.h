@@ -1,0 +1,98 @@
+// The encoder of T5, a text-to-text transformer (Raffel et al., 2019; v1.1 with gated feed-forward layers).
+#pragma once
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <optional>
+#include <vector>
+
+#include "eav/progress.h"
+#include "nn/linear.h"
+#include "weights/config.h"
+#include "weights/weights.h"
+
+namespace eav {
+
+struct T5Config {
+  enum class Activation { relu, gelu, gelu_tanh, silu };
+
+  int64_t channels;      // of a token: C
+  int64_t head_dim;      // d; heads * d need not be C
+  int64_t heads;
+  int64_t hidden;        // channels inside a feed-forward layer
+  int64_t layers;
+  int64_t vocabulary;    // rows of the embedding
+  int64_t buckets;       // kinds of distances between two tokens, half of them for each direction
+  int64_t max_distance;  // in tokens; from here on all distances are of one kind
+  double norm_eps;
+  Activation activation;
+  bool gated;  // the activation multiplies a second projection
+
+  explicit T5Config(const JsonFile& json);
+};
+
+// A root mean square norm: neither mean nor bias.
+struct T5Norm {
+  Tensor weight;  // [C]
+  double eps;
+  T5Norm(const Weights& w, const T5Config& c) : weight(w.load("weight", {c.channels})), eps(c.norm_eps) {}
+
+  Tensor operator()(const Tensor& x, at::ScalarType compute) const;
+};
+
+// What the distance of two tokens adds to their attention score, per head.
+struct T5PositionBias {
+  Tensor table;  // [buckets, heads]
+  int64_t buckets, max_distance;
+  T5PositionBias(const Weights& w, const T5Config& c)
+      : table(w.load("weight", {c.buckets, c.heads})), buckets(c.buckets), max_distance(c.max_distance) {}
+
+  Tensor operator()(int64_t length, at::ScalarType compute) const;  // [1, heads, L, L]
+};
+
+struct T5Attention {
+  int64_t heads;
+  Linear q, k, v, o;
+  T5Attention(const Weights& w, const T5Config& c);
+
+  Tensor operator()(const Tensor& x, const Tensor& bias) const;
+};
+
+struct T5FeedForward {
+  T5Config::Activation activation;
+  Linear in;
+  std::optional<Linear> gate;
+  Linear out;
+  T5FeedForward(const Weights& w, const T5Config& c);
+
+  Tensor operator()(const Tensor& x) const;
+};
+
+struct T5Block {
+  T5Norm norm1, norm2;
+  T5Attention attention;
+  T5FeedForward feed_forward;
+  T5Block(const Weights& w, const T5Config& c);
+
+  Tensor operator()(Tensor x, const Tensor& bias, at::ScalarType compute) const;
+};
+
+struct T5Encoder {
+  Tensor embedding;  // [vocabulary, C]
+  T5PositionBias position_bias;
+  std::vector<T5Block> blocks;
+  T5Norm norm;
+  T5Encoder(const Weights& w, const T5Config& c);
+
+  // Opens a folder with config.json and model.safetensors, or its shards. Throws eav::Error.
+  static T5Encoder open(const std::filesystem::path& dir, LoadPolicy policy);
+  // What T5 checkpoints hold besides the encoder.
+  static std::vector<UnneededKey> unneeded_keys();
+
+  // ids [B, L] -> [B, L, C] in the type `compute`. `mask` [B, L] is true for tokens that are attended to; without it all
+  // are, padding too. Throws eav::Error when an id is outside the vocabulary.
+  Tensor operator()(const Tensor& ids, const std::optional<Tensor>& mask, at::ScalarType compute,
+                    const Progress& progress) const;
+};
+
+}  // namespace eav

@@ -1,0 +1,150 @@
+#include "text/tokenizer/pattern.h"
+
+#include <fmt/format.h>
+#include <oniguruma.h>
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "eav/error.h"
+#include "text/tokenizer/unicode.h"
+
+namespace eav::text {
+namespace {
+
+// Collects matches, and fills in what lies between them.
+class Spans {
+ public:
+  explicit Spans(std::string_view text) : size_(text.size()) {}
+
+  void match(size_t begin, size_t end) {
+    gap(begin);
+    spans_.push_back({begin, end, true});
+    covered_ = end;
+  }
+  std::vector<Span> finish() {
+    gap(size_);
+    return std::move(spans_);
+  }
+
+ private:
+  void gap(size_t until) {
+    if (covered_ < until) spans_.push_back({covered_, until, false});
+  }
+
+  size_t size_, covered_ = 0;
+  std::vector<Span> spans_;
+};
+
+const OnigUChar* bytes(const char* text) { return reinterpret_cast<const OnigUChar*>(text); }
+
+// The text of Oniguruma's error `code`.
+std::string onig_message(int code, OnigErrorInfo* info = nullptr) {
+  OnigUChar message[ONIG_MAX_ERROR_MESSAGE_LEN];
+  const int length = onig_error_code_to_str(message, code, info);
+  return {reinterpret_cast<char*>(message), static_cast<size_t>(length)};
+}
+
+class Regex {
+ public:
+  explicit Regex(const std::string& expression) {
+    OnigEncoding encodings[] = {ONIG_ENCODING_UTF8};
+    onig_initialize(encodings, 1);
+    OnigErrorInfo info;
+    const auto* begin = bytes(expression.data());
+    regex_t* compiled = nullptr;
+    const int code = onig_new(&compiled, begin, begin + expression.size(), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8,
+                              ONIG_SYNTAX_RUBY, &info);
+    if (code != ONIG_NORMAL)
+      throw Error(fmt::format("the regular expression \"{}\" is not understood: {}", expression, onig_message(code, &info)));
+    compiled_.reset(compiled, &onig_free);
+  }
+
+  std::vector<Span> operator()(std::string_view text) const {
+    const std::unique_ptr<OnigRegion, void (*)(OnigRegion*)> region(onig_region_new(),
+                                                                    [](OnigRegion* r) { onig_region_free(r, 1); });
+    Spans spans(text);
+    const auto *begin = bytes(text.data()), *end = begin + text.size();
+    std::optional<size_t> last;  // the end of the last match
+    for (size_t from = 0; from <= text.size();) {
+      const auto found = onig_search(compiled_.get(), begin, end, begin + from, end, region.get(), ONIG_OPTION_NONE);
+      if (found == ONIG_MISMATCH) break;
+      if (found < 0) throw Error(fmt::format("a regular expression failed: {}", onig_message(found)));
+      const auto match_begin = static_cast<size_t>(found), match_end = static_cast<size_t>(region->end[0]);
+      if (match_begin == match_end && match_end == last) {  // an empty match where the last one ended: go on behind it
+        from += from < text.size() ? code_point_length(text, from) : 1;
+        continue;
+      }
+      spans.match(match_begin, match_end);
+      last = from = match_end;
+    }
+    return spans.finish();
+  }
+
+ private:
+  std::shared_ptr<regex_t> compiled_;  // shared, since a Pattern is copied
+};
+
+}  // namespace
+
+Pattern whitespace() {
+  return [](std::string_view text) {
+    Spans spans(text);
+    for (size_t i = 0, length; i < text.size(); i += length) {
+      length = code_point_length(text, i);
+      if (is_whitespace(code_point(text, i))) spans.match(i, i + length);
+    }
+    return spans.finish();
+  };
+}
+
+Pattern literal(std::string part) {
+  return [part = std::move(part)](std::string_view text) {
+    Spans spans(text);
+    if (!part.empty())
+      for (auto at = text.find(part); at != text.npos; at = text.find(part, at + part.size()))
+        spans.match(at, at + part.size());
+    return spans.finish();
+  };
+}
+
+Pattern regex(const std::string& expression) { return Regex(expression); }
+
+Pattern inverse(Pattern pattern) {
+  return [pattern = std::move(pattern)](std::string_view text) {
+    auto spans = pattern(text);
+    for (auto& span : spans) span.match = !span.match;
+    return spans;
+  };
+}
+
+std::vector<Span> split(const std::vector<Span>& spans, Delimiter delimiter) {
+  std::vector<Span> parts;
+  // Whether a span belongs to the part of the span before it.
+  const auto joins = [&](const Span& before, const Span& span) {
+    switch (delimiter) {
+      case Delimiter::merged_with_previous: return span.match && !before.match;
+      case Delimiter::merged_with_next: return before.match && !span.match;
+      case Delimiter::contiguous: return before.match == span.match;
+      default: return false;
+    }
+  };
+  for (size_t i = 0; i < spans.size(); ++i) {
+    if (delimiter == Delimiter::removed && spans[i].match) continue;
+    if (i > 0 && joins(spans[i - 1], spans[i]))
+      parts.back().end = spans[i].end;
+    else
+      parts.push_back(spans[i]);
+  }
+  return parts;
+}
+
+std::string replace(std::string_view text, const Pattern& pattern, std::string_view replacement) {
+  std::string result;
+  for (const auto& span : pattern(text))
+    result += span.match ? replacement : text.substr(span.begin, span.end - span.begin);
+  return result;
+}
+
+}  // namespace eav::text
