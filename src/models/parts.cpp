@@ -1,0 +1,50 @@
+#include "models/parts.h"
+
+#include <algorithm>
+#include <map>
+
+#include "weights/config.h"
+#include "weights/weights.h"
+
+namespace eav {
+namespace {
+
+std::string type_name(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat: return "float32";
+    case at::kBFloat16: return "bfloat16";
+    case at::kHalf: return "float16";
+    case at::kDouble: return "float64";
+    default: return c10::toString(type);
+  }
+}
+
+}  // namespace
+
+Part inspect_part(const std::filesystem::path& dir, const std::string& stem) {
+  const JsonFile config(dir / "config.json");
+  Part part{.name = dir.filename().string(), .kind = config.get<std::string>("_class_name", "")};
+  if (part.kind.empty() && config.has("architectures")) {
+    const auto names = config.get<std::vector<std::string>>("architectures");
+    if (!names.empty()) part.kind = names[0];
+  }
+  std::map<std::string, int64_t> parameters;
+  const auto checkpoint = Checkpoint::open(dir, stem, {});
+  for (const auto& [key, place] : checkpoint.index()) {
+    const auto& entry = place.second;
+    const int64_t count = c10::multiply_integers(entry.shape);
+    parameters[type_name(entry.dtype)] += count;
+    part.parameters += count;
+    part.bytes += static_cast<int64_t>(entry.end - entry.begin);
+  }
+  part.dtypes.assign(parameters.begin(), parameters.end());
+  std::stable_sort(part.dtypes.begin(), part.dtypes.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  return part;
+}
+
+at::ScalarType stored_type(const Part& part) {
+  const auto name = part.dtypes.empty() ? "" : part.dtypes[0].first;
+  return name == "bfloat16" ? at::kBFloat16 : name == "float16" ? at::kHalf : at::kFloat;
+}
+
+}  // namespace eav
