@@ -1,0 +1,17 @@
+// The commands of `eav`. Each adds its options to the program; what it returns is run once they are read, and returns
+// the exit code.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <functional>
+
+namespace eav {
+
+struct Command {
+  CLI::App* app;
+  std::function<int()> run;
+};
+
+Command add_generate(CLI::App& program);
+Command add_inspect(CLI::App& program);
+
+}  // namespace eav

@@ -1,0 +1,315 @@
+// eav generate: makes videos from prompts.
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <optional>
+
+#include "cli/commands.h"
+#include "cli/demo.h"
+#include "cli/files.h"
+#include "cli/interrupt.h"
+#include "cli/options.h"
+#include "cli/terminal.h"
+#include "eav/generator.h"
+#include "pipeline/record.h"
+#include "text/tokenizer/unicode.h"
+#include "video/writer.h"
+#include "weights/safetensors.h"
+
+namespace eav {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  fs::path from, prompt_file, out, save_latents, trace;
+  bool overwrite = false, has_prompt = false;
+  // What options change in the model, runtime and request of --from, or in the defaults.
+  std::vector<std::function<void(Record&)>> changes;
+};
+
+// The files of one video.
+struct Files {
+  fs::path video, record, latents, trace;  // the last two are empty where not asked for
+};
+
+// "clips/red.mp4" -> "clips/red-002.mp4", "frames/" -> "frames-002/"
+fs::path numbered(const fs::path& path, size_t index) {
+  if (path.empty()) return path;
+  const auto suffix = fmt::format("-{:03}", index);
+  if (!path.has_filename()) return path.parent_path().concat(suffix) / "";
+  return path.parent_path() / path.stem().concat(suffix).concat(path.extension().string());
+}
+
+// The record's place: "red.mp4" -> "red.json", "frames/" -> "frames.json" beside the folder.
+fs::path record_of(const fs::path& video) {
+  if (output_kind(video) != OutputKind::frames) return fs::path(video).replace_extension(".json");
+  auto folder = fs::absolute(video).lexically_normal();
+  if (!folder.has_filename()) folder = folder.parent_path();
+  return video.is_absolute() ? folder.concat(".json") : fs::proximate(folder.concat(".json"));
+}
+
+Files name_files(const Options& options, const Request& request, std::optional<size_t> index) {
+  const auto place = [&](const fs::path& path) { return index ? numbered(path, *index) : path; };
+  const auto video =
+      place(options.out.empty() ? fs::path(fmt::format("eav-{}.mp4", *request.seed - index.value_or(0))) : options.out);
+  return {video, record_of(video), place(options.save_latents), place(options.trace)};
+}
+
+// Throws when a file could not be written, or when two of them are one.
+void check_files(const std::vector<Files>& all, bool overwrite) {
+  std::map<fs::path, std::string> taken;
+  const auto take = [&](const fs::path& path, const std::string& what) {
+    if (path.empty()) return;
+    const auto [other, is_new] = taken.emplace(fs::weakly_canonical(path), what);
+    if (!is_new) throw Error(fmt::format("{} and {} would both be '{}'", other->second, what, path.string()));
+  };
+  for (const auto& files : all) {
+    take(files.video, "the video");
+    take(files.record, "the record beside the video");
+    take(files.latents, "--save-latents");
+    take(files.trace, "--trace");
+    check_output(files.video, overwrite);
+    for (const auto& path : {files.record, files.latents, files.trace})
+      if (!path.empty()) check_file(path, overwrite);
+  }
+}
+
+std::vector<std::string> read_prompts(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in || fs::is_directory(file)) throw Error(fmt::format("--prompt-file '{}' cannot be read", file.string()));
+  std::vector<std::string> prompts;
+  for (std::string line; std::getline(in, line);) {
+    if (prompts.empty() && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);  // a mark that some editors write
+    if (line.ends_with('\r')) line.pop_back();
+    const auto fail = [&](const char* what) {
+      return Error(fmt::format("--prompt-file '{}', line {}: {}", file.string(), prompts.size() + 1, what));
+    };
+    if (line.find_first_not_of(" \t") == std::string::npos) throw fail("is empty, expected one prompt a line");
+    if (!text::is_utf8(line)) throw fail("is not valid UTF-8");
+    prompts.push_back(line);
+  }
+  if (prompts.empty())
+    throw Error(fmt::format("--prompt-file '{}' is empty, expected one prompt a line", file.string()));
+  return prompts;
+}
+
+// The requests of a run, every field set.
+std::vector<Request> resolve(const Generator& generator, const Request& wanted,
+                             const std::vector<std::string>& prompts) {
+  std::vector<Request> requests;
+  for (const auto& prompt : prompts) {
+    Request request = wanted;
+    request.prompt = prompt;
+    if (!requests.empty()) request.seed = *requests[0].seed + requests.size();
+    requests.push_back(generator.resolve(request));
+  }
+  return requests;
+}
+
+// What the enhancement did, in words, and what to change when it did nothing.
+std::string describe_enhancement(const Request& request, const Trace& trace) {
+  if (!request.enhance.enabled) return "off";
+  if (trace.entries.empty()) return "no step and layer was chosen";
+  if (trace.token_frames <= 1) return "a single token frame has no other frame to attend to";
+  const auto t = static_cast<double>(trace.token_frames);
+  const auto scaled = std::ranges::count_if(trace.entries, [](const TraceEntry& e) { return e.gain > 1; });
+  const auto [least, most] = std::ranges::minmax(trace.entries, {}, &TraceEntry::gain);
+  if (scaled > 0)
+    return fmt::format(
+        "{} of {} layer-steps scaled, by up to {:.3f} (weight {}, CFI {:.3f} to {:.3f} over {} token frames)", scaled,
+        trace.entries.size(), most.gain, trace.weight, least.cfi, most.cfi, trace.token_frames);
+  const double largest = std::ranges::max(trace.entries, {}, &TraceEntry::cfi).cfi;
+  const double needed = 1 / largest - t;
+  const auto advice =
+      needed <= 100 ? fmt::format("raise --enhance-weight above {:.1f} to scale any", std::max(needed, trace.weight))
+                    : std::string("no --enhance-weight up to 100 would scale any");
+  return fmt::format("nothing was scaled: no CFI above {:.3f} over {} token frames; {}", largest, trace.token_frames,
+                     advice);
+}
+
+uintmax_t size_on_disk(const fs::path& video) {
+  if (!fs::is_directory(video)) return fs::file_size(video);
+  uintmax_t bytes = 0;
+  for (const auto& entry : fs::directory_iterator(video)) bytes += entry.file_size();
+  return bytes;
+}
+
+// Writes all files of a video, or none; returns the seconds that it took.
+double write(const Files& files, const Record& record, const Output& output, TerminalProgress& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  progress.phase("write");
+  Unfinished unfinished;
+  const auto write_text = [&](const fs::path& path, const std::string& text) {
+    write_file(path, text);
+    unfinished.add(path);
+  };
+  if (!files.latents.empty()) {
+    save_safetensors(files.latents, {{"latents", output.latents}});
+    unfinished.add(files.latents);
+  }
+  if (!files.trace.empty()) write_text(files.trace, to_json(output.trace));
+  write_text(files.record, to_json(record, output.trace, &output.seconds));
+  write_video(files.video, output.frames, *output.request.fps, to_json(record, output.trace), progress);
+  unfinished.keep();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void report(const Files& files, const Output& output, double write_seconds) {
+  const auto& [request, latents, frames, trace, seconds] = output;
+  fmt::print("{}: {} frames of {}x{} at {} fps, {}, seed {}\n", files.video.string(), frames.size(0), frames.size(2),
+             frames.size(1), *request.fps, human_size(size_on_disk(files.video)), *request.seed);
+  fmt::print("time: text encoder {}, transformer {}, vae {}, write {}\n", human_seconds(seconds.text_encoder),
+             human_seconds(seconds.transformer), human_seconds(seconds.vae), human_seconds(write_seconds));
+  fmt::print("enhancement: {}\n", describe_enhancement(request, trace));
+  std::fflush(stdout);
+}
+
+int generate(const Options& options) {
+  if (options.has_prompt && !options.prompt_file.empty()) throw Error("give a PROMPT or --prompt-file, not both");
+  if (!options.has_prompt && options.prompt_file.empty() && options.from.empty())
+    throw Error("there is nothing to generate: give a PROMPT, --prompt-file FILE or --from FILE");
+
+  Interrupt interrupt;
+  TerminalProgress progress(interrupt);
+  const Record recorded = options.from.empty() ? Record{} : read_record(options.from);
+  Record wanted = recorded;
+  for (const auto& change : options.changes) change(wanted);
+  const auto prompts =
+      options.prompt_file.empty() ? std::vector{wanted.request.prompt} : read_prompts(options.prompt_file);
+  const auto model = wanted.model.empty() ? demo_model() : wanted.model;
+
+  Generator generator(model, wanted.runtime);
+  const auto requests = resolve(generator, wanted.request, prompts);
+  std::vector<Files> files;
+  for (size_t i = 0; i < requests.size(); ++i)
+    files.push_back(name_files(options, requests[i], options.prompt_file.empty() ? std::nullopt : std::optional(i)));
+  check_files(files, options.overwrite);
+  if (!options.from.empty())
+    for (const auto& difference : differences(recorded, make_record(model, generator, requests[0])))
+      progress.warning(difference);
+
+  const auto& first = requests[0];
+  progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", model.filename().string(), *first.frames,
+                            *first.width, *first.height, *first.steps, *first.seed));
+  size_t index = 0;
+  const auto label_next = [&] {
+    if (requests.size() > 1)
+      progress.set_label(fmt::format("{}/{} ", std::min(index + 1, requests.size()), requests.size()));
+  };
+  label_next();
+  try {
+    generator.run(requests, progress, [&](Output&& output) {
+      const double seconds = write(files[index], make_record(model, generator, output.request), output, progress);
+      progress.clear();
+      report(files[index], output, seconds);
+      ++index;
+      label_next();
+    });
+  } catch (const Cancelled& stopped) {
+    progress.clear();
+    print_error(stopped.what());
+    return interrupt.exit_code();
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command add_generate(CLI::App& program) {
+  auto& command = *program.add_subcommand("generate", "Generate a video from a prompt");
+  const auto options = std::make_shared<Options>();
+  const auto change = [options](auto apply) {
+    return [=](const auto& value) { options->changes.push_back([=](Record& record) { apply(record, value); }); };
+  };
+  const auto text = [&](const char* name, const char* kind, const char* description, auto apply) {
+    command.add_option_function<std::string>(name, change(apply), description)->type_name(kind);
+  };
+  const auto flag = [&](const char* name, const char* description, auto apply) {
+    command.add_flag_callback(
+        name, [=] { options->changes.push_back(apply); }, description);
+  };
+  const auto integer = [](auto field) {
+    return [=](Record& r, uint64_t v) { r.request.*field = static_cast<int64_t>(v); };
+  };
+  constexpr uint64_t kMost = std::numeric_limits<int32_t>::max();
+
+  command
+      .add_option_function<std::string>(
+          "PROMPT",
+          [=](const std::string& prompt) {
+            options->has_prompt = true;
+            options->changes.push_back([=](Record& r) { r.request.prompt = prompt; });
+          },
+          "What the video shows, in quotes")
+      ->type_name("");
+  text("--model", "DIR", "Checkpoint folder, as diffusers saves it [the demo that ships with eav]",
+       [](Record& r, const std::string& v) { r.model = v; });
+  text("--negative-prompt", "TEXT", "What the video should not show [nothing]",
+       [](Record& r, const std::string& v) { r.request.negative_prompt = v; });
+  command
+      .add_option("--prompt-file", options->prompt_file,
+                  "One prompt a line: line i has seed + i, and its files end in -000, -001, …")
+      ->type_name("FILE");
+  add_whole(command, "--seed", "Seed of the noise [drawn and printed]", 0, std::numeric_limits<uint64_t>::max(),
+            change([](Record& r, uint64_t v) { r.request.seed = v; }));
+  add_whole(command, "--width", "Pixels [the checkpoint's]", 1, kMost, change(integer(&Request::width)));
+  add_whole(command, "--height", "Pixels [the checkpoint's]", 1, kMost, change(integer(&Request::height)));
+  add_whole(command, "--frames", "Frames of the video: 1 or 8k + 1 [the checkpoint's]", 1, kMost,
+            change(integer(&Request::frames)));
+  add_number(command, "--fps", "Frames a second [the checkpoint's, else 8]", 0.01, 240,
+             change([](Record& r, double v) { r.request.fps = v; }));
+  add_whole(command, "--steps", "Denoising steps [the checkpoint's, else 50]", 1, kMost,
+            change(integer(&Request::steps)));
+  add_number(command, "--guidance", "Guidance scale; at most 1 turns guidance off [the checkpoint's, else 6]", 0, 1000,
+             change([](Record& r, double v) { r.request.guidance = v; }));
+  flag("--dynamic-guidance", "Guidance that grows over the steps",
+       [](Record& r) { r.request.dynamic_guidance = true; });
+  flag("--no-dynamic-guidance", "The same in all steps after all, with --from",
+       [](Record& r) { r.request.dynamic_guidance = false; });
+  add_choice(command, "--scheduler", "How noise is taken away [the checkpoint's]", {"ddim", "dpm"},
+             change([](Record& r, const std::string& v) { r.request.scheduler = v; }));
+  text("--device", "DEVICE", "cpu, cuda or cuda:N [cpu]",
+       [](Record& r, const std::string& v) { r.runtime.device = v; });
+  add_whole(command, "--threads", "Threads on the CPU [as many as there are cores]", 1, 4096,
+            change([](Record& r, uint64_t v) { r.runtime.threads = static_cast<int>(v); }));
+  add_choice(command, "--dtype", "Type to compute in [auto: float32 on a CPU where it fits, else bfloat16]",
+             {"auto", "float32", "bfloat16", "float16"},
+             change([](Record& r, const std::string& v) { r.runtime.dtype = parse_dtype(v); }));
+  add_choice(command, "--vae-tiling", "Decode in tiles: less memory, and another picture [off]", {"on", "off"},
+             change([](Record& r, const std::string& v) { r.request.vae_tiling = v == "on"; }));
+
+  add_number(command, "--enhance-weight", "Enhance-A-Video's temperature [the family's: 3.4 for CogVideoX]", 0, 100,
+             change([](Record& r, double v) { r.request.enhance.weight = v; }));
+  flag("--no-enhance", "Do not enhance", [](Record& r) { r.request.enhance.enabled = false; });
+  flag("--enhance", "Enhance after all, with --from", [](Record& r) { r.request.enhance.enabled = true; });
+  add_number(command, "--enhance-start", "Enhance from this fraction of the steps [0]", 0, 1,
+             change([](Record& r, double v) { r.request.enhance.start = v; }));
+  add_number(command, "--enhance-end", "Enhance up to this fraction of the steps [1]", 0, 1,
+             change([](Record& r, double v) { r.request.enhance.end = v; }));
+  text("--enhance-layers", "LIST", "Transformer layers to enhance, such as 0-5,8 [all]",
+       [](Record& r, const std::string& v) { r.request.enhance.layers = LayerSet::parse(v); });
+
+  command
+      .add_option("--out", options->out,
+                  "A .mp4, .webm, .gif, or folder/ for PNG frames, and a .json beside it [eav-<seed>.mp4]")
+      ->type_name("FILE");
+  command.add_flag("--overwrite", options->overwrite, "Replace files that exist");
+  text("--init-latents", "FILE", "Start from \"latents\" in this .safetensors file [noise of the seed]",
+       [](Record& r, const std::string& v) { r.request.init_latents = v; });
+  command.add_option("--save-latents", options->save_latents, "Write the final latents to this .safetensors file")
+      ->type_name("FILE");
+  command.add_option("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file")
+      ->type_name("FILE");
+  command
+      .add_option("--from", options->from, "Make a video again from its .json, .mp4 or .webm; other options change it")
+      ->type_name("FILE");
+  return {&command, [options] { return generate(*options); }};
+}
+
+}  // namespace eav

@@ -1,0 +1,52 @@
+// eav: generates video on the command line.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "cli/commands.h"
+#include "cli/terminal.h"
+#include "eav/generator.h"
+#include "video/writer.h"
+
+namespace {
+
+constexpr int kFailed = 1, kUsage = 2;
+
+std::string versions() {
+  const auto environment = eav::environment();
+  return fmt::format("eav {}\nPyTorch {}\nFFmpeg {}", environment.version, environment.torch, eav::ffmpeg_version());
+}
+
+int run(int argc, char** argv) {
+  CLI::App program("Generates video with diffusion transformers, Enhance-A-Video built in.", "eav");
+  program.set_version_flag("--version", versions, "Show versions and exit");
+  program.set_help_flag("--help,-h", "Show this help and exit");
+  program.require_subcommand(1);
+  program.option_defaults()->take_last();  // of an option that is given twice
+  const std::array commands{eav::add_generate(program), eav::add_inspect(program)};
+  program.footer("`eav COMMAND --help` shows the options of a command.");
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::Success& wanted) {  // --help, --version
+    return program.exit(wanted);
+  } catch (const CLI::ExtrasError& error) {
+    eav::print_error(fmt::format("{} (a prompt of several words needs quotes)", error.what()));
+    return kUsage;
+  } catch (const CLI::ParseError& error) {
+    eav::print_error(fmt::format("{} (see eav --help)", error.what()));
+    return kUsage;
+  }
+  return std::ranges::find_if(commands, [](const auto& command) { return command.app->parsed(); })->run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    eav::print_error(error.what());
+    return kFailed;
+  }
+}

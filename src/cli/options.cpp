@@ -1,0 +1,50 @@
+#include "cli/options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace eav {
+namespace {
+
+template <class T>
+void add(CLI::App& command, const std::string& name, const std::string& description, const std::string& kind, T least,
+         T most, std::function<void(T)> set) {
+  const auto read = [=](const std::string& text) {
+    T value{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool whole_text = error == std::errc() && end == text.data() + text.size();
+    if (!whole_text || !(least <= value && value <= most))  // false for "nan" too
+      throw CLI::ValidationError(name,
+                                 fmt::format("'{}' does not work, expected {} from {} to {}", text, kind, least, most));
+    set(value);
+  };
+  command.add_option_function<std::string>(name, read, description)->type_name("N");
+}
+
+}  // namespace
+
+void add_whole(CLI::App& command, const std::string& name, const std::string& description, uint64_t least,
+               uint64_t most, std::function<void(uint64_t)> set) {
+  add<uint64_t>(command, name, description, "a whole number", least, most, std::move(set));
+}
+
+void add_number(CLI::App& command, const std::string& name, const std::string& description, double least, double most,
+                std::function<void(double)> set) {
+  add<double>(command, name, description, "a number", least, most, std::move(set));
+}
+
+void add_choice(CLI::App& command, const std::string& name, const std::string& description,
+                std::vector<std::string> choices, std::function<void(const std::string&)> set) {
+  const auto names = fmt::format("{}", fmt::join(choices, "|"));
+  const auto read = [=, choices = std::move(choices)](const std::string& text) {
+    if (std::ranges::find(choices, text) == choices.end())
+      throw CLI::ValidationError(name, fmt::format("'{}' does not work, expected {}", text, names));
+    set(text);
+  };
+  command.add_option_function<std::string>(name, read, description)->type_name(names);
+}
+
+}  // namespace eav

@@ -1,0 +1,107 @@
+#include "cli/terminal.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace eav {
+namespace {
+
+size_t terminal_width() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+// "█████▌   " filled to `fraction`.
+std::string bar(double fraction, size_t cells) {
+  static constexpr const char* kEighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+  const auto eighths = static_cast<size_t>(std::lround(fraction * static_cast<double>(8 * cells)));
+  std::string text;
+  for (size_t i = 0; i < eighths / 8; ++i) text += "█";
+  text += kEighths[eighths % 8];
+  return fmt::format("{}{:{}}", text, "", cells - (eighths + 7) / 8);
+}
+
+}  // namespace
+
+std::string human_seconds(double seconds) {
+  if (seconds < 9.95) return fmt::format("{:.1f} s", seconds);
+  const auto whole = std::llround(seconds);
+  if (whole < 60) return fmt::format("{} s", whole);
+  if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
+  return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
+}
+
+std::string human_size(uintmax_t bytes) {
+  const auto value = static_cast<double>(bytes);
+  if (value < 1e3) return fmt::format("{} bytes", bytes);
+  if (value < 1e6) return fmt::format("{:.0f} kB", value / 1e3);
+  if (value < 1e9) return fmt::format("{:.1f} MB", value / 1e6);
+  return fmt::format("{:.1f} GB", value / 1e9);
+}
+
+void print_error(const std::string& message) {
+  auto line = message;
+  std::ranges::replace(line, '\n', ' ');
+  fmt::print(stderr, "eav: {}\n", line);
+}
+
+TerminalProgress::TerminalProgress(Interrupt& interrupt)
+    : interrupt_(interrupt), watched_(isatty(STDERR_FILENO) == 1), start_(std::chrono::steady_clock::now()) {}
+
+void TerminalProgress::phase(std::string_view name) {
+  interrupt_.set_writing(name == "write");
+  phase_ = fmt::format("{}{}", label_, name);
+  start_ = std::chrono::steady_clock::now();
+  watched_ ? draw(0, 0) : line(phase_);
+}
+
+void TerminalProgress::step(int64_t done, int64_t total) {
+  if (watched_) return draw(done, total);
+  if (done * 10 / total == (done - 1) * 10 / total) return;  // ten lines a phase
+  line(state(done, total));
+}
+
+std::string TerminalProgress::state(int64_t done, int64_t total) const {
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
+  const double each = elapsed.count() / static_cast<double>(done);
+  return fmt::format("{} {}/{}, {} each, {} left", phase_, done, total, human_seconds(each),
+                     human_seconds(each * static_cast<double>(total - done)));
+}
+
+void TerminalProgress::draw(int64_t done, int64_t total) {
+  std::string text = phase_, filled;
+  if (total > 0) {
+    text = state(done, total);
+    const size_t width = terminal_width();
+    if (text.size() + 12 < width)
+      filled = " " + bar(static_cast<double>(done) / static_cast<double>(total),
+                         std::min<size_t>(40, width - text.size() - 2));
+    else
+      text = text.substr(0, width - 1);
+  }
+  fmt::print(stderr, "\r\x1b[K{}{}", text, filled);
+  std::fflush(stderr);
+  drawn_ = true;
+}
+
+void TerminalProgress::clear() {
+  if (drawn_) fmt::print(stderr, "\r\x1b[K");
+  drawn_ = false;
+}
+
+void TerminalProgress::line(const std::string& text) {
+  clear();
+  fmt::print(stderr, "{}\n", text);
+}
+
+void TerminalProgress::warning(std::string_view message) {
+  clear();
+  print_error(fmt::format("warning: {}", message));
+}
+
+}  // namespace eav

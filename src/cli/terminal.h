@@ -1,0 +1,47 @@
+// Progress on stderr: a bar on one line when a person watches, a few plain lines when not.
+#pragma once
+#include <chrono>
+#include <string>
+
+#include "cli/interrupt.h"
+#include "eav/progress.h"
+
+namespace eav {
+
+// "1.4 s", "3 min 20 s", "2 h 5 min"
+std::string human_seconds(double seconds);
+// "31 kB", "3.4 GB"
+std::string human_size(uintmax_t bytes);
+// An error or a warning on stderr, as one line: "eav: …".
+void print_error(const std::string& message);
+
+class TerminalProgress : public Progress {
+ public:
+  explicit TerminalProgress(Interrupt& interrupt);
+  ~TerminalProgress() override { clear(); }
+
+  void phase(std::string_view name) override;
+  void step(int64_t done, int64_t total) override;
+  void warning(std::string_view message) override;
+  bool cancelled() const override { return interrupt_.requested(); }
+
+  // Stands before the phases that follow: "2/8 ".
+  void set_label(std::string label) { label_ = std::move(label); }
+  // A line of its own on stderr.
+  void line(const std::string& text);
+  // Takes the bar off the screen, for others to write.
+  void clear();
+
+ private:
+  void draw(int64_t done, int64_t total);
+  // "transformer 12/50, 1.3 s each, 49 s left"
+  std::string state(int64_t done, int64_t total) const;
+
+  Interrupt& interrupt_;
+  bool watched_;  // stderr is a terminal
+  bool drawn_ = false;
+  std::string label_, phase_;
+  std::chrono::steady_clock::time_point start_;  // of the phase
+};
+
+}  // namespace eav

@@ -1,0 +1,170 @@
+#include "eav/generator.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <c10/core/InferenceMode.h>
+#include <fmt/format.h>
+#include <torch/headeronly/version.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <thread>
+
+#include "models/family.h"
+#include "models/parts.h"
+#include "pipeline/fingerprint.h"
+#include "pipeline/memory.h"
+#include "pipeline/registry.h"
+
+namespace eav {
+namespace {
+
+// Adds the seconds of its lifetime to a sum.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+  ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+int64_t MemoryPlan::peak() const {
+  int64_t most = 0;
+  for (const auto& phase : phases) most = std::max(most, phase.total());
+  return most;
+}
+
+struct Generator::State {
+  std::filesystem::path model;
+  Runtime runtime;
+  at::Device device;
+  std::unique_ptr<Family> family;
+  at::ScalarType stored;  // the type of the transformer's weights in the file
+
+  MemoryPlan plan(const Request& request, Dtype dtype) const {
+    auto plan = family->plan(request, place(dtype, device, stored));
+    plan.dtype = dtype;
+    return plan;
+  }
+  bool fits(const Request& request, Dtype dtype) const { return plan(request, dtype).peak() <= available_memory(device); }
+  // "auto": float32 on a CPU where it fits, else bfloat16; on CUDA the stored type.
+  Dtype choose(std::span<const Request> requests) const;
+  std::string advice(const Request& request, Dtype dtype) const;
+};
+
+Dtype Generator::State::choose(std::span<const Request> requests) const {
+  if (runtime.dtype != Dtype::automatic) return runtime.dtype;
+  if (!device.is_cpu()) return place(Dtype::automatic, device, stored).dtype;
+  const bool all_fit = std::all_of(requests.begin(), requests.end(), [&](const Request& r) { return fits(r, Dtype::float32); });
+  return all_fit ? Dtype::float32 : Dtype::bfloat16;
+}
+
+// What a request that does not fit could be changed to so that it does.
+std::string Generator::State::advice(const Request& request, Dtype dtype) const {
+  Request tiled = request, shorter = request, smaller = request;
+  tiled.vae_tiling = true;
+  if (!request.vae_tiling && fits(tiled, dtype)) return "--vae-tiling on would fit";
+  if (dtype == Dtype::float32 && fits(request, Dtype::bfloat16)) return "--dtype bfloat16 would fit";
+  if (dtype == Dtype::float32 && fits(tiled, Dtype::bfloat16)) return "--dtype bfloat16 with --vae-tiling on would fit";
+  const auto dtype16 = dtype == Dtype::float32 ? Dtype::bfloat16 : dtype;
+  const std::string common = fmt::format("--dtype {} --vae-tiling on", to_string(dtype16));
+  for (shorter.vae_tiling = true; *shorter.frames > 1;) {
+    shorter.frames = std::max<int64_t>(1, (*shorter.frames - 1) / 16 * 8 + 1);
+    if (fits(shorter, dtype16)) return fmt::format("--frames {} with {} would fit", *shorter.frames, common);
+  }
+  for (smaller = shorter; *smaller.width > 64 && *smaller.height > 64;) {
+    smaller.width = *smaller.width / 64 * 32, smaller.height = *smaller.height / 64 * 32;
+    if (fits(smaller, dtype16)) return fmt::format("--width {} --height {} --frames 1 with {} would fit", *smaller.width, *smaller.height, common);
+  }
+  return "no size of this model would fit";
+}
+
+Generator::Generator(const std::filesystem::path& model, const Runtime& runtime)
+    : state_(std::make_unique<State>(State{model, runtime, parse_device(runtime.device), open_family(model), at::kFloat})) {
+  if (runtime.threads < 0) throw Error(fmt::format("threads is {}, expected at least 1", runtime.threads));
+  if (runtime.threads == 0) state_->runtime.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  at::set_num_threads(state_->runtime.threads);
+  for (const auto& part : inspect().parts)
+    if (part.name == "transformer") state_->stored = stored_type(part);
+}
+Generator::~Generator() = default;
+Generator::Generator(Generator&&) noexcept = default;
+Generator& Generator::operator=(Generator&&) noexcept = default;
+
+Request Generator::resolve(const Request& request) const { return state_->family->resolve(request); }
+
+MemoryPlan Generator::plan(const Request& request) const { return state_->plan(request, state_->choose({&request, 1})); }
+
+Grid Generator::grid(const Request& request) const { return state_->family->grid(request); }
+
+Inspection Generator::inspect() const { return state_->family->inspect(); }
+
+const Runtime& Generator::runtime() const { return state_->runtime; }
+
+std::string Generator::fingerprint() const { return eav::fingerprint(state_->model); }
+
+void Generator::run(std::span<const Request> requests, Progress& progress, const std::function<void(Output&&)>& done) {
+  auto& family = *state_->family;
+  const c10::InferenceMode no_autograd;
+  state_->runtime.dtype = state_->choose(requests);
+  const auto placement = place(state_->runtime.dtype, state_->device, state_->stored);
+  if (!placement.note.empty()) progress.warning(placement.note);
+  for (const auto& request : requests)
+    check_fits(state_->plan(request, placement.dtype), state_->device, [&] { return state_->advice(request, placement.dtype); });
+  family.place(placement);
+
+  std::vector<Output> outputs;
+  std::vector<Conditioning> conditionings;
+  progress.phase("text encoder");
+  for (const auto& request : requests) {
+    const Stopwatch watch(outputs.emplace_back(Output{.request = request}).seconds.text_encoder);
+    conditionings.push_back(family.encode(request, progress));
+  }
+  family.release_text_encoder();
+
+  // Several videos share one transformer and one VAE where both fit side by side.
+  bool keep_loaded = requests.size() > 1;
+  for (const auto& request : requests) {
+    const auto phases = state_->plan(request, placement.dtype).phases;  // text encoder, transformer, VAE
+    keep_loaded = keep_loaded && phases[1].total() + phases[2].total() <= available_memory(state_->device);
+  }
+
+  for (size_t i = 0; i < requests.size(); ++i) {
+    auto& output = outputs[i];
+    {
+      progress.phase("transformer");
+      const Stopwatch watch(output.seconds.transformer);
+      output.latents = family.denoise(requests[i], conditionings[i], progress, output.trace);
+    }
+    const bool last = i + 1 == requests.size();
+    if (last || !keep_loaded) family.release_transformer();
+    {
+      progress.phase("vae");
+      const Stopwatch watch(output.seconds.vae);
+      output.frames = family.decode(requests[i], output.latents, progress);
+    }
+    if (last || !keep_loaded) family.release_vae();
+    conditionings[i].clear();
+    done(std::move(output));
+    output = {};
+  }
+}
+
+Environment environment() {
+  std::string cpu = "unknown CPU", line;
+  for (std::ifstream info("/proc/cpuinfo"); std::getline(info, line);)
+    if (line.starts_with("model name")) {
+      cpu = line.substr(line.find(':') + 2);
+      break;
+    }
+  return {EAV_VERSION, TORCH_VERSION, fmt::format("{} ({})", cpu, at::get_cpu_capability())};
+}
+
+}  // namespace eav

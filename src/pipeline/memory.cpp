@@ -1,0 +1,64 @@
+#include "pipeline/memory.h"
+
+#include <ATen/Context.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+
+#include "eav/error.h"
+
+namespace eav {
+namespace {
+
+// The number in the first line of a file; unlimited where there is none ("max", or no such file).
+int64_t number_in(const char* file) {
+  std::ifstream in(file);
+  int64_t value = 0;
+  return in >> value ? value : std::numeric_limits<int64_t>::max();
+}
+
+// The number behind a name in a file of such lines; `otherwise` where there is none.
+int64_t number_after(const char* file, const std::string& wanted, int64_t otherwise) {
+  std::ifstream in(file);
+  std::string name;
+  int64_t value = 0;
+  while (in >> name >> value) {
+    if (name == wanted) return value;
+    in.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return otherwise;
+}
+
+}  // namespace
+
+int64_t available_memory(at::Device device) {
+  if (!device.is_cpu()) return static_cast<int64_t>(c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).first);
+  const int64_t unlimited = std::numeric_limits<int64_t>::max();
+  const int64_t in_system = number_after("/proc/meminfo", "MemAvailable:", unlimited / 1024) * 1024;
+  const int64_t limit = number_in("/sys/fs/cgroup/memory.max");
+  if (limit == unlimited) return in_system;
+  // Cached files count as used in a control group, but yield to whoever needs memory.
+  const int64_t used = number_in("/sys/fs/cgroup/memory.current") - number_after("/sys/fs/cgroup/memory.stat", "inactive_file", 0);
+  return std::min(in_system, std::max<int64_t>(limit - used, 0));
+}
+
+std::string human_bytes(int64_t bytes) {
+  const auto value = static_cast<double>(bytes);
+  if (value < 1e6) return fmt::format("{:.0f} kB", value / 1e3);
+  if (value < 1e9) return fmt::format("{:.0f} MB", value / 1e6);
+  return fmt::format("{:.1f} GB", value / 1e9);
+}
+
+void check_fits(const MemoryPlan& plan, at::Device device, const std::function<std::string()>& advice) {
+  const int64_t available = available_memory(device);
+  for (const auto& phase : plan.phases)
+    if (phase.total() > available)
+      throw Error(fmt::format("the {} needs {} of memory ({} of weights, {} to work with), {} is available: {}", phase.name,
+                              human_bytes(phase.total()), human_bytes(phase.weights), human_bytes(phase.activations),
+                              human_bytes(available), advice()));
+}
+
+}  // namespace eav

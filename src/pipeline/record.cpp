@@ -1,0 +1,212 @@
+#include "pipeline/record.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "pipeline/fingerprint.h"
+#include "video/writer.h"
+#include "weights/config.h"
+
+namespace eav {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+template <class T>
+Json nullable(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+Json request_json(const Request& request) {
+  const auto& enhance = request.enhance;
+  return {{"prompt", request.prompt},
+          {"negative_prompt", request.negative_prompt},
+          {"seed", nullable(request.seed)},
+          {"width", nullable(request.width)},
+          {"height", nullable(request.height)},
+          {"frames", nullable(request.frames)},
+          {"fps", nullable(request.fps)},
+          {"steps", nullable(request.steps)},
+          {"guidance", nullable(request.guidance)},
+          {"dynamic_guidance", request.dynamic_guidance},
+          {"scheduler", nullable(request.scheduler)},
+          {"vae_tiling", request.vae_tiling},
+          {"enhance",
+           {{"enabled", enhance.enabled},
+            {"weight", nullable(enhance.weight)},
+            {"start", enhance.start},
+            {"end", enhance.end},
+            {"layers", enhance.layers.str()}}},
+          {"init_latents", request.init_latents.string()}};
+}
+
+Json summary_json(const Trace& trace) {
+  const auto scaled = std::ranges::count_if(trace.entries, [](const TraceEntry& e) { return e.gain > 1; });
+  Json summary{{"token_frames", trace.token_frames}, {"measured", trace.entries.size()}, {"scaled", scaled}};
+  if (!trace.entries.empty()) {
+    const auto [least, most] = std::ranges::minmax(trace.entries, {}, &TraceEntry::gain);
+    summary["gain"] = {least.gain, most.gain};
+  }
+  return summary;
+}
+
+// An object of a record; a field that nobody knows is an error, since it would silently not be done.
+class Fields {
+ public:
+  Fields(const fs::path& file, const nlohmann::json& object, const std::set<std::string>& known) : json_(file, object) {
+    for (const auto& [name, value] : object.items())
+      if (!known.contains(name)) throw Error(fmt::format("{}: \"{}\" is no field of a record", file.string(), name));
+  }
+  template <class T>
+  void read(const std::string& name, T& value) const {
+    value = json_.get<T>(name, value);
+  }
+  template <class T>
+  void read(const std::string& name, std::optional<T>& value) const {
+    value = json_.optional<T>(name);
+  }
+  void read(const std::string& name, fs::path& value) const { value = json_.get<std::string>(name, ""); }
+  void read(const std::string& name, std::optional<uint64_t>& value) const {
+    if (const auto seed = json_.optional<int64_t>(name)) value = static_cast<uint64_t>(*seed);
+  }
+  std::string text(const std::string& name) const { return json_.get<std::string>(name, ""); }
+
+ private:
+  JsonFile json_;
+};
+
+Request read_request(const fs::path& file, const nlohmann::json& json) {
+  const Fields fields(file, json,
+                      {"prompt", "negative_prompt", "seed", "width", "height", "frames", "fps", "steps", "guidance",
+                       "dynamic_guidance", "scheduler", "vae_tiling", "enhance", "init_latents"});
+  Request request;
+  fields.read("prompt", request.prompt);
+  fields.read("negative_prompt", request.negative_prompt);
+  fields.read("seed", request.seed);
+  fields.read("width", request.width);
+  fields.read("height", request.height);
+  fields.read("frames", request.frames);
+  fields.read("fps", request.fps);
+  fields.read("steps", request.steps);
+  fields.read("guidance", request.guidance);
+  fields.read("dynamic_guidance", request.dynamic_guidance);
+  fields.read("scheduler", request.scheduler);
+  fields.read("vae_tiling", request.vae_tiling);
+  fields.read("init_latents", request.init_latents);
+  if (json.contains("enhance")) {
+    const Fields enhance(file, json.at("enhance"), {"enabled", "weight", "start", "end", "layers"});
+    enhance.read("enabled", request.enhance.enabled);
+    enhance.read("weight", request.enhance.weight);
+    enhance.read("start", request.enhance.start);
+    enhance.read("end", request.enhance.end);
+    if (const auto layers = enhance.text("layers"); !layers.empty()) request.enhance.layers = LayerSet::parse(layers);
+  }
+  return request;
+}
+
+bool is_video(const fs::path& file) {
+  auto suffix = file.extension().string();
+  std::ranges::transform(suffix, suffix.begin(), [](unsigned char c) { return std::tolower(c); });
+  return suffix == ".mp4" || suffix == ".webm";
+}
+
+}  // namespace
+
+Record make_record(const fs::path& model, const Generator& generator, const Request& request) {
+  Record record{
+      fs::absolute(model).lexically_normal(), generator.fingerprint(), generator.runtime(), environment(), request, ""};
+  if (!request.init_latents.empty()) {
+    record.request.init_latents = fs::absolute(request.init_latents).lexically_normal();
+    record.init_latents = file_fingerprint(request.init_latents);
+  }
+  return record;
+}
+
+std::string to_json(const Record& record, const Trace& trace, const Output::Seconds* seconds) {
+  const auto& [version, torch, cpu] = record.environment;
+  Json json{{"eav", version},
+            {"torch", torch},
+            {"cpu", cpu},
+            {"device", record.runtime.device},
+            {"dtype", to_string(record.runtime.dtype)},
+            {"threads", record.runtime.threads},
+            {"model", record.model.string()},
+            {"fingerprint", record.fingerprint},
+            {"request", request_json(record.request)}};
+  if (!record.init_latents.empty()) json["init_latents_fingerprint"] = record.init_latents;
+  json["enhanced"] = summary_json(trace);
+  if (seconds != nullptr)
+    json["seconds"] = {
+        {"text_encoder", seconds->text_encoder}, {"transformer", seconds->transformer}, {"vae", seconds->vae}};
+  return json.dump(2) + "\n";
+}
+
+std::string to_json(const Trace& trace) {
+  auto text = fmt::format("{{\"token_frames\": {}, \"weight\": {}, \"steps\": {}, \"layers\": {}, \"entries\": [",
+                          trace.token_frames, Json(trace.weight).dump(), trace.steps, trace.layers);
+  const char* separator = "\n";
+  for (const auto& entry : trace.entries) {  // one a line: thousands of them stay readable
+    text += separator + Json({entry.step, entry.layer, entry.cfi, entry.gain}).dump();
+    separator = ",\n";
+  }
+  return text + "\n]}\n";
+}
+
+Record read_record(const fs::path& file) {
+  const auto no_record = [&](const char* why) {
+    return Error(fmt::format("'{}' holds no record of a generated video: {}", file.string(), why));
+  };
+  nlohmann::json json;
+  if (is_video(file)) {
+    const auto text = read_metadata(file);
+    if (text.empty()) throw no_record("its metadata has no comment");
+    json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  } else {
+    json = JsonFile(file).json();
+  }
+  if (!json.is_object() || !json.contains("request")) throw no_record("there is no \"request\" in it");
+
+  const Fields fields(file, json,
+                      {"eav", "torch", "cpu", "device", "dtype", "threads", "model", "fingerprint", "request",
+                       "init_latents_fingerprint", "enhanced", "seconds"});
+  Record record;
+  record.model = fields.text("model");
+  record.fingerprint = fields.text("fingerprint");
+  record.environment = {fields.text("eav"), fields.text("torch"), fields.text("cpu")};
+  record.init_latents = fields.text("init_latents_fingerprint");
+  fields.read("device", record.runtime.device);
+  if (const auto dtype = fields.text("dtype"); !dtype.empty()) record.runtime.dtype = parse_dtype(dtype);
+  int64_t threads = 0;
+  fields.read("threads", threads);
+  if (threads < 0 || threads > 4096)
+    throw Error(fmt::format("{}: \"threads\" is {}, expected 1 to 4096", file.string(), threads));
+  record.runtime.threads = static_cast<int>(threads);
+  record.request = read_request(file, json.at("request"));
+  return record;
+}
+
+std::vector<std::string> differences(const Record& then, const Record& now) {
+  std::vector<std::string> lines;
+  const auto compare = [&](const std::string& what, const std::string& recorded, const std::string& here) {
+    if (!recorded.empty() && recorded != here)
+      lines.push_back(fmt::format("{} is {}, the record was made with {}: the video may differ", what, here, recorded));
+  };
+  compare("eav", then.environment.version, now.environment.version);
+  compare("PyTorch", then.environment.torch, now.environment.torch);
+  compare("the CPU", then.environment.cpu, now.environment.cpu);
+  compare("the device", then.runtime.device, now.runtime.device);
+  if (then.runtime.dtype != Dtype::automatic)
+    compare("the type", to_string(then.runtime.dtype), to_string(now.runtime.dtype));
+  if (then.runtime.threads != 0)
+    compare("the number of threads", std::to_string(then.runtime.threads), std::to_string(now.runtime.threads));
+  compare("the model's fingerprint", then.fingerprint, now.fingerprint);
+  compare("the fingerprint of the initial latents", then.init_latents, now.init_latents);
+  return lines;
+}
+
+}  // namespace eav

@@ -1,0 +1,36 @@
+// The record beside every output: all that is needed to make the same video again, as JSON.
+#pragma once
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "eav/generator.h"
+
+namespace eav {
+
+struct Record {
+  std::filesystem::path model;
+  std::string fingerprint;  // Generator::fingerprint
+  Runtime runtime;          // as it was chosen: no "auto", no 0 threads
+  Environment environment;
+  Request request;           // resolved
+  std::string init_latents;  // fingerprint of the file request.init_latents; empty without one
+};
+
+// The record of an output made by `generator`.
+Record make_record(const std::filesystem::path& model, const Generator& generator, const Request& request);
+
+// The record as JSON, with what the enhancement did; equal for equal videos. `seconds`, where given, is added.
+std::string to_json(const Record& record, const Trace& trace, const Output::Seconds* seconds = nullptr);
+
+// The trace as JSON: each entry is [step, layer, cfi, gain].
+std::string to_json(const Trace& trace);
+
+// Reads the record in a .json file, or in the metadata of a .mp4 or .webm. Fields that are not there keep their
+// defaults. Throws eav::Error when the file holds no record.
+Record read_record(const std::filesystem::path& file);
+
+// Where the surroundings of two records differ, so that the same request may not give the same bits: one line each.
+std::vector<std::string> differences(const Record& then, const Record& now);
+
+}  // namespace eav

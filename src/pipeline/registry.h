@@ -1,0 +1,14 @@
+// The model families, by the class that a checkpoint's model_index.json names.
+#pragma once
+#include <filesystem>
+#include <memory>
+
+#include "models/family.h"
+
+namespace eav {
+
+// Opens the configuration of a checkpoint. Throws eav::Error when `model` is no checkpoint folder, or of a family that
+// is not known (the known ones are listed).
+std::unique_ptr<Family> open_family(const std::filesystem::path& model);
+
+}  // namespace eav
