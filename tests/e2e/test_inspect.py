@@ -1,0 +1,44 @@
+"""`eav inspect`, `--help` and `--version`."""
+
+import re
+
+import pytest
+from conftest import error_line
+
+
+def test_inspect_shows_parts_memory_and_what_would_be_enhanced(eav, tiny):
+    shown = eav("inspect", tiny, "--width", "32", "--height", "16", "--frames", "9")
+    assert shown.returncode == 0, shown.stderr
+    for words in ("CogVideoX", "text_encoder", "T5EncoderModel", "CogVideoXTransformer3DModel", "AutoencoderKLCogVideoX",
+                  "CogVideoXDDIMScheduler", "float32", "9 frames of 32x16", "a run needs", "weight 3.4",
+                  "3 token frames (T) of 2 positions (S)"):  # fmt: skip
+        assert words in shown.stdout
+
+
+def test_inspect_takes_a_type_and_refuses_a_size(eav, tiny):
+    assert " in bfloat16 on cpu" in eav("inspect", tiny, "--dtype", "bfloat16").stdout
+    refused = eav("inspect", tiny, "--width", "33")
+    assert refused.returncode == 1 and "width is 33" in error_line(refused)
+
+
+def test_version(eav):
+    shown = eav("--version")
+    assert shown.returncode == 0
+    assert re.fullmatch(r"eav \d+\.\d+\.\d+\nPyTorch \d.*\nFFmpeg .*\n", shown.stdout)
+
+
+@pytest.mark.parametrize("command", [[], ["generate"], ["inspect"]])
+def test_help(eav, command):
+    shown = eav(*command, "--help")
+    assert shown.returncode == 0 and "--help" in shown.stdout
+    assert all(len(line) <= 120 for line in shown.stdout.splitlines())
+
+
+def test_help_names_every_option_with_its_default(eav):
+    shown = eav("generate", "--help").stdout
+    for option in ("model", "negative-prompt", "prompt-file", "seed", "width", "height", "frames", "fps", "steps", "guidance",
+                   "dynamic-guidance", "scheduler", "device", "threads", "dtype", "vae-tiling", "enhance-weight", "no-enhance",
+                   "enhance-start", "enhance-end", "enhance-layers", "out", "overwrite", "init-latents", "save-latents", "trace",
+                   "from"):  # fmt: skip
+        assert f"--{option}" in shown
+    assert "3.4" in shown and "50" in shown

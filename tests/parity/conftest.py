@@ -1,0 +1,34 @@
+"""What the tests against Python libraries share: the folder of the built programs, and how these are run."""
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # every checkpoint is made here; nothing is ever downloaded
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def build_dir():
+    """The build folder: $EAV_BUILD, or build/ in the repository."""
+    folder = pathlib.Path(os.environ.get("EAV_BUILD", REPOSITORY / "build"))
+    assert folder.is_dir(), f"{folder} is no build folder; set EAV_BUILD"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(build_dir):
+    """run("eav_probe", "tokens", folder, input=b"...") runs a built program and returns what it printed, as bytes.
+
+    A failure of the program fails the test, unless `fails` is set: then the error that it printed is returned.
+    """
+
+    def run(program, *arguments, input=b"", fails=False):
+        path = next(p for p in (build_dir / program, build_dir / "tests" / program) if p.is_file())
+        done = subprocess.run([path, *map(str, arguments)], input=input, capture_output=True, check=False)
+        assert (done.returncode != 0) == fails, done.stderr.decode(errors="replace")
+        return done.stderr if fails else done.stdout
+
+    return run

@@ -1,0 +1,203 @@
+"""The text side, against transformers: the same token ids, the same embeddings."""
+
+import json
+import random
+import shutil
+
+import pytest
+import sentencepiece
+import torch
+import transformers
+from safetensors import safe_open
+
+from texts import corpus, texts
+
+COUNT = 4000
+TOKENS = ["</s>", "<pad>", "<unk>", "<extra_id_0>", "<extra_id_3>", "<extra_id_99>", "<extra_id_100>", "<s>", "<pad", "</s"]
+WORDS = ["circle", "the red", "moving", "background", "A", "Video,", "it's", "1234", "don't"]
+
+
+@pytest.fixture(scope="module")
+def spiece(tmp_path_factory):
+    """A folder that holds a SentencePiece model with T5's first ids, trained on all scripts, and nothing else."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=corpus(random.Random(0), 4000), model_prefix=str(folder / "spiece"), vocab_size=2200,
+        character_coverage=0.99, pad_id=0, eos_id=1, unk_id=2, bos_id=-1, normalization_rule_name="nmt_nfkc",
+        hard_vocab_limit=False, num_threads=2, minloglevel=2)  # fmt: skip
+    (folder / "spiece.vocab").unlink()
+    return folder
+
+
+def released(folder):
+    """The files that released T5 checkpoints have beside spiece.model."""
+    size = sentencepiece.SentencePieceProcessor(str(folder / "spiece.model")).get_piece_size()
+    sentinels = [f"<extra_id_{i}>" for i in range(100)]
+    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+    added = {0: "<pad>", 1: "</s>", 2: "<unk>"} | {size + 99 - i: token for i, token in enumerate(sentinels)}
+    special = {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "additional_special_tokens": sentinels}
+    config = special | {"added_tokens_decoder": {i: {"content": t, **flags} for i, t in added.items()}, "extra_ids": 100}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    (folder / "added_tokens.json").write_text(json.dumps({t: i for i, t in added.items() if i > 2}))
+
+
+def older(folder):
+    """An older generation: no added_tokens_decoder, a token that takes white space along, more than one list."""
+    (folder / "tokenizer_config.json").write_text(json.dumps({"extra_ids": 10, "additional_special_tokens": ["<one>"]}))
+    mask = {"content": "<mask>", "lstrip": True, "rstrip": True, "normalized": False, "single_word": True}
+    (folder / "special_tokens_map.json").write_text(json.dumps({"eos_token": "</s>", "mask_token": mask}))
+    (folder / "added_tokens.json").write_text(json.dumps({"<two>": 5001, "Été ﬁn": 5000, "<one>": 5002}))
+
+
+def tokenizer_json(folder):
+    """What transformers itself saves: tokenizer.json, and no spiece.model."""
+    transformers.T5Tokenizer.from_pretrained(folder).save_pretrained(folder)
+    (folder / "spiece.model").unlink()
+
+
+def json_alone(folder):
+    tokenizer_json(folder)
+    (folder / "tokenizer_config.json").unlink()
+
+
+def stored_padding(folder):
+    """A tokenizer.json that says how to cut and fill texts: that is the pipeline's choice, not its."""
+    tokenizer_json(folder)
+    path = folder / "tokenizer.json"
+    stored = json.loads(path.read_text())
+    stored["truncation"] = {"direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0}
+    stored["padding"] = {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+                         "pad_type_id": 0, "pad_token": "<pad>"}  # fmt: skip
+    path.write_text(json.dumps(stored))
+
+
+def tokens_of(run, folder, lines):
+    # Python writes lone surrogates nowhere, so the texts survive JSON as they are.
+    return json.loads(run("eav_probe", "tokens", folder, input=json.dumps(lines, ensure_ascii=False).encode()))
+
+
+def differing(lines, ours, theirs):
+    return [(line, a, b) for line, a, b in zip(lines, ours, theirs, strict=True) if a != b]
+
+
+@pytest.mark.parametrize("prepare", [None, released, older, tokenizer_json, json_alone, stored_padding])
+def test_t5_ids(run, spiece, tmp_path, prepare):
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(spiece, folder)
+    if prepare:
+        prepare(folder)
+    reference = transformers.T5Tokenizer.from_pretrained(folder)
+    tokens = TOKENS + WORDS + ["<mask>", "<one>", "<two>", "Été ﬁn", "été fin"]
+    lines = list(texts(seed=1, count=COUNT, tokens=tokens))
+    theirs = reference(lines, truncation=False, padding=False).input_ids
+    assert differing(lines, tokens_of(run, folder, lines), theirs) == []
+
+
+def save_encoder(folder, dtype=torch.float32, shard_size="1GB", **changes):
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        d_model=48, d_kv=10, d_ff=80, num_heads=4, num_layers=3, vocab_size=2500, feed_forward_proj="gated-gelu",
+        relative_attention_num_buckets=12, relative_attention_max_distance=40)  # fmt: skip
+    config = transformers.T5Config.from_dict(config.to_dict() | changes)
+    model = transformers.T5EncoderModel(config)
+    for parameter in model.parameters():  # norms and position biases that differ from their first values
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    model.to(dtype).save_pretrained(folder, max_shard_size=shard_size)
+
+
+def embeddings(run, folder, prompt, *options, length=64):
+    out = folder / "out.safetensors"
+    run("eav_probe", "t5", folder, "--length", length, "--out", out, *options, input=prompt.encode())
+    with safe_open(out, "pt") as file:
+        return file.get_tensor("ids"), file.get_tensor("embeddings"), (file.metadata() or {}).get("cut", "")
+
+
+def reference_embeddings(folder, prompt, length=64, masked=False, dtype=torch.float32):
+    tokenizer = transformers.T5Tokenizer.from_pretrained(folder / "tokenizer")
+    model = transformers.T5EncoderModel.from_pretrained(folder / "text_encoder", dtype=dtype)
+    inputs = tokenizer([prompt], padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    whole = tokenizer([prompt], padding="longest", return_tensors="pt").input_ids
+    cut = tokenizer.batch_decode(whole[:, length - 1 : -1])[0] if whole.shape[1] > length else ""
+    with torch.no_grad():
+        mask = inputs.attention_mask if masked else None
+        return inputs.input_ids, model(inputs.input_ids, attention_mask=mask)[0], cut
+
+
+def relative(ours, theirs):
+    return ((ours.float() - theirs.float()).abs().max() / theirs.float().abs().max()).item()
+
+
+@pytest.fixture
+def folder(spiece, tmp_path):
+    shutil.copytree(spiece, tmp_path / "tokenizer")
+    return tmp_path
+
+
+@pytest.mark.parametrize("options, changes", [
+    ([], {}),
+    ([], {"feed_forward_proj": "relu"}),
+    ([], {"feed_forward_proj": "gated-silu", "relative_attention_num_buckets": 32}),
+    ([], {"feed_forward_proj": "gelu", "relative_attention_max_distance": 128}),
+    ([], {"shard_size": "40KB"}),
+    (["--storage", "float16"], {"dtype": torch.float16}),
+    (["--storage", "bfloat16"], {"dtype": torch.bfloat16}),
+    (["--storage", "bfloat16"], {"dtype": torch.bfloat16, "shard_size": "40KB"}),
+])  # fmt: skip
+@pytest.mark.parametrize("masked", [False, True])
+def test_t5_embeddings(run, folder, options, changes, masked):
+    save_encoder(folder / "text_encoder", **changes)
+    prompt = "a red circle moving left on a gray background, the quick fox"
+    ids, ours, cut = embeddings(run, folder, prompt, *options, *(["--mask"] if masked else []))
+    reference_ids, theirs, _ = reference_embeddings(folder, prompt, masked=masked)
+    assert torch.equal(ids, reference_ids) and cut == ""
+    assert relative(ours, theirs) < 1e-5
+
+
+@pytest.mark.parametrize("dtype, most", [("float16", 3e-3), ("bfloat16", 3e-2)])
+def test_t5_in_16_bit(run, folder, dtype, most):
+    save_encoder(folder / "text_encoder", dtype=getattr(torch, dtype))
+    prompt = "a red circle moving left"
+    _, ours, _ = embeddings(run, folder, prompt, "--dtype", dtype)
+    _, theirs, _ = reference_embeddings(folder, prompt, dtype=getattr(torch, dtype))
+    assert ours.dtype == theirs.dtype
+    assert relative(ours, theirs) < most
+
+
+def test_prompt_is_cut_as_transformers_cuts_it(run, folder):
+    save_encoder(folder / "text_encoder")
+    prompt = "a red circle moving left </s> on a gray <extra_id_3> background"
+    for length in (2, 5, 12, 20, 40):
+        ids, ours, cut = embeddings(run, folder, prompt, length=length)
+        reference_ids, theirs, reference_cut = reference_embeddings(folder, prompt, length=length)
+        assert torch.equal(ids, reference_ids)
+        assert cut == reference_cut
+        assert relative(ours, theirs) < 1e-5
+
+
+@pytest.mark.parametrize("kept", ["shared.weight", "encoder.embed_tokens.weight", "both"])
+def test_either_name_of_the_embedding_opens(run, folder, kept):
+    from safetensors.torch import load_file, save_file
+
+    save_encoder(folder / "text_encoder")
+    path = folder / "text_encoder" / "model.safetensors"
+    weights = load_file(path)
+    table = next(weights.pop(k) for k in ("shared.weight", "encoder.embed_tokens.weight") if k in weights)
+    names = ["shared.weight", "encoder.embed_tokens.weight"] if kept == "both" else [kept]
+    weights["decoder.final_layer_norm.weight"] = torch.ones(48)  # a whole T5 opens too
+    save_file(weights | {name: table.clone() for name in names}, path, metadata={"format": "pt"})
+    _, ours, _ = embeddings(run, folder, "a red circle")
+    _, theirs, _ = reference_embeddings(folder, "a red circle")
+    assert relative(ours, theirs) < 1e-5
+
+
+def test_a_special_token_outside_the_encoder_is_an_error(run, folder):
+    save_encoder(folder / "text_encoder", vocab_size=1000)
+    error = run("eav_probe", "t5", folder, "--out", folder / "out.safetensors", input=b"a <extra_id_0>", fails=True)
+    assert b"special token" in error and not (folder / "out.safetensors").exists()
+
+
+def test_a_prompt_that_is_not_utf8_is_an_error(run, folder):
+    save_encoder(folder / "text_encoder")
+    error = run("eav_probe", "t5", folder, "--out", folder / "out.safetensors", input=b"a \xff b", fails=True)
+    assert b"not UTF-8" in error

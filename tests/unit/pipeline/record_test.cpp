@@ -1,0 +1,93 @@
+#include "pipeline/record.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace eav {
+namespace {
+
+namespace fs = std::filesystem;
+
+Record example() {
+  Record record{
+      "/models/some", "0123456789abcdef", {"cuda:1", Dtype::bfloat16, 3}, {"0.1.0", "2.13.0", "abacus"}, {}, ""};
+  auto& request = record.request;
+  request.prompt = "ein \"rotes\" Quadrat, größer\nals zuvor";
+  request.negative_prompt = "blur";
+  request.seed = 18446744073709551615u;  // above what a signed number holds
+  request.width = 96, request.height = 64, request.frames = 9, request.steps = 30;
+  request.fps = 23.976, request.guidance = 0.1;
+  request.dynamic_guidance = request.vae_tiling = true;
+  request.scheduler = "dpm";
+  request.enhance = {false, 7.3, 1.0 / 3, 2.0 / 3, LayerSet::parse("0-5,8")};
+  return record;
+}
+
+class RecordTest : public testing::Test {
+ protected:
+  RecordTest() { fs::create_directory(folder_); }
+  ~RecordTest() override { fs::remove_all(folder_); }
+
+  fs::path write(const std::string& text) const {
+    std::ofstream(folder_ / "r.json") << text;
+    return folder_ / "r.json";
+  }
+
+  fs::path folder_ = fs::temp_directory_path() / ("eav-record-" + std::to_string(getpid()));
+};
+
+TEST_F(RecordTest, ComesBackAsItWasWritten) {
+  const auto text = to_json(example(), Trace{});
+  const auto read = read_record(write(text));
+  EXPECT_EQ(to_json(read, Trace{}), text);
+  EXPECT_EQ(read.request.seed, example().request.seed);
+  EXPECT_EQ(read.request.enhance.start, 1.0 / 3);
+  EXPECT_TRUE(differences(read, example()).empty());
+}
+
+TEST_F(RecordTest, HoldsWhatTheEnhancementDidAndTheTimes) {
+  const Trace trace{3, 3.4, 2, 2, {{0, 0, 0.1, 1}, {0, 1, 0.25, 1.6}}};
+  const Output::Seconds seconds{0.5, 2, 1};
+  const auto json = nlohmann::json::parse(to_json(example(), trace, &seconds));
+  EXPECT_EQ(json.at("enhanced"),
+            nlohmann::json::parse(R"({"token_frames": 3, "measured": 2, "scaled": 1, "gain": [1.0, 1.6]})"));
+  EXPECT_EQ(json.at("seconds").at("transformer"), 2);
+}
+
+TEST_F(RecordTest, TracesHaveOneEntryALine) {
+  EXPECT_EQ(to_json(Trace{3, 3.4, 2, 2, {{0, 0, 0.1, 1}, {0, 1, 0.25, 1.6}}}),
+            "{\"token_frames\": 3, \"weight\": 3.4, \"steps\": 2, \"layers\": 2, \"entries\": [\n[0,0,0.1,1.0],\n"
+            "[0,1,0.25,1.6]\n]}\n");
+}
+
+TEST_F(RecordTest, MayBeWrittenByHand) {
+  const auto read = read_record(write(R"({"request": {"prompt": "a cat", "steps": 4}})"));
+  EXPECT_EQ(read.request.prompt, "a cat");
+  EXPECT_EQ(read.request.steps, 4);
+  EXPECT_FALSE(read.request.seed);
+  EXPECT_TRUE(read.request.enhance.enabled);
+  EXPECT_TRUE(differences(read, example()).empty());  // what it does not name cannot differ
+}
+
+TEST_F(RecordTest, SaysWhatDiffers) {
+  auto now = example();
+  now.environment.torch = "2.14.0";
+  now.runtime.threads = 4;
+  const auto lines = differences(example(), now);
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0], "PyTorch is 2.14.0, the record was made with 2.13.0: the video may differ");
+  EXPECT_EQ(lines[1], "the number of threads is 4, the record was made with 3: the video may differ");
+}
+
+TEST_F(RecordTest, RefusesWhatItDoesNotKnow) {
+  EXPECT_THROW(read_record(write(R"({"request": {"stepz": 4}})")), Error);
+  EXPECT_THROW(read_record(write(R"({"request": {"steps": "4"}})")), Error);
+  EXPECT_THROW(read_record(write(R"({"prompt": "a cat"})")), Error);
+  EXPECT_THROW(read_record(folder_ / "missing.json"), Error);
+}
+
+}  // namespace
+}  // namespace eav
