@@ -1,0 +1,15 @@
+// The parts of eav_bench. Each is prepared once with the arguments of the command line and then run again and again.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace eav::bench {
+
+using Arguments = std::vector<std::string>;
+using Prepare = std::function<std::function<void()>(const Arguments&)>;
+
+// DIR LATENTS [--tiling]: decodes the tensor "latents" of the file LATENTS with the autoencoder in DIR.
+std::function<void()> vae_decode(const Arguments& arguments);
+
+}  // namespace eav::bench
