@@ -14,6 +14,7 @@
 int main(int argc, char** argv) try {
   using namespace eav::bench;
   const std::map<std::string, Prepare> parts{
+      {"transformer", transformer},
       {"vae_decode", vae_decode},
   };
   const Arguments arguments(argv + 1, argv + argc);
@@ -27,7 +28,8 @@ int main(int argc, char** argv) try {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    std::cout << fmt::format("{:.6f} {:.1f}", seconds.count(), static_cast<double>(usage.ru_maxrss) / 1024) << std::endl;
+    std::cout << fmt::format("{:.6f} {:.1f}", seconds.count(), static_cast<double>(usage.ru_maxrss) / 1024)
+              << std::endl;
   }
 } catch (const std::exception& error) {
   std::cerr << "eav_bench: " << error.what() << '\n';

@@ -12,4 +12,8 @@ using Prepare = std::function<std::function<void()>(const Arguments&)>;
 // DIR LATENTS [--tiling]: decodes the tensor "latents" of the file LATENTS with the autoencoder in DIR.
 std::function<void()> vae_decode(const Arguments& arguments);
 
+// DIR INPUTS float32|bfloat16 on|off: one forward pass of the transformer in DIR over the tensors "latents" and "text"
+// of the file INPUTS, without or with the enhancement.
+std::function<void()> transformer(const Arguments& arguments);
+
 }  // namespace eav::bench

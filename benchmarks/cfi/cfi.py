@@ -90,16 +90,21 @@ def main():
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
 
-    print(f"{options.threads} threads, {options.rounds} rounds, layout {options.layout}; milliseconds (ratio of medians)\n")
-    print("| layer | read | compute | float32 | of roofline | full map | slower | bf16 / f32 | f16 / f32 | extra memory MB (full map) |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    columns = (
+        "layer", "read", "compute", "float32", "of roofline", "full map", "faster by", "bf16 / f32", "f16 / f32",
+        "extra MB (full map)",
+    )
+    print(f"{options.threads} threads, {options.rounds} rounds, layout {options.layout}; ms (ratios of medians)\n")
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for name, shape in SHAPES.items():
         best, middle, growth = measure(shape, options.layout, options.rounds)
         ratio = lambda a, b: f"{best[a] / best[b]:.2f} ({middle[a] / middle[b]:.2f})"
         cells = [
-            name, f"{best['read']:.1f}", f"{best['compute']:.1f}", f"{best['float32']:.1f}", ratio("float32", "roofline"),
-            f"{best['full map']:.0f}", ratio("full map", "float32"), ratio("bfloat16", "float32"),
-            ratio("float16", "float32"), f"{growth['float32']:.2f} ({growth['full map']:.0f})",
+            name, f"{best['read']:.1f}", f"{best['compute']:.1f}", f"{best['float32']:.1f}",
+            ratio("float32", "roofline"), f"{best['full map']:.0f}", ratio("full map", "float32"),
+            ratio("bfloat16", "float32"),
+            ratio("float16", "float32"),
+            f"{growth['float32']:.2f} ({growth['full map']:.0f})",
         ]
         print("| " + " | ".join(cells) + " |", flush=True)
 

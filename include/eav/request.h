@@ -26,7 +26,7 @@ struct EnhanceOptions {
   bool enabled = true;
   std::optional<double> weight;  // 0 to 100; unset: the family's own
   double start = 0, end = 1;     // step i of N is enhanced when start*N <= i < end*N; 0 <= start < end <= 1
-  LayerSet layers;
+  LayerSet layers{};
 };
 
 // The type that a model computes in.

@@ -66,7 +66,7 @@ void check_files(const std::vector<Files>& all, bool overwrite) {
   std::map<fs::path, std::string> taken;
   const auto take = [&](const fs::path& path, const std::string& what) {
     if (path.empty()) return;
-    const auto [other, is_new] = taken.emplace(fs::weakly_canonical(path), what);
+    const auto [other, is_new] = taken.emplace(fs::weakly_canonical(fs::absolute(path)), what);
     if (!is_new) throw Error(fmt::format("{} and {} would both be '{}'", other->second, what, path.string()));
   };
   for (const auto& files : all) {
@@ -115,8 +115,8 @@ std::vector<Request> resolve(const Generator& generator, const Request& wanted,
 // What the enhancement did, in words, and what to change when it did nothing.
 std::string describe_enhancement(const Request& request, const Trace& trace) {
   if (!request.enhance.enabled) return "off";
-  if (trace.entries.empty()) return "no step and layer was chosen";
   if (trace.token_frames <= 1) return "a single token frame has no other frame to attend to";
+  if (trace.entries.empty()) return "no step and layer was chosen";
   const auto t = static_cast<double>(trace.token_frames);
   const auto scaled = std::ranges::count_if(trace.entries, [](const TraceEntry& e) { return e.gain > 1; });
   const auto [least, most] = std::ranges::minmax(trace.entries, {}, &TraceEntry::gain);

@@ -33,6 +33,13 @@ int run(int argc, char** argv) {
   } catch (const CLI::ExtrasError& error) {
     eav::print_error(fmt::format("{} (a prompt of several words needs quotes)", error.what()));
     return kUsage;
+  } catch (const CLI::ArgumentMismatch& error) {  // "--steps: 1 required N missing"
+    const std::string what = error.what();
+    eav::print_error(fmt::format("{} needs a value (see eav --help)", what.substr(0, what.find(':'))));
+    return kUsage;
+  } catch (const CLI::RequiredError&) {
+    eav::print_error("name a command: generate or inspect (see eav --help)");
+    return kUsage;
   } catch (const CLI::ParseError& error) {
     eav::print_error(fmt::format("{} (see eav --help)", error.what()));
     return kUsage;

@@ -29,6 +29,7 @@ std::string bar(double fraction, size_t cells) {
 }  // namespace
 
 std::string human_seconds(double seconds) {
+  if (seconds < 0.0995) return fmt::format("{:.0f} ms", 1000 * seconds);
   if (seconds < 9.95) return fmt::format("{:.1f} s", seconds);
   const auto whole = std::llround(seconds);
   if (whole < 60) return fmt::format("{} s", whole);
@@ -68,6 +69,7 @@ void TerminalProgress::step(int64_t done, int64_t total) {
 
 std::string TerminalProgress::state(int64_t done, int64_t total) const {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
+  if (done == total) return fmt::format("{} {}/{} in {}", phase_, done, total, human_seconds(elapsed.count()));
   const double each = elapsed.count() / static_cast<double>(done);
   return fmt::format("{} {}/{}, {} each, {} left", phase_, done, total, human_seconds(each),
                      human_seconds(each * static_cast<double>(total - done)));

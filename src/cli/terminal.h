@@ -8,7 +8,7 @@
 
 namespace eav {
 
-// "1.4 s", "3 min 20 s", "2 h 5 min"
+// "20 ms", "1.4 s", "3 min 20 s", "2 h 5 min"
 std::string human_seconds(double seconds);
 // "31 kB", "3.4 GB"
 std::string human_size(uintmax_t bytes);
@@ -34,7 +34,7 @@ class TerminalProgress : public Progress {
 
  private:
   void draw(int64_t done, int64_t total);
-  // "transformer 12/50, 1.3 s each, 49 s left"
+  // "transformer 12/50, 1.3 s each, 49 s left", at the end "transformer 50/50 in 1 min 5 s"
   std::string state(int64_t done, int64_t total) const;
 
   Interrupt& interrupt_;

@@ -27,7 +27,8 @@ std::pair<Tensor, Tensor> moments(const Tensor& x, int64_t groups) {
                   square_to + i * channels);
   });
   // The origin is the first position: near the data, so that squares lose no digits to the mean.
-  const auto from_origin = sums.sum(1).div_(static_cast<double>(positions));  // [2, C]: E[x - origin], E[(x - origin)^2]
+  const auto from_origin =
+      sums.sum(1).div_(static_cast<double>(positions));  // [2, C]: E[x - origin], E[(x - origin)^2]
   const auto channel_mean = from_origin[0] + x[0];
   const auto channel_variance = from_origin[1] - from_origin[0].square();
   const auto mean = channel_mean.view({groups, -1}).mean(1);

@@ -47,7 +47,8 @@ HWY_INLINE void store_some(Vector v, float* to, int64_t n) {
   std::copy_n(lanes, n, to);
 }
 
-// ---- weights: G g G^T for every pair of channels, as [element][panel][tap, in][kPanel] ----------------------------------
+// ---- weights: G g G^T for every pair of channels, as [element][panel][tap, in][kPanel]
+// ----------------------------------
 
 void Pack(const WinogradConv& conv, int64_t begin, int64_t end) {
   const auto element_stride = panels(conv) * depth(conv) * kPanel;
@@ -76,7 +77,8 @@ void Pack(const WinogradConv& conv, int64_t begin, int64_t end) {
   }
 }
 
-// ---- patches: B^T d B for every channel of a tile's 4x4 positions ---------------------------------------------------------
+// ---- patches: B^T d B for every channel of a tile's 4x4 positions
+// ---------------------------------------------------------
 
 // to[element * stride + c] for the tile whose results begin at (2y, 2x).
 HWY_INLINE void transform_patch(const WinogradConv& conv, const float* frame, int64_t y, int64_t x, float* to,
@@ -91,9 +93,8 @@ HWY_INLINE void transform_patch(const WinogradConv& conv, const float* frame, in
     }
   for (int64_t c = 0; c < conv.in; c += kLanes) {
     const auto n = conv.in - c;
-    const auto load = [&](int64_t r, int64_t s) HWY_ATTR {
-      return from[r][s] == nullptr ? hn::Zero(d) : load_some(from[r][s] + c, n);
-    };
+    const auto load = [&](int64_t r, int64_t s)
+                          HWY_ATTR { return from[r][s] == nullptr ? hn::Zero(d) : load_some(from[r][s] + c, n); };
     const auto store = [&](Vector v, int64_t element) HWY_ATTR { store_some(v, to + element * stride + c, n); };
     Vector rows[4][4];
     for (int64_t s = 0; s < 4; ++s) {
@@ -113,7 +114,8 @@ HWY_INLINE void transform_patch(const WinogradConv& conv, const float* frame, in
   }
 }
 
-// ---- products: for each element, tiles times channels ----------------------------------------------------------------------
+// ---- products: for each element, tiles times channels
+// ----------------------------------------------------------------------
 
 // to [R, kPanel] = patches [R, taps * in] x panel [taps * in, kPanel]; a row's taps lie `tap_stride` apart.
 template <int64_t R>
@@ -140,26 +142,38 @@ HWY_INLINE void multiply(const WinogradConv& conv, const float* patches, int64_t
   }
 }
 
-void multiply_all(const WinogradConv& conv, int64_t rows, const float* patches, int64_t tap_stride, const float* weights,
-                  float* to) {
+void multiply_all(const WinogradConv& conv, int64_t rows, const float* patches, int64_t tap_stride,
+                  const float* weights, float* to) {
   const auto width = panels(conv) * kPanel;
   for (int64_t p = 0; p < panels(conv); ++p, weights += depth(conv) * kPanel) {
     for (int64_t r = 0; r < rows; r += kRows) {
       const float* from = patches + r * conv.in;
       float* place = to + r * width + p * kPanel;
       switch (std::min(kRows, rows - r)) {
-        case 1: multiply<1>(conv, from, tap_stride, weights, place, width); break;
-        case 2: multiply<2>(conv, from, tap_stride, weights, place, width); break;
-        case 3: multiply<3>(conv, from, tap_stride, weights, place, width); break;
-        case 4: multiply<4>(conv, from, tap_stride, weights, place, width); break;
-        case 5: multiply<5>(conv, from, tap_stride, weights, place, width); break;
-        default: multiply<6>(conv, from, tap_stride, weights, place, width);
+        case 1:
+          multiply<1>(conv, from, tap_stride, weights, place, width);
+          break;
+        case 2:
+          multiply<2>(conv, from, tap_stride, weights, place, width);
+          break;
+        case 3:
+          multiply<3>(conv, from, tap_stride, weights, place, width);
+          break;
+        case 4:
+          multiply<4>(conv, from, tap_stride, weights, place, width);
+          break;
+        case 5:
+          multiply<5>(conv, from, tap_stride, weights, place, width);
+          break;
+        default:
+          multiply<6>(conv, from, tap_stride, weights, place, width);
       }
     }
   }
 }
 
-// ---- results: A^T m A and the bias ---------------------------------------------------------------------------------------------
+// ---- results: A^T m A and the bias
+// ---------------------------------------------------------------------------------------------
 
 HWY_INLINE void finish_tile(const WinogradConv& conv, const float* products, int64_t stride, float* frame, int64_t y,
                             int64_t x) {

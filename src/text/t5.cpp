@@ -12,10 +12,14 @@ namespace {
 
 Tensor activate(T5Config::Activation activation, const Tensor& x) {
   switch (activation) {
-    case T5Config::Activation::relu: return at::relu(x);
-    case T5Config::Activation::gelu: return at::gelu(x);
-    case T5Config::Activation::gelu_tanh: return at::gelu(x, "tanh");
-    case T5Config::Activation::silu: return at::silu(x);
+    case T5Config::Activation::relu:
+      return at::relu(x);
+    case T5Config::Activation::gelu:
+      return at::gelu(x);
+    case T5Config::Activation::gelu_tanh:
+      return at::gelu(x, "tanh");
+    case T5Config::Activation::silu:
+      return at::silu(x);
   }
   TORCH_INTERNAL_ASSERT(false, "unknown activation");
 }
@@ -51,9 +55,10 @@ T5Config::T5Config(const JsonFile& json)
   else if (name == "silu")
     activation = Activation::silu;
   else
-    throw Error(fmt::format("{}: \"feed_forward_proj\" is \"{}\"; relu, gelu, gelu_new and silu are supported, each also "
-                            "with \"gated-\" before it",
-                            json.path().string(), projection));
+    throw Error(
+        fmt::format("{}: \"feed_forward_proj\" is \"{}\"; relu, gelu, gelu_new and silu are supported, each also "
+                    "with \"gated-\" before it",
+                    json.path().string(), projection));
   if (buckets < 4 || max_distance <= buckets / 4)
     throw Error(fmt::format("{}: {} buckets for distances up to {} are not supported", json.path().string(), buckets,
                             max_distance));
@@ -150,7 +155,8 @@ Tensor T5Encoder::operator()(const Tensor& ids, const std::optional<Tensor>& mas
   auto bias = position_bias(ids.size(1), compute);
   if (mask) {
     const double lowest = compute == at::kHalf ? -65504 : -3.3895313892515355e38;  // the latter also fits in bfloat16
-    bias = bias.masked_fill(mask->to(bias.device()).logical_not().unsqueeze(1).unsqueeze(1), lowest);  // [B, heads, L, L]
+    bias =
+        bias.masked_fill(mask->to(bias.device()).logical_not().unsqueeze(1).unsqueeze(1), lowest);  // [B, heads, L, L]
   }
   auto x = at::embedding(embedding, ids.to(embedding.device())).to(compute);  // [B, L, C]
   for (const auto& block : blocks) {

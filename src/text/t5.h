@@ -16,10 +16,10 @@ namespace eav {
 struct T5Config {
   enum class Activation { relu, gelu, gelu_tanh, silu };
 
-  int64_t channels;      // of a token: C
-  int64_t head_dim;      // d; heads * d need not be C
+  int64_t channels;  // of a token: C
+  int64_t head_dim;  // d; heads * d need not be C
   int64_t heads;
-  int64_t hidden;        // channels inside a feed-forward layer
+  int64_t hidden;  // channels inside a feed-forward layer
   int64_t layers;
   int64_t vocabulary;    // rows of the embedding
   int64_t buckets;       // kinds of distances between two tokens, half of them for each direction
@@ -89,8 +89,8 @@ struct T5Encoder {
   // What T5 checkpoints hold besides the encoder.
   static std::vector<UnneededKey> unneeded_keys();
 
-  // ids [B, L] -> [B, L, C] in the type `compute`. `mask` [B, L] is true for tokens that are attended to; without it all
-  // are, padding too. Throws eav::Error when an id is outside the vocabulary.
+  // ids [B, L] -> [B, L, C] in the type `compute`. `mask` [B, L] is true for tokens that are attended to; without it
+  // all are, padding too. Throws eav::Error when an id is outside the vocabulary.
   Tensor operator()(const Tensor& ids, const std::optional<Tensor>& mask, at::ScalarType compute,
                     const Progress& progress) const;
 };

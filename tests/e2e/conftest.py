@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROGRAM = os.environ.get("EAV_PROGRAM", str(ROOT / "build" / "eav"))
 SMALL = ("--width", "32", "--height", "16", "--frames", "9", "--steps", "2", "--threads", "1")
-PROMPT = "a red circle moving right on a gray background"
+PROMPT = "a red circle"
 
 
 @pytest.fixture(scope="session")

@@ -50,9 +50,9 @@ def test_a_value_that_an_option_cannot_take(refused, option, value, advice):
         (["generate", "a", "red", "circle"], "a prompt of several words needs quotes"),
         (["generate", "a", "--prompt-file", "x"], "give a PROMPT or --prompt-file, not both"),
         (["generate", "a", "--stepz", "3"], "--stepz"),
-        (["generate", "a", "--steps"], "--steps"),
-        (["paint"], "paint"),
-        ([], "subcommand"),
+        (["generate", "a", "--steps"], "--steps needs a value"),
+        (["paint"], "name a command: generate or inspect"),
+        ([], "name a command: generate or inspect"),
     ],
 )
 def test_a_command_line_that_makes_no_sense(eav, out, arguments, expected):

@@ -3,12 +3,12 @@
 import subprocess
 
 import pytest
-from conftest import PROMPT, ROOT
+from conftest import ROOT
 
 
 @pytest.mark.skipif(not (ROOT / "models/demo/model_index.json").exists(), reason="the demo checkpoint is not there yet")
 def test_the_first_command_of_the_readme(eav, out):
-    result = eav("generate", PROMPT)
+    result = eav("generate", "a red circle moving right on a gray background")
     assert result.returncode == 0, result.stderr
     (video,) = out.glob("eav-*.mp4")
     shown = subprocess.run(["ffprobe", "-v", "error", "-count_frames", "-show_entries", "stream=width,height,nb_read_frames",

@@ -101,8 +101,8 @@ def test_from_makes_the_same_video_again(generate, eav, out, source):
     assert again.returncode == 0, again.stderr
     assert "warning" not in again.stderr
     assert pictures(out / "again") == pictures(out / "frames")
-    again = eav("generate", "--from", source, "--out", f"again{video[5:]}")
-    assert (out / f"again{video[5:]}").read_bytes() == (out / video).read_bytes()
+    again = eav("generate", "--from", source, "--out", f"copy{video[5:]}")
+    assert (out / f"copy{video[5:]}").read_bytes() == (out / video).read_bytes()
 
 
 def test_from_takes_changes_and_says_what_differs(generate, eav, out):
@@ -183,10 +183,10 @@ def test_prompt_file(eav, generate, out, tiny):
 
 
 def test_a_long_prompt_is_cut_with_a_warning_that_quotes_what_was_cut(generate):
-    prompt = PROMPT + ", " + PROMPT + " and the end"
+    prompt = PROMPT + 20 * " moving" + " to the end"
     (warning,) = [line for line in generate("--out", "a.mp4", prompt=prompt).stderr.splitlines() if "warning" in line]
     assert warning.startswith("eav: warning: ")
-    assert "the end" in warning and PROMPT not in warning
+    assert 'the end"' in warning and PROMPT not in warning
 
 
 def test_progress_is_a_few_plain_lines_when_nobody_watches(generate):
@@ -195,7 +195,7 @@ def test_progress_is_a_few_plain_lines_when_nobody_watches(generate):
     lines = result.stderr.splitlines()
     assert sum(line.startswith("transformer ") for line in lines) == 10
     assert len(lines) < 40
-    assert "transformer 60/60, " in result.stderr
+    assert "transformer 60/60 in " in result.stderr
 
 
 def test_an_existing_file_is_replaced_when_asked(generate, refused, out):

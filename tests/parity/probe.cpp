@@ -13,9 +13,11 @@
 #include <vector>
 
 #include "eav/error.h"
+#include "text/clip_tokenizer.h"
 #include "text/prompt.h"
 #include "text/t5.h"
 #include "text/t5_tokenizer.h"
+#include "text/tokenizer/json.h"
 #include "weights/safetensors.h"
 
 void vae(const std::vector<std::string>& arguments);  // probe_vae.cpp
@@ -39,15 +41,21 @@ at::ScalarType type(const std::string& name) {
 
 std::string standard_input() { return {std::istreambuf_iterator<char>(std::cin), {}}; }
 
-// tokens DIR < texts.json > ids.json
+// tokens DIR [--kind t5|clip|json] < texts.json > ids.json
 void tokens(const Arguments& arguments) {
-  const auto tokenizer = eav::open_t5_tokenizer(arguments.at(0));
+  const std::filesystem::path dir = arguments.at(0);
+  const auto kind = option(arguments, "kind", "t5");
+  const auto tokenizer = kind == "t5"     ? eav::open_t5_tokenizer(dir)
+                         : kind == "clip" ? eav::open_clip_tokenizer(dir)
+                                          : eav::text::read_tokenizer_json(dir / "tokenizer.json");
   auto ids = nlohmann::json::array();
-  for (const auto& text : nlohmann::json::parse(standard_input())) ids.push_back(tokenizer.encode(text.get<std::string>()));
+  for (const auto& text : nlohmann::json::parse(standard_input()))
+    ids.push_back(tokenizer.encode(text.get<std::string>()));
   std::cout << ids << '\n';
 }
 
-// t5 DIR --length N --out FILE [--dtype TYPE] [--storage TYPE] [--mask] < prompt: DIR holds tokenizer/ and text_encoder/
+// t5 DIR --length N --out FILE [--dtype TYPE] [--storage TYPE] [--mask] < prompt: DIR holds tokenizer/ and
+// text_encoder/
 void t5(const Arguments& arguments) {
   const std::filesystem::path dir = arguments.at(0);
   const auto compute = type(option(arguments, "dtype", "float32"));
@@ -55,9 +63,11 @@ void t5(const Arguments& arguments) {
   const auto prompt = eav::tokenize(eav::open_t5_tokenizer(dir / "tokenizer"), standard_input(),
                                     std::stoll(option(arguments, "length", "226")));
   const auto encoder = eav::T5Encoder::open(dir / "text_encoder", {.dtype = storage});
-  const auto mask = std::ranges::find(arguments, "--mask") == arguments.end() ? std::nullopt : std::optional(prompt.mask);
+  const auto mask =
+      std::ranges::find(arguments, "--mask") == arguments.end() ? std::nullopt : std::optional(prompt.mask);
   const auto embeddings = encoder(prompt.ids, mask, compute, eav::Progress());
-  eav::save_safetensors(option(arguments, "out"), {{"ids", prompt.ids}, {"embeddings", embeddings}}, {{"cut", prompt.cut}});
+  eav::save_safetensors(option(arguments, "out"), {{"ids", prompt.ids}, {"embeddings", embeddings}},
+                        {{"cut", prompt.cut}});
 }
 
 }  // namespace

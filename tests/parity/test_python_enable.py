@@ -6,7 +6,7 @@ import diffusers
 import enhance_a_video as eav
 import pytest
 import torch
-from python_pipelines import FAMILIES, STEPS
+from python_pipelines import FAMILIES, STEPS, PlainProcessor
 
 WEIGHT = 2.0
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
@@ -261,6 +261,29 @@ def test_caches(name):
     assert reused and len(reused) < len(entries)
     computed = {(e.layer, e.branch, e.gain) for e in entries if not e.reused}
     assert all((e.layer, e.branch, e.gain) in computed for e in reused)
+
+
+def test_both_transformers_of_wan_2_2():
+    """High noise goes through `transformer`, low noise through `transformer_2`."""
+    family = FAMILIES["wan"]
+
+    def build():
+        pipe = family.build()
+        second = family.build(seed=1).transformer
+        return diffusers.WanPipeline(
+            tokenizer=None, text_encoder=None, vae=None, scheduler=pipe.scheduler, transformer=pipe.transformer,
+            transformer_2=second, boundary_ratio=0.6,
+        )
+
+    pipe = build()
+    for attention in [*family.attentions(pipe.transformer), *family.attentions(pipe.transformer_2)]:
+        attention.processor = PlainProcessor(attention.processor, family, family.frames, WEIGHT, family.rows(4.0))
+    expected = family.run(pipe, guidance=4.0, steps=4)
+    pipe = build()
+    with eav.enable(pipe, weight=WEIGHT) as handle:
+        assert relative(family.run(pipe, guidance=4.0, steps=4), expected) < 1e-4
+    high, low = ({e.step for e in handle.trace() if e.transformer == t} for t in ("transformer", "transformer_2"))
+    assert max(high) < min(low) and high | low == {0, 1, 2, 3}
 
 
 def test_layerwise_casting_and_16_bit():

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import sentencepiece
+import tokenizers
 import torch
 import transformers
 from safetensors import safe_open
@@ -72,9 +73,9 @@ def stored_padding(folder):
     path.write_text(json.dumps(stored))
 
 
-def tokens_of(run, folder, lines):
-    # Python writes lone surrogates nowhere, so the texts survive JSON as they are.
-    return json.loads(run("eav_probe", "tokens", folder, input=json.dumps(lines, ensure_ascii=False).encode()))
+def tokens_of(run, folder, lines, kind="t5"):
+    texts = json.dumps(lines, ensure_ascii=False).encode()
+    return json.loads(run("eav_probe", "tokens", folder, "--kind", kind, input=texts))
 
 
 def differing(lines, ours, theirs):
@@ -94,12 +95,78 @@ def test_t5_ids(run, spiece, tmp_path, prepare):
     assert differing(lines, tokens_of(run, folder, lines), theirs) == []
 
 
+def bpe_vocabulary(folder, **settings):
+    """Trains byte-level BPE, and writes vocab.json and merges.txt."""
+    trained = tokenizers.Tokenizer(tokenizers.models.BPE(**settings))
+    trained.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=3000, initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
+        special_tokens=["<|startoftext|>", "<|endoftext|>"], **settings)  # fmt: skip
+    trained.train_from_iterator(corpus(random.Random(0), 4000), trainer)
+    trained.model.save(str(folder))
+    return trained
+
+
+CLIP_TOKENS = ["<|startoftext|>", "<|endoftext|>", "<|EndOfText|>", "<|end", *WORDS]
+
+
+@pytest.mark.parametrize("config", [None, "released", "tokenizer.json"])
+def test_clip_ids(run, tmp_path, config):
+    bpe_vocabulary(tmp_path, end_of_word_suffix="</w>")
+    vocabulary = json.loads((tmp_path / "vocab.json").read_text())
+    for letter in tokenizers.pre_tokenizers.ByteLevel.alphabet():  # the trainer leaves the ends of rare words out
+        vocabulary.setdefault(letter + "</w>", len(vocabulary))
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    if config == "released":
+        token = {"__type": "AddedToken", "lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+        names = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+        settings = {name: token | {"content": content} for name, content in names.items()} | {"pad_token": "<|endoftext|>"}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    reference = transformers.CLIPTokenizer.from_pretrained(tmp_path)
+    if config == "tokenizer.json":
+        reference.save_pretrained(tmp_path)
+        (tmp_path / "vocab.json").unlink()
+        (tmp_path / "merges.txt").unlink()
+    lines = list(texts(seed=2, count=COUNT, tokens=CLIP_TOKENS))
+    theirs = reference(lines, truncation=False, padding=False).input_ids
+    assert differing(lines, tokens_of(run, tmp_path, lines, "clip"), theirs) == []
+
+
+# LLaMA 3's words: contractions, letters with one sign before them, up to three digits, signs, line ends, white space.
+LLAMA_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@pytest.mark.parametrize("ignore_merges", [False, True])
+def test_byte_level_ids(run, tmp_path, ignore_merges):
+    """A tokenizer.json as LLaMA 3 has it, against the tokenizers package, over 10,000 texts."""
+    tokenizer = bpe_vocabulary(tmp_path)
+    tokenizer.model.ignore_merges = ignore_merges
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([
+        tokenizers.pre_tokenizers.Split(tokenizers.Regex(LLAMA_WORDS), behavior="isolated"),
+        tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])  # fmt: skip
+    tokenizer.post_processor = tokenizers.processors.Sequence([
+        tokenizers.processors.ByteLevel(trim_offsets=False),
+        tokenizers.processors.TemplateProcessing("<|startoftext|> $A", special_tokens=[("<|startoftext|>", 0)])])
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|begin_of_text|>", "<|eot_id|>"])
+    tokenizer.enable_truncation(7)
+    tokenizer.enable_padding(length=9)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    lines = list(texts(seed=3, count=10000, tokens=["<|begin_of_text|>", "<|eot_id|>", "<|eot", *WORDS]))
+    theirs = [encoding.ids for encoding in tokenizer.encode_batch(lines)]
+    assert differing(lines, tokens_of(run, tmp_path, lines, "json"), theirs) == []
+
+
 def save_encoder(folder, dtype=torch.float32, shard_size="1GB", **changes):
     torch.manual_seed(0)
-    config = transformers.T5Config(
-        d_model=48, d_kv=10, d_ff=80, num_heads=4, num_layers=3, vocab_size=2500, feed_forward_proj="gated-gelu",
-        relative_attention_num_buckets=12, relative_attention_max_distance=40)  # fmt: skip
-    config = transformers.T5Config.from_dict(config.to_dict() | changes)
+    sizes = {"d_model": 48, "d_kv": 10, "d_ff": 80, "num_heads": 4, "num_layers": 3, "vocab_size": 2500,
+             "feed_forward_proj": "gated-gelu", "relative_attention_num_buckets": 12,
+             "relative_attention_max_distance": 40}  # fmt: skip
+    config = transformers.T5Config(**(sizes | changes))
     model = transformers.T5EncoderModel(config)
     for parameter in model.parameters():  # norms and position biases that differ from their first values
         parameter.data += 0.2 * torch.randn_like(parameter)
@@ -154,14 +221,16 @@ def test_t5_embeddings(run, folder, options, changes, masked):
     assert relative(ours, theirs) < 1e-5
 
 
-@pytest.mark.parametrize("dtype, most", [("float16", 3e-3), ("bfloat16", 3e-2)])
-def test_t5_in_16_bit(run, folder, dtype, most):
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_t5_in_16_bit(run, folder, dtype):
+    """Rounding differs, since some steps are fused here: neither is farther from float32 than the other."""
     save_encoder(folder / "text_encoder", dtype=getattr(torch, dtype))
     prompt = "a red circle moving left"
+    _, exact, _ = reference_embeddings(folder, prompt)
     _, ours, _ = embeddings(run, folder, prompt, "--dtype", dtype)
     _, theirs, _ = reference_embeddings(folder, prompt, dtype=getattr(torch, dtype))
     assert ours.dtype == theirs.dtype
-    assert relative(ours, theirs) < most
+    assert relative(ours, exact) < 1.5 * relative(theirs, exact)
 
 
 def test_prompt_is_cut_as_transformers_cuts_it(run, folder):

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "enhance/enhancer.h"
+#include "nn/gelu.h"
 
 namespace eav::cogvideox {
 namespace {
@@ -68,7 +69,10 @@ Tensor FeedForward::operator()(const Tensor& x) const {
   auto rows = x.flatten(0, 1), results = result.flatten(0, 1);  // [B*L, C]
   for (int64_t begin = 0; begin < rows.size(0); begin += kFeedForwardRows) {
     auto hidden = in(rows.slice(0, begin, begin + kFeedForwardRows));  // [rows, 4C]
-    at::gelu_(hidden, gelu_tanh ? "tanh" : "none");
+    if (gelu_tanh)
+      gelu_tanh_(hidden);
+    else
+      at::gelu_(hidden);
     results.slice(0, begin, begin + kFeedForwardRows).copy_(out(hidden));
   }
   return result;

@@ -57,7 +57,8 @@ void blend(const Tensor& before, const Tensor& tile, int64_t dim, int64_t extent
 
 }  // namespace
 
-// ---- layers ----------------------------------------------------------------------------------------------------------
+// ---- layers
+// ----------------------------------------------------------------------------------------------------------
 
 std::optional<Tensor> FrameHistory::take(const CausalConv3d& conv) {
   auto kept = frames.extract(&conv);
@@ -76,8 +77,8 @@ SpatialNorm::SpatialNorm(const Weights& w, int64_t channels, const VaeConfig& c)
 // The reference spreads the latents over the video and maps them there. A linear map of each position gives the same
 // before the spreading, where there are hundreds of times fewer positions, and the norm's own affine map joins it.
 SpatialNorm::Modulation SpatialNorm::operator()(const Tensor& x, const Tensor& z) const {
-  const auto [scale, shift] = norm(x);         // [C]
-  const auto y = conv_y(z).to(at::kFloat);     // [Tz, h, w, C]
+  const auto [scale, shift] = norm(x);      // [C]
+  const auto y = conv_y(z).to(at::kFloat);  // [Tz, h, w, C]
   const auto b = conv_b(z).to(at::kFloat);
   return {x.size(0), y * scale, at::addcmul(b, y, shift)};
 }
@@ -184,7 +185,8 @@ Tensor Decoder::operator()(const Tensor& z, FrameHistory& history, const Progres
   return out;
 }
 
-// ---- decoding --------------------------------------------------------------------------------------------------------
+// ---- decoding
+// --------------------------------------------------------------------------------------------------------
 
 // What is left to do, for the caller to see.
 struct Vae::Job {
@@ -205,8 +207,10 @@ Tensor Vae::decode(const Tensor& latents, bool tiling, Progress& progress) const
   const auto batch = latents.size(0), frames = latents.size(2), height = latents.size(3), width = latents.size(4);
   const bool tiled = tiling && (height > rows.latent_size || width > columns.latent_size);
   if (tiled && (rows.latent_stride < 1 || columns.latent_stride < 1))
-    throw Error(fmt::format("tiles of {}x{} latent pixels, half of the VAE's \"sample_width\" x \"sample_height\", are "
-                            "too small to overlap; decode without tiling", columns.latent_size, rows.latent_size));
+    throw Error(
+        fmt::format("tiles of {}x{} latent pixels, half of the VAE's \"sample_width\" x \"sample_height\", are "
+                    "too small to overlap; decode without tiling",
+                    columns.latent_size, rows.latent_size));
 
   const auto tiles = tiled ? rows.tiles(height) * columns.tiles(width) : 1;
   Job job{progress, 0, batch * tiles * batches_of(frames)};
@@ -252,7 +256,8 @@ Tensor Vae::decode_tiles(const Tensor& z, Job& job) const {
   return at::cat(bands, 1);
 }
 
-// ---- memory ----------------------------------------------------------------------------------------------------------
+// ---- memory
+// ----------------------------------------------------------------------------------------------------------
 
 namespace {
 

@@ -19,7 +19,7 @@ namespace eav::cogvideox {
 
 // The last frames that each causal convolution saw, from which it continues in the next batch of frames.
 struct FrameHistory {
-  bool more_follows = true;  // false during the last batch, whose frames nobody will need
+  bool more_follows = true;                                // false during the last batch, whose frames nobody will need
   std::unordered_map<const CausalConv3d*, Tensor> frames;  // [CausalConv3d::kHistory, H, W, C]
 
   std::optional<Tensor> take(const CausalConv3d& conv);
@@ -96,8 +96,8 @@ class Vae {
   Vae(const Weights& w, const VaeConfig& c);
 
   // latents [B, C, F, h, w], already divided by the scaling factor -> video [B, 3, frames, H, W], about -1..1. With
-  // `tiling`, a picture larger than a tile is decoded in overlapping tiles, which are blended: it takes less memory, and
-  // the result differs a little.
+  // `tiling`, a picture larger than a tile is decoded in overlapping tiles, which are blended: it takes less memory,
+  // and the result differs a little.
   Tensor decode(const Tensor& latents, bool tiling, Progress& progress) const;
 
   // Keys of the checkpoint that decoding does not need.

@@ -41,8 +41,8 @@ VaeConfig VaeConfig::read(const JsonFile& config) {
   const auto up_blocks = config.get<std::vector<std::string>>(
       "up_block_types", std::vector<std::string>(c.block_out_channels.size(), up_block));
   if (up_blocks.size() != c.block_out_channels.size())
-    throw fail(fmt::format("\"up_block_types\" has {} entries, expected one for each of the {} levels", up_blocks.size(),
-                           c.levels()));
+    throw fail(fmt::format("\"up_block_types\" has {} entries, expected one for each of the {} levels",
+                           up_blocks.size(), c.levels()));
   for (const auto& type : up_blocks)
     if (type != up_block) throw fail(fmt::format("\"up_block_types\" has \"{}\", supported is \"{}\"", type, up_block));
   if (const auto act = config.get<std::string>("act_fn", "silu"); act != "silu" && act != "swish")

@@ -15,10 +15,10 @@ namespace eav::text {
 
 struct AddedToken {
   std::string content;
-  bool single_word = false;     // only where no word character is beside it
-  bool lstrip = false;          // takes the white space on its left along
-  bool rstrip = false;          // and on its right
-  bool normalized = false;      // looked for in normalized text, in its own normalized form
+  bool single_word = false;  // only where no word character is beside it
+  bool lstrip = false;       // takes the white space on its left along
+  bool rstrip = false;       // and on its right
+  bool normalized = false;   // looked for in normalized text, in its own normalized form
 };
 
 class AddedTokens {

@@ -21,7 +21,8 @@ Bpe::Bpe(Vocabulary vocabulary, const Merges& merges, BpeOptions options)
   if (!options_.unknown.empty()) unknown_ = known(options_.unknown);
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const auto& [left, right] = merges[rank];
-    const auto prefix = right.starts_with(options_.continuing_subword_prefix) ? options_.continuing_subword_prefix.size() : 0;
+    const auto prefix =
+        right.starts_with(options_.continuing_subword_prefix) ? options_.continuing_subword_prefix.size() : 0;
     merges_.insert_or_assign(Pair{known(left), known(right)}, Merge{rank, known(left + right.substr(prefix))});
   }
 }

@@ -11,12 +11,12 @@ namespace eav::text {
 
 // How a BPE model deals with words, besides its merges.
 struct BpeOptions {
-  std::string unknown;                  // the token of characters outside the vocabulary; empty: they are dropped
-  std::string continuing_subword_prefix;  // written before every character of a word but the first
-  std::string end_of_word_suffix;       // written behind the last one
-  bool fuse_unknown = false;            // neighbouring unknown characters are one token
-  bool byte_fallback = false;           // they become tokens such as <0x0A> where the vocabulary has these
-  bool ignore_merges = false;           // a word that is in the vocabulary is one token, whatever the merges say
+  std::string unknown = {};  // the token of characters outside the vocabulary; empty: they are dropped
+  std::string continuing_subword_prefix = {};  // written before every character of a word but the first
+  std::string end_of_word_suffix = {};         // written behind the last one
+  bool fuse_unknown = false;                   // neighbouring unknown characters are one token
+  bool byte_fallback = false;                  // they become tokens such as <0x0A> where the vocabulary has these
+  bool ignore_merges = false;                  // a word that is in the vocabulary is one token, whatever the merges say
 };
 
 class Bpe : public Model {

@@ -33,9 +33,9 @@ Decoder byte_level_decoder() {
   };
 }
 
-Decoder replacing_decoder(Pattern pattern, std::string replacement) {
-  return [pattern = std::move(pattern), replacement = std::move(replacement)](std::vector<std::string> tokens) {
-    for (auto& token : tokens) token = replace(token, pattern, replacement);
+Decoder each(Normalizer rewrite) {
+  return [rewrite = std::move(rewrite)](std::vector<std::string> tokens) {
+    for (auto& token : tokens) token = rewrite(std::move(token));
     return tokens;
   };
 }

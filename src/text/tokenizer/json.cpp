@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
 #include <utility>
 
 #include "eav/error.h"
-#include "text/tokenizer/bpe.h"
 #include "text/tokenizer/charsmap.h"
 #include "weights/config.h"
 
@@ -100,7 +100,8 @@ PreTokenizer read_pre_tokenizer(const Json& part) {
   if (type == "WhitespaceSplit") return split_at(whitespace(), Delimiter::removed);
   if (type == "Metaspace")
     return metaspace(part.at("replacement").get<std::string>(), read_prepend(part), value_or(part, "split", true));
-  if (type == "ByteLevel") return byte_level(part.at("add_prefix_space").get<bool>(), value_or(part, "use_regex", true));
+  if (type == "ByteLevel")
+    return byte_level(part.at("add_prefix_space").get<bool>(), value_or(part, "use_regex", true));
   if (type == "Split") {
     auto pattern = read_pattern(part.at("pattern"));
     if (part.at("invert").get<bool>()) pattern = inverse(std::move(pattern));
@@ -115,8 +116,7 @@ Decoder read_decoder(const Json& part) {
   if (type == "Metaspace")
     return metaspace_decoder(part.at("replacement").get<std::string>(), read_prepend(part) != Prepend::never);
   if (type == "ByteLevel") return byte_level_decoder();
-  if (type == "Replace")
-    return replacing_decoder(read_pattern(part.at("pattern")), part.at("content").get<std::string>());
+  if (type == "Replace") return each(read_normalizer(part));
   if (type == "Fuse") return joined();
   unsupported("decoder", type);
 }
@@ -166,26 +166,41 @@ std::pair<std::string, std::string> read_merge(const Json& merge) {
   return {text.substr(0, space), text.substr(space + 1)};
 }
 
+BpeParts read_bpe(const Json& model) {
+  BpeParts parts{model.at("vocab").get<Bpe::Vocabulary>(), {}};
+  for (const auto& merge : model.at("merges")) parts.merges.push_back(read_merge(merge));
+  return parts;
+}
+
+// Older files leave the type out; a list of merges tells BPE.
+std::string model_type(const Json& model) {
+  return value_or<std::string>(model, "type", model.contains("merges") ? "BPE" : "Unigram");
+}
+
+void check_model_type(const Json& model, const std::string& expected) {
+  if (const auto type = model_type(model); type != expected)
+    throw Error(fmt::format("the model is \"{}\", expected \"{}\"", type, expected));
+}
+
 std::shared_ptr<const Model> read_model(const Json& model) {
-  // Older files leave the type out; a list of merges tells BPE.
-  const auto type = value_or<std::string>(model, "type", model.contains("merges") ? "BPE" : "Unigram");
+  const auto type = model_type(model);
   if (type == "Unigram") {
     const auto unknown = is_set(model, "unk_id") ? std::optional(model.at("unk_id").get<int64_t>()) : std::nullopt;
     return std::make_shared<Unigram>(read_unigram_vocabulary(model), unknown, value_or(model, "byte_fallback", false));
   }
   if (type != "BPE") unsupported("model", type);
-  if (value_or(model, "dropout", 0.0) != 0) throw Error("a BPE model with dropout gives random ids, which is not supported");
-  Bpe::Merges merges;
-  for (const auto& merge : model.at("merges")) merges.push_back(read_merge(merge));
-  return std::make_shared<Bpe>(model.at("vocab").get<Bpe::Vocabulary>(), merges,
-                               BpeOptions{
-                                   .unknown = value_or<std::string>(model, "unk_token", ""),
-                                   .continuing_subword_prefix = value_or<std::string>(model, "continuing_subword_prefix", ""),
-                                   .end_of_word_suffix = value_or<std::string>(model, "end_of_word_suffix", ""),
-                                   .fuse_unknown = value_or(model, "fuse_unk", false),
-                                   .byte_fallback = value_or(model, "byte_fallback", false),
-                                   .ignore_merges = value_or(model, "ignore_merges", false),
-                               });
+  if (value_or(model, "dropout", 0.0) != 0)
+    throw Error("a BPE model with dropout gives random ids, which is not supported");
+  auto parts = read_bpe(model);
+  BpeOptions options{
+      .unknown = value_or<std::string>(model, "unk_token", ""),
+      .continuing_subword_prefix = value_or<std::string>(model, "continuing_subword_prefix", ""),
+      .end_of_word_suffix = value_or<std::string>(model, "end_of_word_suffix", ""),
+      .fuse_unknown = value_or(model, "fuse_unk", false),
+      .byte_fallback = value_or(model, "byte_fallback", false),
+      .ignore_merges = value_or(model, "ignore_merges", false),
+  };
+  return std::make_shared<Bpe>(std::move(parts.vocabulary), parts.merges, std::move(options));
 }
 
 AddedToken read_added_token(const Json& token) {
@@ -232,8 +247,7 @@ Tokenizer read_tokenizer_json(const std::filesystem::path& path) {
 UnigramParts read_unigram_parts(const std::filesystem::path& path) {
   return guarded(path, [](const Json& json) {
     const auto& model = json.at("model");
-    const auto type = value_or<std::string>(model, "type", "Unigram");
-    if (type != "Unigram") throw Error(fmt::format("the model is \"{}\", expected \"Unigram\"", type));
+    check_model_type(model, "Unigram");
     UnigramParts parts;
     parts.vocabulary = read_unigram_vocabulary(model);
     if (!is_set(json, "normalizer")) return parts;
@@ -243,6 +257,30 @@ UnigramParts read_unigram_parts(const std::filesystem::path& path) {
     if (table != all.end()) parts.normalizer = read_normalizer(*table);
     return parts;
   });
+}
+
+BpeParts read_bpe_parts(const std::filesystem::path& path) {
+  return guarded(path, [](const Json& json) {
+    const auto& model = json.at("model");
+    check_model_type(model, "BPE");
+    return read_bpe(model);
+  });
+}
+
+BpeParts read_bpe_files(const std::filesystem::path& vocabulary, const std::filesystem::path& merges) {
+  auto parts = guarded(vocabulary, [](const Json& json) { return BpeParts{json.get<Bpe::Vocabulary>(), {}}; });
+  std::ifstream file(merges, std::ios::binary);
+  if (!file) throw Error(fmt::format("{}: cannot be read", merges.string()));
+  for (std::string line; std::getline(file, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    if (line.starts_with("#version")) continue;
+    try {
+      parts.merges.push_back(read_merge(line));
+    } catch (const Error& error) {
+      throw Error(fmt::format("{}: {}", merges.string(), error.what()));
+    }
+  }
+  return parts;
 }
 
 }  // namespace eav::text

@@ -57,7 +57,8 @@ class Regex {
     const int code = onig_new(&compiled, begin, begin + expression.size(), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8,
                               ONIG_SYNTAX_RUBY, &info);
     if (code != ONIG_NORMAL)
-      throw Error(fmt::format("the regular expression \"{}\" is not understood: {}", expression, onig_message(code, &info)));
+      throw Error(
+          fmt::format("the regular expression \"{}\" is not understood: {}", expression, onig_message(code, &info)));
     compiled_.reset(compiled, &onig_free);
   }
 
@@ -124,10 +125,14 @@ std::vector<Span> split(const std::vector<Span>& spans, Delimiter delimiter) {
   // Whether a span belongs to the part of the span before it.
   const auto joins = [&](const Span& before, const Span& span) {
     switch (delimiter) {
-      case Delimiter::merged_with_previous: return span.match && !before.match;
-      case Delimiter::merged_with_next: return before.match && !span.match;
-      case Delimiter::contiguous: return before.match == span.match;
-      default: return false;
+      case Delimiter::merged_with_previous:
+        return span.match && !before.match;
+      case Delimiter::merged_with_next:
+        return before.match && !span.match;
+      case Delimiter::contiguous:
+        return before.match == span.match;
+      default:
+        return false;
     }
   };
   for (size_t i = 0; i < spans.size(); ++i) {

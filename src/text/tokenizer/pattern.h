@@ -16,10 +16,10 @@ struct Span {
 // Cuts a text into spans that cover it, in order.
 using Pattern = std::function<std::vector<Span>(std::string_view text)>;
 
-Pattern whitespace();                     // every white space character by itself
-Pattern literal(std::string part);        // every occurrence of `part`
+Pattern whitespace();                          // every white space character by itself
+Pattern literal(std::string part);             // every occurrence of `part`
 Pattern regex(const std::string& expression);  // throws eav::Error when Oniguruma refuses the expression
-Pattern inverse(Pattern pattern);         // swaps matches and what lies between them
+Pattern inverse(Pattern pattern);              // swaps matches and what lies between them
 
 // What becomes of the matches when a text is split.
 enum class Delimiter { removed, isolated, merged_with_previous, merged_with_next, contiguous };

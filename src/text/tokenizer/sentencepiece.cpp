@@ -13,8 +13,8 @@
 namespace eav::text {
 namespace {
 
-// The protocol buffer message in which a model is stored. libsentencepiece checks it, but hands out neither the kinds of
-// pieces nor the normalizer's table; its message classes are not installed.
+// The protocol buffer message in which a model is stored. libsentencepiece checks it, but hands out neither the kinds
+// of pieces nor the normalizer's table; its message classes are not installed.
 class Message {
  public:
   explicit Message(std::string_view bytes) : bytes_(bytes) {}
@@ -30,11 +30,20 @@ class Message {
     const auto tag = varint();
     field = {tag >> 3, 0, {}};
     switch (tag & 7) {
-      case 0: field.value = varint(); break;
-      case 1: field.value = little_endian(take(8)); break;
-      case 2: field.bytes = take(varint()); break;
-      case 5: field.value = little_endian(take(4)); break;
-      default: throw Error("is no valid SentencePiece model");
+      case 0:
+        field.value = varint();
+        break;
+      case 1:
+        field.value = little_endian(take(8));
+        break;
+      case 2:
+        field.bytes = take(varint());
+        break;
+      case 5:
+        field.value = little_endian(take(4));
+        break;
+      default:
+        throw Error("is no valid SentencePiece model");
     }
     return true;
   }

@@ -1,4 +1,5 @@
-// Unicode as tokenizers need it: UTF-8 code points, character classes, normal forms, what a reader sees as one character.
+// Unicode as tokenizers need it: UTF-8 code points, character classes, normal forms, what a reader sees as one
+// character.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -12,8 +12,14 @@
 namespace eav {
 namespace {
 
-const nlohmann::json kConfig{{"d_model", 8}, {"d_kv", 3}, {"num_heads", 2}, {"d_ff", 5}, {"num_layers", 2}, {"vocab_size", 11},
-                             {"relative_attention_num_buckets", 8}, {"relative_attention_max_distance", 16},
+const nlohmann::json kConfig{{"d_model", 8},
+                             {"d_kv", 3},
+                             {"num_heads", 2},
+                             {"d_ff", 5},
+                             {"num_layers", 2},
+                             {"vocab_size", 11},
+                             {"relative_attention_num_buckets", 8},
+                             {"relative_attention_max_distance", 16},
                              {"feed_forward_proj", "gated-gelu"}};
 
 // A folder with a small random encoder, as its files are saved.
@@ -26,10 +32,12 @@ class T5 : public testing::Test {
     tensors_["encoder.final_layer_norm.weight"] = at::ones({8});
     for (const std::string i : {"0", "1"}) {
       const auto layer = "encoder.block." + i + ".layer.";
-      for (const auto* name : {"q", "k", "v"}) tensors_[layer + "0.SelfAttention." + name + ".weight"] = at::randn({6, 8});
+      for (const auto* name : {"q", "k", "v"})
+        tensors_[layer + "0.SelfAttention." + name + ".weight"] = at::randn({6, 8});
       tensors_[layer + "0.SelfAttention.o.weight"] = at::randn({8, 6});
       for (const auto* name : {"0", "1"}) tensors_[layer + name + ".layer_norm.weight"] = at::ones({8});
-      for (const auto* name : {"wi_0", "wi_1"}) tensors_[layer + "1.DenseReluDense." + name + ".weight"] = at::randn({5, 8});
+      for (const auto* name : {"wi_0", "wi_1"})
+        tensors_[layer + "1.DenseReluDense." + name + ".weight"] = at::randn({5, 8});
       tensors_[layer + "1.DenseReluDense.wo.weight"] = at::randn({8, 5});
     }
     tensors_["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = at::randn({8, 2});
@@ -57,7 +65,8 @@ class T5 : public testing::Test {
 
 TEST_F(T5, MaskedTokensDoNotMatter) {
   const auto encoder = open();
-  const auto ids = at::tensor({1, 2, 3, 4}, at::kLong).unsqueeze(0), other = at::tensor({1, 2, 3, 9}, at::kLong).unsqueeze(0);
+  const auto ids = at::tensor({1, 2, 3, 4}, at::kLong).unsqueeze(0),
+             other = at::tensor({1, 2, 3, 9}, at::kLong).unsqueeze(0);
   const auto mask = at::tensor({1, 1, 1, 0}, at::kBool).unsqueeze(0);
   const Progress progress;
   const auto first = [](const Tensor& x) { return x.slice(1, 0, 3); };

@@ -128,7 +128,8 @@ class _Attachment:
         if self._projections_fused() != self.fused:
             self.fused = not self.fused
             state = "fused" if self.fused else "unfused"
-            warnings.warn(f"{self.name}: projections were {state} after enable(); they are enhanced as well", stacklevel=2)
+            message = f"{self.name}: projections were {state} after enable(); they are enhanced as well"
+            warnings.warn(message, stacklevel=2)
 
     def _before(self, _, args, kwargs):
         self._notice_changes()
@@ -201,7 +202,7 @@ class Handle:
 
     def __init__(self, transformers, pipeline, weight, start, end, videos):
         if not 0 <= start < end <= 1:
-            raise ValueError(f"start and end are fractions of the steps, 0 <= start < end <= 1; found {start} and {end}")
+            raise ValueError(f"start and end are fractions, 0 <= start < end <= 1; found {start} and {end}")
         if pipeline is None and (start, end) != (0, 1):
             raise ValueError("start and end need a pipeline: a bare transformer doesn't know how many steps there are")
         if videos is not None and videos < 1:
@@ -262,5 +263,6 @@ def enable(target, weight=1.0, *, start=0.0, end=1.0, videos=None):
             if transformer is not None:
                 transformers[name] = _uncompiled(transformer)
         if not transformers:
-            raise ValueError(f"{type(target).__name__} has no transformer that is known; known are {', '.join(FAMILIES)}")
+            found = type(target).__name__
+            raise ValueError(f"{found} has no transformer that is known; known are {', '.join(FAMILIES)}")
     return Handle(transformers, pipeline, weight, start, end, videos)

@@ -8,7 +8,8 @@ namespace eav::text {
 namespace {
 
 // Pieces as text, those that are tokens with their id: "a|</s>=1".
-std::string split(const std::vector<AddedToken>& tokens, std::string_view text, const Normalizer& normalizer = unchanged()) {
+std::string split(const std::vector<AddedToken>& tokens, std::string_view text,
+                  const Normalizer& normalizer = unchanged()) {
   const Unigram model({{"<unk>", 0}, {"</s>", 0}}, 0);
   std::string all;
   for (const auto& piece : AddedTokens(tokens, model, normalizer).split(text, normalizer)) {

@@ -27,8 +27,8 @@ class TokenizerJson : public testing::Test {
     return "no error";
   }
 
-  std::filesystem::path path_ =
-      std::filesystem::temp_directory_path() / (std::string(testing::UnitTest::GetInstance()->current_test_info()->name()) + ".json");
+  std::filesystem::path path_ = std::filesystem::temp_directory_path() /
+                                (std::string(testing::UnitTest::GetInstance()->current_test_info()->name()) + ".json");
 };
 
 using Ids = std::vector<int64_t>;
@@ -66,8 +66,10 @@ TEST_F(TokenizerJson, ReadsByteLevelBpe) {
 
 TEST_F(TokenizerJson, NamesWhatItDoesNotSupport) {
   const std::string model = R"("model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0]]})";
-  EXPECT_NE(error(R"({"normalizer": {"type": "BertNormalizer"}, )" + model + "}").find("\"BertNormalizer\""), std::string::npos);
-  EXPECT_NE(error(R"({"pre_tokenizer": {"type": "Punctuation"}, )" + model + "}").find("\"Punctuation\""), std::string::npos);
+  EXPECT_NE(error(R"({"normalizer": {"type": "BertNormalizer"}, )" + model + "}").find("\"BertNormalizer\""),
+            std::string::npos);
+  EXPECT_NE(error(R"({"pre_tokenizer": {"type": "Punctuation"}, )" + model + "}").find("\"Punctuation\""),
+            std::string::npos);
   EXPECT_NE(error(R"({"decoder": {"type": "CTC"}, )" + model + "}").find("\"CTC\""), std::string::npos);
   EXPECT_NE(error(R"({"model": {"type": "WordPiece", "vocab": {}}})").find("\"WordPiece\""), std::string::npos);
 }

@@ -9,7 +9,8 @@ namespace {
 
 std::vector<std::string> parts(const std::string& text, const Pattern& pattern, Delimiter delimiter) {
   std::vector<std::string> all;
-  for (const auto& part : split(pattern(text), delimiter)) all.push_back(text.substr(part.begin, part.end - part.begin));
+  for (const auto& part : split(pattern(text), delimiter))
+    all.push_back(text.substr(part.begin, part.end - part.begin));
   return all;
 }
 

@@ -23,7 +23,8 @@ TEST(PreTokenizer, MetaspaceBeginsWords) {
 }
 
 TEST(PreTokenizer, ByteLevelWritesBytesAsLetters) {
-  EXPECT_EQ(words(byte_level(/*prepend_space=*/false, /*split_words=*/true), "I'm é\n"), (Words{"I", "'m", "ĠÃ©", "Ċ"}));
+  EXPECT_EQ(words(byte_level(/*prepend_space=*/false, /*split_words=*/true), "I'm é\n"),
+            (Words{"I", "'m", "ĠÃ©", "Ċ"}));
   EXPECT_EQ(words(byte_level(/*prepend_space=*/true, /*split_words=*/false), "a b"), (Words{"ĠaĠb"}));
 }
 

@@ -17,7 +17,7 @@ using Ids = std::vector<int64_t>;
 
 TEST(Unigram, TakesTheMostProbablePath) {
   const Unigram model({{"<unk>", 0}, {"a", -1}, {"b", -1}, {"ab", -1.5}, {"abc", -5}, {"c", -1}}, 0);
-  EXPECT_EQ(ids(model, "ab"), Ids{3});       // one token of -1.5 before two of -1
+  EXPECT_EQ(ids(model, "ab"), Ids{3});        // one token of -1.5 before two of -1
   EXPECT_EQ(ids(model, "abc"), (Ids{3, 5}));  // -2.5 before -5
 }
 

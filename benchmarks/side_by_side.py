@@ -1,0 +1,53 @@
+"""Runs programs in turn, A B A B …, so that a machine whose speed drifts is as fast for one as for the other.
+
+Each program runs once for every line on its standard input, and answers with a line of the seconds that it took and its
+peak memory in MiB: eav_bench, and reference_loop() for the reference.
+"""
+
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+BENCH = pathlib.Path(__file__).resolve().parents[1] / "build" / "benchmarks" / "eav_bench"
+
+
+def reference_loop(run):
+    """Answers like eav_bench, with run()."""
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - start
+        print(f"{seconds:.6f} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.1f}", flush=True)
+
+
+def alternate(commands, rounds):
+    """commands {name: command line} -> {name: [(seconds, peak MiB), …]}, one pair for each round after a warm-up."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = {name: subprocess.Popen([str(part) for part in command], **pipes) for name, command in commands.items()}
+
+    def once(process):
+        process.stdin.write("run\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        if not answer:
+            raise SystemExit("a benchmark's program ended early")
+        return tuple(float(number) for number in answer.split())
+
+    for process in processes.values():
+        once(process)
+    results = {name: [] for name in processes}
+    for _ in range(rounds):
+        for name, process in processes.items():
+            results[name].append(once(process))
+    for process in processes.values():
+        process.stdin.close()
+        process.wait()
+    return results
+
+
+def median_ratio(ours, theirs):
+    """The median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
