@@ -5,11 +5,23 @@
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <chrono>
+#include <fstream>
 #include <iostream>
 #include <map>
+
+namespace {
+
+// Of this program alone: getrusage() would count what its parent held when it started it.
+double peak_memory_mib() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;)
+    if (double kib = 0; word == "VmHWM:" && status >> kib) return kib / 1024;
+  return 0;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) try {
   using namespace eav::bench;
@@ -26,10 +38,7 @@ int main(int argc, char** argv) try {
     const auto start = std::chrono::steady_clock::now();
     run();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    std::cout << fmt::format("{:.6f} {:.1f}", seconds.count(), static_cast<double>(usage.ru_maxrss) / 1024)
-              << std::endl;
+    std::cout << fmt::format("{:.6f} {:.1f}", seconds.count(), peak_memory_mib()) << std::endl;
   }
 } catch (const std::exception& error) {
   std::cerr << "eav_bench: " << error.what() << '\n';

@@ -23,7 +23,7 @@ Tokenizer letters() {
 TEST(Prompt, ShortTextsAreFilledUp) {
   const auto prompt = tokenize(letters(), "a b", 5);
   EXPECT_TRUE(prompt.ids.equal(at::tensor({2, 3, 1, 5, 5}, at::kLong).unsqueeze(0)));
-  EXPECT_TRUE(prompt.mask.equal(at::tensor({1, 1, 1, 0, 0}, at::kBool).unsqueeze(0)));
+  EXPECT_TRUE(prompt.mask.equal(at::tensor({1, 1, 1, 0, 0}, at::kLong).to(at::kBool).unsqueeze(0)));
   EXPECT_EQ(prompt.cut, "");
 }
 

@@ -67,7 +67,7 @@ TEST_F(T5, MaskedTokensDoNotMatter) {
   const auto encoder = open();
   const auto ids = at::tensor({1, 2, 3, 4}, at::kLong).unsqueeze(0),
              other = at::tensor({1, 2, 3, 9}, at::kLong).unsqueeze(0);
-  const auto mask = at::tensor({1, 1, 1, 0}, at::kBool).unsqueeze(0);
+  const auto mask = at::tensor({1, 1, 1, 0}, at::kLong).to(at::kBool).unsqueeze(0);
   const Progress progress;
   const auto first = [](const Tensor& x) { return x.slice(1, 0, 3); };
   EXPECT_TRUE(first(encoder(ids, mask, at::kFloat, progress)).equal(first(encoder(other, mask, at::kFloat, progress))));
