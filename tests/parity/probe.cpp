@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "eav/error.h"
-#include "text/clip_tokenizer.h"
 #include "text/prompt.h"
 #include "text/t5.h"
 #include "text/t5_tokenizer.h"
@@ -41,13 +40,12 @@ at::ScalarType type(const std::string& name) {
 
 std::string standard_input() { return {std::istreambuf_iterator<char>(std::cin), {}}; }
 
-// tokens DIR [--kind t5|clip|json] < texts.json > ids.json
+// tokens DIR [--kind t5|json] < texts.json > ids.json
 void tokens(const Arguments& arguments) {
   const std::filesystem::path dir = arguments.at(0);
   const auto kind = option(arguments, "kind", "t5");
-  const auto tokenizer = kind == "t5"     ? eav::open_t5_tokenizer(dir)
-                         : kind == "clip" ? eav::open_clip_tokenizer(dir)
-                                          : eav::text::read_tokenizer_json(dir / "tokenizer.json");
+  const auto tokenizer = kind == "t5" ? eav::open_t5_tokenizer(dir)
+                                      : eav::text::read_tokenizer_json(dir / "tokenizer.json");
   auto ids = nlohmann::json::array();
   for (const auto& text : nlohmann::json::parse(standard_input()))
     ids.push_back(tokenizer.encode(text.get<std::string>()));

@@ -110,34 +110,6 @@ def bpe_vocabulary(folder, **settings):
 CLIP_TOKENS = ["<|startoftext|>", "<|endoftext|>", "<|EndOfText|>", "<|end", *WORDS]
 
 
-@pytest.mark.parametrize("config", [None, "released", "tokenizer.json"])
-def test_clip_ids(run, tmp_path, config):
-    bpe_vocabulary(tmp_path, end_of_word_suffix="</w>")
-    vocabulary = json.loads((tmp_path / "vocab.json").read_text())
-    for letter in tokenizers.pre_tokenizers.ByteLevel.alphabet():  # the trainer leaves the ends of rare words out
-        vocabulary.setdefault(letter + "</w>", len(vocabulary))
-    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
-    if config == "released":
-        token = {"__type": "AddedToken", "lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
-        names = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
-        settings = {name: token | {"content": content} for name, content in names.items()} | {"pad_token": "<|endoftext|>"}
-        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    reference = transformers.CLIPTokenizer.from_pretrained(tmp_path)
-    if config == "tokenizer.json":
-        reference.save_pretrained(tmp_path)
-        (tmp_path / "vocab.json").unlink()
-        (tmp_path / "merges.txt").unlink()
-    lines = list(texts(seed=2, count=COUNT, tokens=CLIP_TOKENS))
-    theirs = reference(lines, truncation=False, padding=False).input_ids
-    assert differing(lines, tokens_of(run, tmp_path, lines, "clip"), theirs) == []
-
-
-# LLaMA 3's words: contractions, letters with one sign before them, up to three digits, signs, line ends, white space.
-LLAMA_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-
-
 @pytest.mark.parametrize("ignore_merges", [False, True])
 def test_byte_level_ids(run, tmp_path, ignore_merges):
     """A tokenizer.json as LLaMA 3 has it, against the tokenizers package, over 10,000 texts."""

@@ -318,7 +318,8 @@ int64_t decode_memory(const VaeConfig& c, int64_t latent_frames, int64_t latent_
   ElementCount later{c, false, first.history};
   if (first.more_follows) later.decode(kBatchFrames, latent_height, latent_width);
   // Batches and tiles are held beside the video that they are joined to.
-  return (std::max(first.peak, later.peak) + 2 * video) * element_size;
+  constexpr int64_t kScratch = 48 << 20;  // bytes that kernels and the allocator keep, whatever the size
+  return (std::max(first.peak, later.peak) + 2 * video) * element_size + kScratch;
 }
 
 }  // namespace eav::cogvideox
