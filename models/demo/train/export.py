@@ -4,7 +4,7 @@ from diffusers import CogVideoXPipeline
 from train_transformer import scheduler
 from train_vae import FRAMES, SIZE
 
-DEFAULTS = {"steps": 25, "guidance": 6.0, "width": SIZE, "height": SIZE, "frames": FRAMES, "fps": 8}
+DEFAULTS = {"steps": 25, "guidance": 3.0, "width": SIZE, "height": SIZE, "frames": FRAMES, "fps": 8}
 
 
 def export(target, vocabulary, tokenizer, text, vae, dit, scale):

@@ -21,8 +21,7 @@ constexpr const char* kTransformersStem = "model";
 constexpr double kEnhanceWeight = 3.4;  // the method's own for this family: examples of its authors' repository
 
 // The transformer's working memory in units of one [B, L, C] tensor: the residual stream, its normed copy, queries, keys
-// and values with one of them twice while it is normed, the attention's output and its projection. Measured: see
-// docs/memory.md.
+// and values with one of them twice while it is normed, the attention's output and its projection.
 constexpr int64_t kTransformerTensors = 9;
 
 // The text encoder's, in units of one hidden layer of its feed-forward [L, hidden].
