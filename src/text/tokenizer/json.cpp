@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <utility>
 
 #include "eav/error.h"
+#include "text/tokenizer/bpe.h"
 #include "text/tokenizer/charsmap.h"
 #include "weights/config.h"
 
@@ -166,20 +166,9 @@ std::pair<std::string, std::string> read_merge(const Json& merge) {
   return {text.substr(0, space), text.substr(space + 1)};
 }
 
-BpeParts read_bpe(const Json& model) {
-  BpeParts parts{model.at("vocab").get<Bpe::Vocabulary>(), {}};
-  for (const auto& merge : model.at("merges")) parts.merges.push_back(read_merge(merge));
-  return parts;
-}
-
 // Older files leave the type out; a list of merges tells BPE.
 std::string model_type(const Json& model) {
   return value_or<std::string>(model, "type", model.contains("merges") ? "BPE" : "Unigram");
-}
-
-void check_model_type(const Json& model, const std::string& expected) {
-  if (const auto type = model_type(model); type != expected)
-    throw Error(fmt::format("the model is \"{}\", expected \"{}\"", type, expected));
 }
 
 std::shared_ptr<const Model> read_model(const Json& model) {
@@ -191,7 +180,8 @@ std::shared_ptr<const Model> read_model(const Json& model) {
   if (type != "BPE") unsupported("model", type);
   if (value_or(model, "dropout", 0.0) != 0)
     throw Error("a BPE model with dropout gives random ids, which is not supported");
-  auto parts = read_bpe(model);
+  Bpe::Merges merges;
+  for (const auto& merge : model.at("merges")) merges.push_back(read_merge(merge));
   BpeOptions options{
       .unknown = value_or<std::string>(model, "unk_token", ""),
       .continuing_subword_prefix = value_or<std::string>(model, "continuing_subword_prefix", ""),
@@ -200,7 +190,7 @@ std::shared_ptr<const Model> read_model(const Json& model) {
       .byte_fallback = value_or(model, "byte_fallback", false),
       .ignore_merges = value_or(model, "ignore_merges", false),
   };
-  return std::make_shared<Bpe>(std::move(parts.vocabulary), parts.merges, std::move(options));
+  return std::make_shared<Bpe>(model.at("vocab").get<Bpe::Vocabulary>(), merges, std::move(options));
 }
 
 AddedToken read_added_token(const Json& token) {
@@ -247,7 +237,8 @@ Tokenizer read_tokenizer_json(const std::filesystem::path& path) {
 UnigramParts read_unigram_parts(const std::filesystem::path& path) {
   return guarded(path, [](const Json& json) {
     const auto& model = json.at("model");
-    check_model_type(model, "Unigram");
+    if (const auto type = model_type(model); type != "Unigram")
+      throw Error(fmt::format("the model is \"{}\", expected \"Unigram\"", type));
     UnigramParts parts;
     parts.vocabulary = read_unigram_vocabulary(model);
     if (!is_set(json, "normalizer")) return parts;
@@ -257,30 +248,6 @@ UnigramParts read_unigram_parts(const std::filesystem::path& path) {
     if (table != all.end()) parts.normalizer = read_normalizer(*table);
     return parts;
   });
-}
-
-BpeParts read_bpe_parts(const std::filesystem::path& path) {
-  return guarded(path, [](const Json& json) {
-    const auto& model = json.at("model");
-    check_model_type(model, "BPE");
-    return read_bpe(model);
-  });
-}
-
-BpeParts read_bpe_files(const std::filesystem::path& vocabulary, const std::filesystem::path& merges) {
-  auto parts = guarded(vocabulary, [](const Json& json) { return BpeParts{json.get<Bpe::Vocabulary>(), {}}; });
-  std::ifstream file(merges, std::ios::binary);
-  if (!file) throw Error(fmt::format("{}: cannot be read", merges.string()));
-  for (std::string line; std::getline(file, line);) {
-    if (line.ends_with('\r')) line.pop_back();
-    if (line.starts_with("#version")) continue;
-    try {
-      parts.merges.push_back(read_merge(line));
-    } catch (const Error& error) {
-      throw Error(fmt::format("{}: {}", merges.string(), error.what()));
-    }
-  }
-  return parts;
 }
 
 }  // namespace eav::text
