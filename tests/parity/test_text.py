@@ -102,6 +102,12 @@ LLAMA_WORDS = (
 )
 
 
+# LLaMA 3's words: contractions, letters with one sign before them, up to three digits, signs, line ends, white space.
+LLAMA_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
 @pytest.mark.parametrize("ignore_merges", [False, True])
 def test_byte_level_ids(run, tmp_path, ignore_merges):
     """A tokenizer.json as LLaMA 3 has it, against the tokenizers package, over 10,000 texts."""
