@@ -52,14 +52,15 @@ HWY_EXPORT(GeluTanh);
 constexpr int64_t kGrain = 16384;  // elements that a thread takes at least
 }  // namespace
 
+void gelu_tanh_row(float* x, int64_t count) { HWY_DYNAMIC_DISPATCH(GeluTanh)(x, count); }
+
 void gelu_tanh_(at::Tensor& x) {
   if (!x.is_cpu() || x.scalar_type() != at::kFloat || !x.is_contiguous()) {
     at::gelu_(x, "tanh");
     return;
   }
   auto* data = x.mutable_data_ptr<float>();
-  at::parallel_for(0, x.numel(), kGrain,
-                   [&](int64_t begin, int64_t end) { HWY_DYNAMIC_DISPATCH(GeluTanh)(data + begin, end - begin); });
+  at::parallel_for(0, x.numel(), kGrain, [&](int64_t begin, int64_t end) { gelu_tanh_row(data + begin, end - begin); });
 }
 
 }  // namespace eav

@@ -8,4 +8,7 @@ namespace eav {
 // twentieth of a transformer block's time; ATen's for everything else.
 void gelu_tanh_(at::Tensor& x);
 
+// The kernel alone, in this thread.
+void gelu_tanh_row(float* x, int64_t count);
+
 }  // namespace eav

@@ -18,9 +18,13 @@ struct Linear {
 
   // Computes in x's type. Weights held in another type (a 16-bit checkpoint on a CPU that computes in float32) are
   // converted for this call alone.
-  Tensor operator()(const Tensor& x) const {
-    return at::linear(x, weight.to(x.scalar_type()), bias ? std::optional(bias->to(x.scalar_type())) : std::nullopt);
-  }
+  Tensor operator()(const Tensor& x) const;
+
+  // The same into `y` [..., out], which is contiguous and of x's type.
+  void into(Tensor& y, const Tensor& x) const;
+
+  // gelu_tanh(x W^T + b), the activation applied while its input is still in the cache.
+  Tensor gelu_tanh(const Tensor& x) const;
 };
 
 }  // namespace eav

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "enhance/enhancer.h"
-#include "nn/gelu.h"
 
 namespace eav::cogvideox {
 namespace {
@@ -68,12 +67,10 @@ Tensor FeedForward::operator()(const Tensor& x) const {
   auto result = at::empty_like(x);
   auto rows = x.flatten(0, 1), results = result.flatten(0, 1);  // [B*L, C]
   for (int64_t begin = 0; begin < rows.size(0); begin += kFeedForwardRows) {
-    auto hidden = in(rows.slice(0, begin, begin + kFeedForwardRows));  // [rows, 4C]
-    if (gelu_tanh)
-      gelu_tanh_(hidden);
-    else
-      at::gelu_(hidden);
-    results.slice(0, begin, begin + kFeedForwardRows).copy_(out(hidden));
+    const auto some = rows.slice(0, begin, begin + kFeedForwardRows);
+    const auto hidden = gelu_tanh ? in.gelu_tanh(some) : at::gelu(in(some));  // [rows, 4C]
+    auto to = results.slice(0, begin, begin + kFeedForwardRows);
+    out.into(to, hidden);
   }
   return result;
 }

@@ -60,6 +60,7 @@ std::optional<std::string_view> Charsmap::replacement(std::string_view character
     if (!has_value(unit)) continue;
     if (node >= trie_.size() || value(trie_[node]) > replacements_.size()) return std::nullopt;
     const auto found = std::string_view(replacements_).substr(value(trie_[node]));
+    if (!found.empty() && continues_code_point(found[0])) return std::nullopt;  // only a damaged table points there
     return found.substr(0, found.find('\0'));
   }
   return std::nullopt;

@@ -17,6 +17,7 @@ inline size_t code_point_length(std::string_view text, size_t at) {
   const auto lead = static_cast<unsigned char>(text[at]);
   return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
 }
+inline bool continues_code_point(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
 // Where the code point starts that ends at `end`, which is not 0.
 size_t code_point_start(std::string_view text, size_t end);
 char32_t code_point(std::string_view text, size_t at);
