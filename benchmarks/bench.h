@@ -16,4 +16,7 @@ std::function<void()> vae_decode(const Arguments& arguments);
 // of the file INPUTS, without or with the enhancement.
 std::function<void()> transformer(const Arguments& arguments);
 
+// library|kernel ROWS IN OUT: one linear layer in float32, computed by ATen or by nn/matmul.h.
+std::function<void()> linear(const Arguments& arguments);
+
 }  // namespace eav::bench

@@ -1,51 +1,38 @@
 """Times the decoder of CogVideoX's autoencoder against diffusers', alternating in one run, on random weights.
 
-Example: python benchmarks/vae_decode.py --bench build/benchmarks/eav_bench --size 192x128 --latent-frames 3
+Example: python benchmarks/vae_decode.py --size 192x128 --latent-frames 3
 """
 
 import argparse
 import pathlib
-import re
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 
 import torch
 from diffusers import AutoencoderKLCogVideoX
 from safetensors.torch import load_file, save_file
-
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+from side_by_side import BENCH, alternate, median_ratio, reference_loop
 
 
 def reference(folder, threads, tiling):
-    """Answers like eav_bench, with diffusers. A process of its own, so that its peak memory is its own."""
     torch.set_num_threads(threads)
     vae = AutoencoderKLCogVideoX.from_pretrained(folder).eval()
     vae.encoder = None  # not needed, and not counted
     if tiling:
         vae.enable_tiling()
     latents = load_file(f"{folder}/latents.safetensors")["latents"]
-    for _ in sys.stdin:
-        start = time.perf_counter()
+
+    def run():
         with torch.inference_mode():
             vae.decode(latents)
-        seconds = time.perf_counter() - start
-        # getrusage() would count what the parent held when it started this process
-        peak = re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())
-        print(f"{seconds:.6f} {int(peak[1]) / 1024:.1f}", flush=True)
 
-
-def once(process):
-    process.stdin.write("run\n")
-    process.stdin.flush()
-    return [float(number) for number in process.stdout.readline().split()]
+    reference_loop(run)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bench", default=REPOSITORY / "build" / "benchmarks" / "eav_bench", type=pathlib.Path)
+    parser.add_argument("--bench", default=BENCH, type=pathlib.Path)
     parser.add_argument("--size", default="192x128", help="of the video, as latents times 8 (24x16 latents)")
     parser.add_argument("--latent-frames", default=3, type=int)
     parser.add_argument("--channels", default=[128, 256, 256, 512], nargs="+", type=int)
@@ -75,23 +62,15 @@ def main():
             "diffusers": [sys.executable, __file__, "--reference", folder, "--threads", threads, *tiling],
             "eav": [options.bench, threads, "vae_decode", folder, latents, *tiling],
         }
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        processes = {name: subprocess.Popen(command, **pipes) for name, command in commands.items()}
-        runs = {name: [] for name in processes}
-        for _ in range(options.rounds):
-            for name, process in processes.items():
-                runs[name].append(once(process))
-        for process in processes.values():
-            process.stdin.close()
-            process.wait()
+        runs = alternate(commands, options.rounds)
 
     print(f"{options.latent_frames} latent frames, {options.size} pixels, {options.threads} threads, {options.rounds} rounds")
     print(f"{'':12}{'median s':>10}{'minimum s':>11}{'peak MiB':>10}")
     for name, results in runs.items():
         seconds = [r[0] for r in results]
         print(f"{name:12}{statistics.median(seconds):10.3f}{min(seconds):11.3f}{results[-1][1]:10.0f}")
-    ratios = [ours[0] / theirs[0] for ours, theirs in zip(runs["eav"], runs["diffusers"])]
-    print(f"{'ratio':12}{statistics.median(ratios):10.3f}{min(ratios):11.3f}{runs['eav'][-1][1] / runs['diffusers'][-1][1]:10.3f}")
+    ratio = median_ratio([run[0] for run in runs["eav"]], [run[0] for run in runs["diffusers"]])
+    print(f"{'ratio':12}{ratio:10.3f}{'':11}{runs['eav'][-1][1] / runs['diffusers'][-1][1]:10.3f}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ namespace eav {
 
 // One finished video.
 struct Output {
-  Request request;     // every field set, the seed too: this request makes the same video again
+  Request request;       // every field set, the seed too: this request makes the same video again
   at::Tensor latents{};  // before the VAE, shaped as the diffusers pipeline returns them with output_type="latent"
   at::Tensor frames{};   // [frames, height, width, 3] uint8, RGB
   Trace trace{};         // what the enhancement did
@@ -53,9 +53,9 @@ struct Part {
 struct Inspection {
   std::string family;  // "CogVideoX"
   std::vector<Part> parts;
-  int64_t layers = 0;            // transformer layers
-  std::string enhanced_layers;   // which attention the enhancement touches, in words
-  double enhance_weight = 0;     // the family's default
+  int64_t layers = 0;           // transformer layers
+  std::string enhanced_layers;  // which attention the enhancement touches, in words
+  double enhance_weight = 0;    // the family's default
 };
 
 // A checkpoint, opened for generating.

@@ -51,8 +51,8 @@ struct Request {
   std::optional<int64_t> frames;         // of the video, not of the latents
   std::optional<double> fps;
   std::optional<int64_t> steps;
-  std::optional<double> guidance;  // guidance scale; at most 1 turns guidance off
-  bool dynamic_guidance = false;   // CogVideoX's cosine schedule of the guidance scale
+  std::optional<double> guidance;        // guidance scale; at most 1 turns guidance off
+  bool dynamic_guidance = false;         // CogVideoX's cosine schedule of the guidance scale
   std::optional<std::string> scheduler;  // "ddim" or "dpm"
   bool vae_tiling = false;               // decode in tiles: less memory, another picture
   EnhanceOptions enhance;

@@ -1,7 +1,7 @@
 // The CFI kernel, written once and compiled for every instruction set.
 //
 // One position of one head has `frames` query rows against as many key rows. The keys are widened to float32 in a
-// scratch tile; then a group of query rows, as many as a vector has lanes, is taken at a time, so that each lane walks
+// scratch tile; then a group of query rows, as many as two vectors have lanes, is transposed, so that each lane walks
 // along one softmax row and no row is reduced across lanes. The scores of one group are all that is kept of the map.
 
 #if defined(EAV_ENHANCE_CFI_KERNEL_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -12,7 +12,6 @@
 #endif
 
 #include <hwy/aligned_allocator.h>
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -31,28 +30,36 @@ using Floats = hn::ScalableTag<float>;
 using Vector = hn::Vec<Floats>;
 
 constexpr size_t kLanes = hn::MaxLanes(Floats());
-constexpr size_t kGroup = std::max<size_t>(kLanes, 4);  // query rows taken at a time
+constexpr size_t kGroup = 2 * kLanes;  // query rows taken at a time
+constexpr size_t kSums = 12;           // vectors of sums that stay in registers
+constexpr size_t kDims = 16;           // products summed before the sum joins the others'
 
 // ---- rows into float32 -------------------------------------------------------------------------------------------
 
-HWY_INLINE Vector load_wide(const float* from) { return hn::LoadU(Floats(), from); }
-
-HWY_INLINE Vector load_wide(const hwy::bfloat16_t* from) {
-  return hn::PromoteTo(Floats(), hn::LoadU(hn::Rebind<hwy::bfloat16_t, Floats>(), from));
+// As many elements as D, a tag of floats, has lanes.
+template <class D>
+HWY_INLINE hn::Vec<D> load_wide(D d, const float* from) {
+  return hn::LoadU(d, from);
 }
 
-HWY_INLINE Vector load_wide(const hwy::float16_t* from) {
-  const hn::Rebind<hwy::float16_t, Floats> halves;
+template <class D>
+HWY_INLINE hn::Vec<D> load_wide(D d, const hwy::bfloat16_t* from) {
+  return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::bfloat16_t, D>(), from));
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> load_wide(D d, const hwy::float16_t* from) {
+  const hn::Rebind<hwy::float16_t, D> halves;
   const auto narrow = hn::LoadU(halves, from);
-  const auto wide = hn::PromoteTo(Floats(), narrow);
+  const auto wide = hn::PromoteTo(d, narrow);
 #if HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3 || HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR
   // Emulated conversion takes infinities and NaN for large numbers: give them back the exponent that marks them.
-  const hn::RebindToUnsigned<Floats> words;
+  const hn::RebindToUnsigned<D> words;
   const auto exponent = hn::Set(words, 0x7C00u);
-  const auto bits = hn::PromoteTo(words, hn::BitCast(hn::Rebind<uint16_t, Floats>(), narrow));
+  const auto bits = hn::PromoteTo(words, hn::BitCast(hn::Rebind<uint16_t, D>(), narrow));
   const auto special = hn::Eq(hn::And(bits, exponent), exponent);
   const auto mark = hn::IfThenElseZero(special, hn::Set(words, 0x7F800000u));
-  return hn::BitCast(Floats(), hn::Or(hn::BitCast(words, wide), mark));
+  return hn::BitCast(d, hn::Or(hn::BitCast(words, wide), mark));
 #else
   return wide;
 #endif
@@ -63,22 +70,46 @@ template <typename T>
 HWY_INLINE void widen_row(const T* from, size_t dim, float* to, size_t width) {
   const Floats floats;
   size_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) hn::Store(load_wide(from + i), floats, to + i);
+  for (; i + kLanes <= dim; i += kLanes) hn::Store(load_wide(floats, from + i), floats, to + i);
   if (i < width) {
     T rest[kLanes] = {};
     std::memcpy(rest, from + i, (dim - i) * sizeof(T));
-    hn::Store(load_wide(rest), floats, to + i);
+    hn::Store(load_wide(floats, rest), floats, to + i);
   }
 }
 
 constexpr size_t kCacheLine = 64;
 
-template <typename T>
-HWY_INLINE void prefetch_row(const T* row, size_t dim) {
-  for (size_t byte = 0; byte < dim * sizeof(T); byte += kCacheLine) {
-    hwy::Prefetch(reinterpret_cast<const char*>(row) + byte);
+// Asks for the rows of the next position, a few cache lines at a time: all of them at once would hold up what follows.
+class Ahead {
+ public:
+  // The first rows, their strides and their length in bytes.
+  Ahead(const void* query, const void* key, ptrdiff_t query_stride, ptrdiff_t key_stride, size_t length, size_t frames)
+      : query_(static_cast<const char*>(query)),
+        key_(static_cast<const char*>(key)),
+        query_stride_(query_stride),
+        key_stride_(key_stride),
+        length_(length),
+        frames_(frames) {}
+
+  HWY_INLINE void fetch(size_t lines) {
+    for (; lines > 0 && frames_ > 0; --lines) {
+      // Into the second cache: with many frames two positions are more than the first holds.
+      __builtin_prefetch(query_ + byte_, 0, 2);
+      __builtin_prefetch(key_ + byte_, 0, 2);
+      byte_ += kCacheLine;
+      if (byte_ < length_) continue;
+      byte_ = 0, query_ += query_stride_, key_ += key_stride_, --frames_;
+    }
   }
-}
+  size_t lines() const { return frames_ * ((length_ + kCacheLine - 1) / kCacheLine); }  // that are left
+  HWY_INLINE void fetch_rest() { fetch(lines()); }
+
+ private:
+  const char *query_, *key_;
+  ptrdiff_t query_stride_, key_stride_;
+  size_t length_, frames_, byte_ = 0;
+};
 
 // ---- scores ------------------------------------------------------------------------------------------------------
 
@@ -111,56 +142,151 @@ HWY_INLINE void store_sums(Vector a, Vector b, Vector c, Vector d, float* to) {
 #endif
 }
 
-// Dot products of four rows with each of kOthers others; those of one other lie next to each other, and `stride` apart
-// from the next's. The sums of 4 * 3 products, three others and one row fill 16 registers.
-template <size_t kOthers>
-HWY_INLINE void dot_four_rows(const float* HWY_RESTRICT rows, const float* HWY_RESTRICT others, size_t width,
-                              float* HWY_RESTRICT dots, size_t stride) {
+// Scores of kQueries query rows against four key rows, which suits the few rows that would leave most lanes idle.
+template <size_t kQueries, typename Q>
+HWY_INLINE void score_four_keys(const Q* const* queries, const float* keys, size_t width, float* scores) {
   const Floats floats;
-  Vector sum[kOthers][4];
-  for (size_t o = 0; o < kOthers; ++o) {
-    for (size_t r = 0; r < 4; ++r) sum[o][r] = hn::Zero(floats);
-  }
+  Vector sum[kQueries][4];
+  for (auto& row : sum) row[0] = row[1] = row[2] = row[3] = hn::Zero(floats);
   for (size_t i = 0; i < width; i += kLanes) {
-    Vector other[kOthers];
-    for (size_t o = 0; o < kOthers; ++o) other[o] = hn::Load(floats, others + o * width + i);
-    for (size_t r = 0; r < 4; ++r) {
-      const auto row = hn::Load(floats, rows + r * width + i);
-      for (size_t o = 0; o < kOthers; ++o) sum[o][r] = hn::MulAdd(row, other[o], sum[o][r]);
+    for (size_t key = 0; key < 4; ++key) {
+      const auto row = hn::Load(floats, keys + key * width + i);
+      for (size_t q = 0; q < kQueries; ++q)
+        sum[q][key] = hn::MulAdd(row, load_wide(floats, queries[q] + i), sum[q][key]);
     }
   }
-  for (size_t o = 0; o < kOthers; ++o) store_sums(sum[o][0], sum[o][1], sum[o][2], sum[o][3], dots + o * stride);
+  HWY_ALIGN float dots[kQueries][4];
+  for (size_t q = 0; q < kQueries; ++q) store_sums(sum[q][0], sum[q][1], sum[q][2], sum[q][3], dots[q]);
+  for (size_t key = 0; key < 4; ++key) {
+    for (size_t q = 0; q < kQueries; ++q) scores[key * kGroup + q] = dots[q][key];
+  }
 }
 
-// Scores of kQueries query rows, fewer than four, against four key rows.
-template <size_t kQueries>
-HWY_INLINE void score_four_keys(const float* queries, const float* keys, size_t width, float* scores) {
-  HWY_ALIGN float dots[kQueries][4];
-  dot_four_rows<kQueries>(keys, queries, width, dots[0], 4);
-  for (size_t key = 0; key < 4; ++key) {
-    for (size_t query = 0; query < kQueries; ++query) scores[key * kGroup + query] = dots[query][key];
+// columns [width, kGroup] from `count` rows, by blocks of 4 x 4. Lanes past `count` repeat a row.
+template <typename Q>
+HWY_INLINE void transpose_rows(const Q* const* rows, size_t count, size_t width, float* columns) {
+#if HWY_TARGET == HWY_SCALAR
+  for (size_t row = 0; row < count; ++row)
+    for (size_t i = 0; i < width; ++i) columns[i * kGroup + row] = hn::GetLane(load_wide(Floats(), rows[row] + i));
+#else
+  const hn::FixedTag<float, 4> four;
+  const hn::Repartition<uint64_t, decltype(four)> pairs;
+  for (size_t row = 0; row < count; row += 4) {
+    const auto from = [&](size_t r) { return rows[std::min(row + r, count - 1)]; };
+    const Q *row_a = from(0), *row_b = from(1), *row_c = from(2), *row_d = from(3);
+    for (size_t i = 0; i < width; i += 4) {
+      const auto a = load_wide(four, row_a + i), b = load_wide(four, row_b + i);
+      const auto c = load_wide(four, row_c + i), d = load_wide(four, row_d + i);
+      const auto ab = hn::BitCast(pairs, hn::InterleaveLower(four, a, b)),
+                 cd = hn::BitCast(pairs, hn::InterleaveLower(four, c, d)),
+                 ab_upper = hn::BitCast(pairs, hn::InterleaveUpper(four, a, b)),
+                 cd_upper = hn::BitCast(pairs, hn::InterleaveUpper(four, c, d));
+      float* to = columns + i * kGroup + row;
+      hn::Store(hn::BitCast(four, hn::InterleaveLower(pairs, ab, cd)), four, to);
+      hn::Store(hn::BitCast(four, hn::InterleaveUpper(pairs, ab, cd)), four, to + kGroup);
+      hn::Store(hn::BitCast(four, hn::InterleaveLower(pairs, ab_upper, cd_upper)), four, to + 2 * kGroup);
+      hn::Store(hn::BitCast(four, hn::InterleaveUpper(pairs, ab_upper, cd_upper)), four, to + 3 * kGroup);
+    }
   }
+#endif
+}
+
+// Scores of kVectors vectors of query rows, transposed in `columns`, against kCount key rows. Long sums are made of
+// short ones, which rounds less.
+template <size_t kVectors, size_t kCount>
+HWY_INLINE void score_keys(const float* HWY_RESTRICT columns, const float* HWY_RESTRICT keys, size_t width, size_t dim,
+                           float* HWY_RESTRICT scores, Ahead& ahead, size_t lines) {
+  const Floats floats;
+  for (size_t begin = 0; begin < dim; begin += kDims) {
+    ahead.fetch(lines);
+    Vector sum[kCount][kVectors];
+    for (auto& row : sum)
+      for (auto& v : row) v = hn::Zero(floats);
+    for (size_t i = begin; i < std::min(dim, begin + kDims); ++i) {
+      Vector query[kVectors];
+      for (size_t v = 0; v < kVectors; ++v) query[v] = hn::Load(floats, columns + i * kGroup + v * kLanes);
+      HWY_UNROLL(12)  // kSums: the pragma takes no template argument
+      for (size_t key = 0; key < kCount; ++key) {
+        const auto value = hn::Set(floats, keys[key * width + i]);
+        for (size_t v = 0; v < kVectors; ++v) sum[key][v] = hn::MulAdd(value, query[v], sum[key][v]);
+      }
+    }
+    for (size_t key = 0; key < kCount; ++key)
+      for (size_t v = 0; v < kVectors; ++v) {
+        float* to = scores + key * kGroup + v * kLanes;
+        hn::Store(begin == 0 ? sum[key][v] : hn::Add(sum[key][v], hn::Load(floats, to)), floats, to);
+      }
+  }
+}
+
+// The same for any number of key rows up to kMost.
+template <size_t kVectors, size_t kMost = kSums / kVectors>
+HWY_INLINE void score_some_keys(size_t count, const float* columns, const float* keys, size_t width, size_t dim,
+                                float* scores, Ahead& ahead, size_t lines) {
+  if constexpr (kMost > 1) {
+    if (count < kMost)
+      return score_some_keys<kVectors, kMost - 1>(count, columns, keys, width, dim, scores, ahead, lines);
+  }
+  score_keys<kVectors, kMost>(columns, keys, width, dim, scores, ahead, lines);
+}
+
+template <size_t kVectors>
+HWY_INLINE void score_all_keys(const float* columns, const float* keys, size_t frames, size_t width, size_t dim,
+                               float* scores, Ahead& ahead) {
+  constexpr size_t kMost = kSums / kVectors;
+  // About what falls to each turn of the loops when all rows are fetched meanwhile.
+  const size_t lines = ahead.lines() / ((frames + kMost - 1) / kMost * ((dim + kDims - 1) / kDims)) + 1;
+  for (size_t key = 0; key < frames;) {
+    const size_t turns = (frames - key + kMost - 1) / kMost, count = (frames - key + turns - 1) / turns;  // even shares
+    score_some_keys<kVectors>(count, columns, keys + key * width, width, dim, scores + key * kGroup, ahead, lines);
+    key += count;
+  }
+}
+
+// Dot products of four rows, each with another, in double precision.
+template <typename Q>
+HWY_INLINE void dot_in_double(const Q* const (&a)[4], const float* const (&b)[4], size_t width, double (&dots)[4]) {
+  const hn::CappedTag<double, (kLanes + 1) / 2> doubles;
+  const hn::Rebind<float, decltype(doubles)> floats;
+  hn::Vec<decltype(doubles)> sum[4];
+  for (auto& s : sum) s = hn::Zero(doubles);
+  for (size_t i = 0; i < width; i += hn::MaxLanes(doubles))
+    for (size_t row = 0; row < 4; ++row)
+      sum[row] = hn::MulAdd(hn::PromoteTo(doubles, load_wide(floats, a[row] + i)),
+                            hn::PromoteTo(doubles, hn::LoadU(floats, b[row] + i)), sum[row]);
+  for (size_t row = 0; row < 4; ++row) dots[row] = hn::GetLane(hn::SumOfLanes(doubles, sum[row]));
 }
 
 // ---- softmax -----------------------------------------------------------------------------------------------------
 
-// exp((score - highest) / sqrt(d)), for score <= highest.
+// A row's highest score, as a sum of two numbers.
+struct Highest {
+  Vector value, rest;
+};
+
+// exp((score - highest) / sqrt(d)), for score <= highest. What the difference loses to rounding is made up for: of a
+// row that is nearly one-hot, all digits of the small weights depend on it.
 class Exponential {
  public:
   explicit Exponential(double scale)
       : scale_(hn::Set(Floats(), static_cast<float>(scale * kLog2E))),
         scale_rest_(hn::Set(Floats(), static_cast<float>(scale * kLog2E - static_cast<float>(scale * kLog2E)))) {}
 
-  HWY_INLINE Vector operator()(Vector score, Vector highest) const {
+  HWY_INLINE Vector operator()(Vector score, const Highest& highest) const {
     const Floats floats;
     const hn::RebindToSigned<Floats> ints;
-    const auto difference = hn::Sub(score, highest);
+    const auto difference = hn::Sub(score, highest.value);
+    // Knuth's sum of two numbers and its error.
+    const auto part = hn::Sub(difference, score);
+    const auto lost = hn::Sub(hn::Sub(score, hn::Sub(difference, part)), hn::Add(highest.value, part));
+    const auto small = hn::Sub(lost, highest.rest);
     const auto exponent = hn::Mul(difference, scale_);
     // 2^exponent = 2^whole * 2^rest. Rounding by adding 1.5 * 2^23 leaves the whole part in the low bits.
     const auto rounding = hn::Set(floats, 12582912.0f);
     const auto rounded = hn::MulAdd(difference, scale_, rounding);
     const auto whole = hn::Sub(rounded, rounding);
-    const auto rest = hn::MulAdd(difference, scale_rest_, hn::MulSub(difference, scale_, whole));
+    const auto rest =
+        hn::MulAdd(small, scale_, hn::MulAdd(difference, scale_rest_, hn::MulSub(difference, scale_, whole)));
     auto power = hn::Set(floats, 1.534581216e-4f);
     power = hn::MulAdd(power, rest, hn::Set(floats, 1.339993118e-3f));
     power = hn::MulAdd(power, rest, hn::Set(floats, 9.618488956e-3f));
@@ -179,19 +305,25 @@ class Exponential {
   Vector scale_, scale_rest_;
 };
 
-// The highest score of each lane's row.
-HWY_INLINE Vector highest_scores(const float* scores, size_t frames) {
+// The highest score of each lane's row. `rests` has what the scores on the diagonal lack; lane i's is that of key
+// `first + i`.
+HWY_INLINE Highest highest_scores(const float* scores, const float* rests, size_t frames, size_t first) {
   const Floats floats;
   auto highest = hn::Load(floats, scores);
   for (size_t key = 1; key < frames; ++key) highest = hn::Max(highest, hn::Load(floats, scores + key * kGroup));
-  return highest;
+  HWY_ALIGN float diagonal[kLanes];
+  for (size_t lane = 0; lane < kLanes; ++lane)
+    diagonal[lane] = scores[std::min(first + lane, frames - 1) * kGroup + lane];
+  const auto is_diagonal = hn::Eq(highest, hn::Load(floats, diagonal));
+  return {highest, hn::IfThenElseZero(is_diagonal, hn::Load(floats, rests))};
 }
 
 // Of each lane's softmax row, the mass off the diagonal; lane i is the row of frame `first + i`. Off-diagonal
 // exponentials are summed by themselves, so that a row that is nearly one-hot keeps its digits.
-HWY_INLINE Vector off_diagonal_mass(const float* scores, size_t frames, size_t first, const Exponential& exponential) {
+HWY_INLINE Vector off_diagonal_mass(const float* scores, const float* rests, size_t frames, size_t first,
+                                    const Exponential& exponential) {
   const Floats floats;
-  const auto highest = highest_scores(scores, frames);
+  const auto highest = highest_scores(scores, rests, frames, first);
   const auto own_frame = hn::Iota(floats, static_cast<float>(first));
   auto off = hn::Zero(floats), on = hn::Zero(floats);
   const size_t last = std::min(first + kLanes, frames);
@@ -211,9 +343,10 @@ HWY_INLINE Vector off_diagonal_mass(const float* scores, size_t frames, size_t f
 }
 
 // Turns each lane's row of scores into its softmax.
-HWY_INLINE void softmax_columns(float* scores, size_t frames, const Exponential& exponential) {
+HWY_INLINE void softmax_columns(float* scores, const float* rests, size_t frames, size_t first,
+                                const Exponential& exponential) {
   const Floats floats;
-  const auto highest = highest_scores(scores, frames);
+  const auto highest = highest_scores(scores, rests, frames, first);
   auto sum = hn::Zero(floats);
   for (size_t key = 0; key < frames; ++key) {
     const auto value = exponential(hn::Load(floats, scores + key * kGroup), highest);
@@ -241,42 +374,60 @@ class Scratch {
   size_t width() const { return width_; }
   float* keys() const { return memory_.get(); }                        // [padded_frames, width]
   float* queries() const { return keys() + padded_frames_ * width_; }  // [kGroup, width]
-  float* scores() const { return queries() + kGroup * width_; }  // [padded_frames, kGroup]: one key after the other
+  float* columns() const { return queries() + kGroup * width_; }       // [width, kGroup]: the queries transposed
+  float* scores() const { return columns() + kGroup * width_; }  // [padded_frames, kGroup]: one key after the other
+  float* rests() const { return scores() + padded_frames_ * kGroup; }  // [kGroup]: what the diagonal's scores lack
 
  private:
-  size_t size() const { return (padded_frames_ + kGroup) * width_ + padded_frames_ * kGroup; }
+  size_t size() const { return (padded_frames_ + 2 * kGroup) * width_ + (padded_frames_ + 1) * kGroup; }
 
   size_t frames_, width_, padded_frames_;
   hwy::AlignedFreeUniquePtr<float[]> memory_;
 };
 
-// Scores of a group of `count` query rows against all key rows.
-HWY_INLINE void score_group(const Scratch& scratch, size_t count) {
+// The diagonal's scores with twice the digits, the second half in the rests.
+template <typename Q>
+HWY_INLINE void score_diagonal(const Scratch& scratch, const Q* const* queries, size_t first, size_t count) {
+  for (size_t row = 0; row < count; row += 4) {
+    const Q* query[4];
+    const float* key[4];
+    for (size_t i = 0; i < 4; ++i) {
+      const size_t r = std::min(row + i, count - 1);
+      query[i] = queries[r], key[i] = scratch.keys() + (first + r) * scratch.width();
+    }
+    double dots[4];
+    dot_in_double(query, key, scratch.width(), dots);
+    for (size_t i = 0; i < 4 && row + i < count; ++i) {
+      const auto rounded = static_cast<float>(dots[i]);
+      scratch.scores()[(first + row + i) * kGroup + row + i] = rounded;
+      scratch.rests()[row + i] =
+          std::isfinite(rounded) ? static_cast<float>(dots[i] - static_cast<double>(rounded)) : 0;
+    }
+  }
+}
+
+// Scores of a group of `count` query rows, the first of which is frame `first`, against all key rows.
+template <typename Q>
+HWY_INLINE void score_group(const Scratch& scratch, const Q* const* queries, size_t first, size_t count, size_t dim,
+                            Ahead& ahead) {
   const size_t frames = scratch.frames(), width = scratch.width();
   const float* keys = scratch.keys();
-  // Three rows left over are done as four; one or two are cheaper the other way round, against four keys at a time.
-  const size_t quads = (count + 1) / 4, done = std::min(count, quads * 4);
-  for (size_t quad = 0; quad < quads; ++quad) {
-    const float* queries = scratch.queries() + quad * 4 * width;
-    float* scores = scratch.scores() + quad * 4;
-    size_t key = 0;
-    for (; frames - key >= 3 && frames - key != 4; key += 3) {
-      dot_four_rows<3>(queries, keys + key * width, width, scores + key * kGroup, kGroup);
-    }
-    for (; frames - key >= 2; key += 2) {
-      dot_four_rows<2>(queries, keys + key * width, width, scores + key * kGroup, kGroup);
-    }
-    if (key < frames) dot_four_rows<1>(queries, keys + key * width, width, scores + key * kGroup, kGroup);
+  const size_t left_over = count % kLanes <= 2 ? count % kLanes : 0, done = count - left_over;
+  transpose_rows(queries, done, width, scratch.columns());
+  if (done > kLanes) {
+    score_all_keys<2>(scratch.columns(), keys, frames, width, dim, scratch.scores(), ahead);
+  } else if (done > 0) {
+    score_all_keys<1>(scratch.columns(), keys, frames, width, dim, scratch.scores(), ahead);
   }
-  const float* queries = scratch.queries() + done * width;
-  float* scores = scratch.scores() + done;
-  for (size_t key = 0; done < count && key < frames; key += 4) {
-    if (count - done == 2) {
-      score_four_keys<2>(queries, keys + key * width, width, scores + key * kGroup);
+  for (size_t key = 0; left_over > 0 && key < frames; key += 4) {
+    float* scores = scratch.scores() + key * kGroup + done;
+    if (left_over == 2) {
+      score_four_keys<2>(queries + done, keys + key * width, width, scores);
     } else {
-      score_four_keys<1>(queries, keys + key * width, width, scores + key * kGroup);
+      score_four_keys<1>(queries + done, keys + key * width, width, scores);
     }
   }
+  score_diagonal(scratch, queries, first, count);
 }
 
 // Rows of one head at one position, `frame_stride` apart.
@@ -287,25 +438,36 @@ struct FrameRows {
   const T* operator[](size_t frame) const { return first + static_cast<ptrdiff_t>(frame) * frame_stride; }
 };
 
-// Calls use(first, count) for each group of rows of one position, with its scores in the scratch memory.
-// While it reads rows it asks for those that come next, `query_ahead` and `key_ahead` elements further on.
+// Calls use(first, count) for each group of rows of one position, with its scores in the scratch memory. Meanwhile it
+// asks for the rows that come next, `query_ahead` and `key_ahead` elements further on.
 template <typename T, class Use>
 HWY_INLINE void for_each_group(FrameRows<T> query, FrameRows<T> key, ptrdiff_t query_ahead, ptrdiff_t key_ahead,
                                size_t dim, const Scratch& scratch, const Use& use) {
+  constexpr auto kBytes = static_cast<ptrdiff_t>(sizeof(T));
   const size_t frames = scratch.frames(), width = scratch.width();
+  Ahead ahead(query[0] + query_ahead, key[0] + key_ahead, query.frame_stride * kBytes, key.frame_stride * kBytes,
+              dim * sizeof(T), frames);
   for (size_t frame = 0; frame < frames; ++frame) {
-    prefetch_row(key[frame] + key_ahead, dim);
     widen_row(key[frame], dim, scratch.keys() + frame * width, width);
   }
   for (size_t first = 0; first < frames; first += kGroup) {
     const size_t count = std::min(kGroup, frames - first);
-    for (size_t row = 0; row < count; ++row) {
-      prefetch_row(query[first + row] + query_ahead, dim);
-      widen_row(query[first + row], dim, scratch.queries() + row * width, width);
+    if (width == dim) {  // read where they lie
+      const T* queries[kGroup];
+      for (size_t row = 0; row < count; ++row) queries[row] = query[first + row];
+      score_group(scratch, queries, first, count, dim, ahead);
+    } else {
+      const float* queries[kGroup];
+      for (size_t row = 0; row < count; ++row) {
+        float* to = scratch.queries() + row * width;
+        widen_row(query[first + row], dim, to, width);
+        queries[row] = to;
+      }
+      score_group(scratch, queries, first, count, dim, ahead);
     }
-    score_group(scratch, count);
     use(first, count);
   }
+  ahead.fetch_rest();
 }
 
 // Calls visit(head, query, key, query_ahead, key_ahead) for each head and position of a block, in the order in which
@@ -344,7 +506,8 @@ void add_off_diagonal_mass_of(const CfiTask& task, const CfiBlock& block, double
     auto mass = hn::Zero(floats);
     for_each_group(query, key, q_ahead, k_ahead, dim, scratch, [&](size_t first, size_t count) {
       for (size_t row = 0; row < count; row += kLanes) {
-        const auto rows = off_diagonal_mass(scratch.scores() + row, scratch.frames(), first + row, exponential);
+        const auto rows = off_diagonal_mass(scratch.scores() + row, scratch.rests() + row, scratch.frames(),
+                                            first + row, exponential);
         mass = hn::Add(mass, hn::IfThenElseZero(hn::FirstN(floats, count - row), rows));
       }
     });
@@ -359,7 +522,8 @@ void add_attention_map_of(const CfiTask& task, const CfiBlock& block, double* ma
   const Exponential exponential(1 / std::sqrt(static_cast<double>(task.dim)));
   for_each_position<T>(task, block, [&](int64_t, auto query, auto key, ptrdiff_t q_ahead, ptrdiff_t k_ahead) {
     for_each_group(query, key, q_ahead, k_ahead, dim, scratch, [&](size_t first, size_t count) {
-      for (size_t row = 0; row < count; row += kLanes) softmax_columns(scratch.scores() + row, frames, exponential);
+      for (size_t row = 0; row < count; row += kLanes)
+        softmax_columns(scratch.scores() + row, scratch.rests() + row, frames, first + row, exponential);
       for (size_t k = 0; k < frames; ++k) {
         const float* weights = scratch.scores() + k * kGroup;
         for (size_t row = 0; row < count; ++row) map[(first + row) * frames + k] += static_cast<double>(weights[row]);

@@ -30,7 +30,8 @@ class Family {
 
   // The three phases of a video. Each loads what it needs at its first call; a request is resolved.
   virtual Conditioning encode(const Request& request, Progress& progress) = 0;
-  virtual Tensor denoise(const Request& request, const Conditioning& conditioning, Progress& progress, Trace& trace) = 0;
+  virtual Tensor denoise(const Request& request, const Conditioning& conditioning, Progress& progress,
+                         Trace& trace) = 0;
   // Latents as denoise() returns them -> [frames, height, width, 3] uint8 on the CPU.
   virtual Tensor decode(const Request& request, const Tensor& latents, Progress& progress) = 0;
 

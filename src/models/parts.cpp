@@ -11,11 +11,16 @@ namespace {
 
 std::string type_name(at::ScalarType type) {
   switch (type) {
-    case at::kFloat: return "float32";
-    case at::kBFloat16: return "bfloat16";
-    case at::kHalf: return "float16";
-    case at::kDouble: return "float64";
-    default: return c10::toString(type);
+    case at::kFloat:
+      return "float32";
+    case at::kBFloat16:
+      return "bfloat16";
+    case at::kHalf:
+      return "float16";
+    case at::kDouble:
+      return "float64";
+    default:
+      return c10::toString(type);
   }
 }
 
@@ -38,7 +43,8 @@ Part inspect_part(const std::filesystem::path& dir, const std::string& stem) {
     part.bytes += static_cast<int64_t>(entry.end - entry.begin);
   }
   part.dtypes.assign(parameters.begin(), parameters.end());
-  std::stable_sort(part.dtypes.begin(), part.dtypes.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::stable_sort(part.dtypes.begin(), part.dtypes.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
   return part;
 }
 

@@ -9,8 +9,8 @@
 
 namespace eav {
 
-// Fills unset fields from `model`/eav.json, where there is one: "width", "height", "frames", "fps", "steps", "guidance",
-// "scheduler" and "enhance_weight". Throws eav::Error for any other field or a wrong type.
+// Fills unset fields from `model`/eav.json, where there is one: "width", "height", "frames", "fps", "steps",
+// "guidance", "scheduler" and "enhance_weight". Throws eav::Error for any other field or a wrong type.
 void apply_checkpoint_defaults(Request& request, const std::filesystem::path& model);
 
 // Fields that do not depend on the family: finite numbers, their ranges, enhancement fractions, UTF-8 prompts; `layers`

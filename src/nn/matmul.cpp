@@ -1,5 +1,5 @@
-// The matrix product as Goto and van de Geijn arrange it (Anatomy of high-performance matrix multiplication, 2008): a panel
-// of weights stays in the last cache, a block of rows in the second, and 6 x 2 vectors of sums in registers.
+// The matrix product as Goto and van de Geijn arrange it (Anatomy of high-performance matrix multiplication, 2008): a
+// panel of weights stays in the last cache, a block of rows in the second, and 6 x 2 vectors of sums in registers.
 #include "nn/matmul.h"
 
 #include <ATen/Parallel.h>
@@ -14,6 +14,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <atomic>
 
 HWY_BEFORE_NAMESPACE();
 namespace eav {
@@ -28,16 +29,18 @@ constexpr int64_t kColumns = 2 * kLanes;  // of y that are computed together
 constexpr int64_t kRows = 6;              // and rows: 12 sums stay in registers
 constexpr int64_t kDepth = 384;           // of the sums that are computed between two visits of y
 constexpr int64_t kPanel = 1920;          // columns whose weights are packed at a time
-constexpr int64_t kBlock = 72;            // rows that a thread packs at a time, at most
+constexpr int64_t kBlock = 144;           // rows that a thread packs at a time, at most
 
 // ---- packing -------------------------------------------------------------------------------------------------------
 
 HWY_INLINE Vector load(const float* from) { return hn::LoadU(Floats(), from); }
 HWY_INLINE Vector load(const at::BFloat16* from) {
-  return hn::PromoteTo(Floats(), hn::LoadU(hn::Rebind<hwy::bfloat16_t, Floats>(), reinterpret_cast<const hwy::bfloat16_t*>(from)));
+  return hn::PromoteTo(
+      Floats(), hn::LoadU(hn::Rebind<hwy::bfloat16_t, Floats>(), reinterpret_cast<const hwy::bfloat16_t*>(from)));
 }
 HWY_INLINE Vector load(const at::Half* from) {
-  return hn::PromoteTo(Floats(), hn::LoadU(hn::Rebind<hwy::float16_t, Floats>(), reinterpret_cast<const hwy::float16_t*>(from)));
+  return hn::PromoteTo(Floats(),
+                       hn::LoadU(hn::Rebind<hwy::float16_t, Floats>(), reinterpret_cast<const hwy::float16_t*>(from)));
 }
 
 #if HWY_TARGET == HWY_AVX2
@@ -64,7 +67,8 @@ HWY_INLINE void transpose(Vector (&rows)[8]) {
 }
 #endif
 
-// to [depth, kColumns] from weight [columns, stride] of which `depth` elements of each row are taken; 0 where there is no column.
+// to [depth, kColumns] from weight [columns, stride] of which `depth` elements of each row are taken; 0 where there is
+// no column.
 template <class T>
 HWY_INLINE void pack_weights(const T* weight, int64_t stride, int64_t columns, int64_t depth, float* to) {
   int64_t k = 0;
@@ -85,12 +89,23 @@ HWY_INLINE void pack_weights(const T* weight, int64_t stride, int64_t columns, i
       to[k * kColumns + column] = column < columns ? static_cast<float>(weight[column * stride + k]) : 0.0f;
 }
 
-// to [rows / kRows, depth, kRows] from x [rows, stride]; 0 where there is no row.
+// to [rows / kRows, depth, kRows] from x [rows, stride]; 0 where there is no row. Writes up to kSlack elements more.
+constexpr int64_t kSlack = 2;
 HWY_INLINE void pack_rows(const float* x, int64_t stride, int64_t rows, int64_t depth, float* to) {
-  for (int64_t r = 0; r < rows; r += kRows, to += depth * kRows) {
+  for (int64_t r = 0; r < rows; r += kRows, x += kRows * stride, to += depth * kRows) {
     const auto n = std::min(kRows, rows - r);
-    for (int64_t i = 0; i < kRows; ++i)
-      for (int64_t k = 0; k < depth; ++k) to[k * kRows + i] = i < n ? x[(r + i) * stride + k] : 0.0f;
+    int64_t k = 0;
+#if HWY_TARGET == HWY_AVX2
+    for (; k + kLanes <= depth; k += kLanes) {
+      Vector columns[8];
+      for (int64_t i = 0; i < 8; ++i) columns[i] = i < n ? load(x + i * stride + k) : hn::Zero(Floats());
+      transpose(columns);
+      // The two elements too many of each are overwritten by the next.
+      for (int64_t i = 0; i < 8; ++i) hn::StoreU(columns[i], Floats(), to + (k + i) * kRows);
+    }
+#endif
+    for (; k < depth; ++k)
+      for (int64_t i = 0; i < kRows; ++i) to[k * kRows + i] = i < n ? x[i * stride + k] : 0.0f;
   }
 }
 
@@ -142,7 +157,8 @@ void product(const Matmul& m, const T* weight) {
   const auto panel = std::min(kPanel, (m.out + kColumns - 1) / kColumns * kColumns);
   const auto packed = hwy::AllocateAligned<float>(static_cast<size_t>(panel * std::min(kDepth, m.in)));
   // Blocks of equal size, as many for one thread as for another.
-  const int64_t threads = at::get_num_threads(), most = threads * ((m.rows + threads * kBlock - 1) / (threads * kBlock));
+  const int64_t threads = at::get_num_threads(),
+                most = threads * ((m.rows + threads * kBlock - 1) / (threads * kBlock));
   const auto block = ((m.rows + most - 1) / most + kRows - 1) / kRows * kRows, blocks = (m.rows + block - 1) / block;
 
   for (int64_t column = 0; column < m.out; column += panel) {
@@ -153,18 +169,22 @@ void product(const Matmul& m, const T* weight) {
 
       at::parallel_for(0, (columns + kColumns - 1) / kColumns, 1, [&](int64_t begin, int64_t end) {
         for (auto c = begin * kColumns; c < std::min(columns, end * kColumns); c += kColumns)
-          pack_weights(weight + (column + c) * m.in + k, m.in, std::min(kColumns, columns - c), depth, packed.get() + c * depth);
+          pack_weights(weight + (column + c) * m.in + k, m.in, std::min(kColumns, columns - c), depth,
+                       packed.get() + c * depth);
       });
-      at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
-        const auto x = hwy::AllocateAligned<float>(static_cast<size_t>(block * depth));
-        for (auto row = begin * block; row < std::min(m.rows, end * block); row += block) {
+      // Threads take the next block when they are ready, so that one which the machine slows down holds up none.
+      std::atomic<int64_t> next = 0;
+      at::parallel_for(0, std::min(threads, blocks), 1, [&](int64_t, int64_t) {
+        const auto x = hwy::AllocateAligned<float>(static_cast<size_t>(block * depth + kSlack));
+        for (int64_t row = next.fetch_add(block); row < m.rows; row = next.fetch_add(block)) {
           const auto rows = std::min(block, m.rows - row);
           float* y = m.y + row * m.out + column;
           pack_rows(m.x + row * m.in + k, m.in, rows, depth, x.get());
           for (int64_t c = 0; c < columns; c += kColumns)
             for (int64_t r = 0; r < rows; r += kRows)
-              multiply(x.get() + r * depth, packed.get() + c * depth, depth, y + r * m.out + c, m.out, std::min(kRows, rows - r),
-                       std::min(kColumns, columns - c), m.bias ? m.bias + column + c : nullptr, first);
+              multiply(x.get() + r * depth, packed.get() + c * depth, depth, y + r * m.out + c, m.out,
+                       std::min(kRows, rows - r), std::min(kColumns, columns - c),
+                       m.bias ? m.bias + column + c : nullptr, first);
           if (last && m.finish)
             for (int64_t r = 0; r < rows; ++r) m.finish(y + r * m.out, columns);
         }

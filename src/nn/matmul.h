@@ -11,13 +11,13 @@ struct Matmul {
   const float* x;      // [rows, in]
   const void* weight;  // [out, in], each element as `stored` says; converted while it is packed
   Stored stored;
-  const float* bias;                       // [out], or null
-  float* y;                                // [rows, out]
+  const float* bias;                        // [out], or null
+  float* y;                                 // [rows, out]
   void (*finish)(float* x, int64_t count);  // applied to every part of y once it is there, or null
 };
 
-// Whether this kernel is the fastest way here: on CPUs whose best instructions are AVX2 it runs 1.1 to 1.2 times as fast as
-// the library that ATen calls (benchmarks/linear.py); with AVX-512 that library reaches the machine's rate.
+// Whether this kernel is the faster way here: on CPUs whose best instructions are AVX2 it is a little faster than the
+// library that ATen calls (benchmarks/linear.py), and finishes rows in the cache; with AVX-512 that library is taken.
 bool matmul_is_faster();
 
 void matmul(const Matmul& product);

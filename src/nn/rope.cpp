@@ -18,7 +18,8 @@ Rope rope_1d(int64_t dim, const Tensor& positions) {
 }
 
 Rope rope_3d(int64_t head_dim, const Tensor& frames, const Tensor& rows, const Tensor& columns) {
-  const auto t = rope_1d(head_dim / 4, frames), h = rope_1d(head_dim / 8 * 3, rows), w = rope_1d(head_dim / 8 * 3, columns);
+  const auto t = rope_1d(head_dim / 4, frames), h = rope_1d(head_dim / 8 * 3, rows),
+             w = rope_1d(head_dim / 8 * 3, columns);
   const int64_t T = frames.size(0), H = rows.size(0), W = columns.size(0);
   const auto combine = [&](const Tensor& a, const Tensor& b, const Tensor& c) {
     return at::cat({a.view({T, 1, 1, -1}).expand({T, H, W, -1}), b.view({1, H, 1, -1}).expand({T, H, W, -1}),

@@ -47,8 +47,7 @@ HWY_INLINE void store_some(Vector v, float* to, int64_t n) {
   std::copy_n(lanes, n, to);
 }
 
-// ---- weights: G g G^T for every pair of channels, as [element][panel][tap, in][kPanel]
-// ----------------------------------
+// ---- weights: G g G^T for every pair of channels, as [element][panel][tap, in][kPanel] ------------------------------
 
 void Pack(const WinogradConv& conv, int64_t begin, int64_t end) {
   const auto element_stride = panels(conv) * depth(conv) * kPanel;
@@ -77,8 +76,7 @@ void Pack(const WinogradConv& conv, int64_t begin, int64_t end) {
   }
 }
 
-// ---- patches: B^T d B for every channel of a tile's 4x4 positions
-// ---------------------------------------------------------
+// ---- patches: B^T d B for every channel of a tile's 4x4 positions ---------------------------------------------------
 
 // to[element * stride + c] for the tile whose results begin at (2y, 2x).
 HWY_INLINE void transform_patch(const WinogradConv& conv, const float* frame, int64_t y, int64_t x, float* to,
@@ -114,8 +112,7 @@ HWY_INLINE void transform_patch(const WinogradConv& conv, const float* frame, in
   }
 }
 
-// ---- products: for each element, tiles times channels
-// ----------------------------------------------------------------------
+// ---- products: for each element, tiles times channels ---------------------------------------------------------------
 
 // to [R, kPanel] = patches [R, taps * in] x panel [taps * in, kPanel]; a row's taps lie `tap_stride` apart.
 template <int64_t R>
@@ -172,8 +169,7 @@ void multiply_all(const WinogradConv& conv, int64_t rows, const float* patches, 
   }
 }
 
-// ---- results: A^T m A and the bias
-// ---------------------------------------------------------------------------------------------
+// ---- results: A^T m A and the bias ----------------------------------------------------------------------------------
 
 HWY_INLINE void finish_tile(const WinogradConv& conv, const float* products, int64_t stride, float* frame, int64_t y,
                             int64_t x) {

@@ -43,14 +43,16 @@ std::string fingerprint(const std::filesystem::path& model) {
   std::vector<std::filesystem::path> files;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(model)) {
     const auto suffix = entry.path().extension();
-    if (entry.is_regular_file() && (suffix == ".json" || suffix == ".safetensors" || suffix == ".model" || suffix == ".txt"))
+    if (entry.is_regular_file() &&
+        (suffix == ".json" || suffix == ".safetensors" || suffix == ".model" || suffix == ".txt"))
       files.push_back(entry.path());
   }
   std::sort(files.begin(), files.end());
 
   Hash hash;
   for (const auto& file : files) {
-    hash.add(fmt::format("{}:{};", std::filesystem::relative(file, model).generic_string(), std::filesystem::file_size(file)));
+    hash.add(fmt::format("{}:{};", std::filesystem::relative(file, model).generic_string(),
+                         std::filesystem::file_size(file)));
     hash.add_file(file);
   }
   return hash.text();

@@ -53,7 +53,9 @@ struct Generator::State {
     plan.dtype = dtype;
     return plan;
   }
-  bool fits(const Request& request, Dtype dtype) const { return plan(request, dtype).peak() <= available_memory(device); }
+  bool fits(const Request& request, Dtype dtype) const {
+    return plan(request, dtype).peak() <= available_memory(device);
+  }
   // "auto": float32 on a CPU where it fits, else bfloat16; on CUDA the stored type.
   Dtype choose(std::span<const Request> requests) const;
   std::string advice(const Request& request, Dtype dtype) const;
@@ -62,7 +64,8 @@ struct Generator::State {
 Dtype Generator::State::choose(std::span<const Request> requests) const {
   if (runtime.dtype != Dtype::automatic) return runtime.dtype;
   if (!device.is_cpu()) return place(Dtype::automatic, device, stored).dtype;
-  const bool all_fit = std::all_of(requests.begin(), requests.end(), [&](const Request& r) { return fits(r, Dtype::float32); });
+  const bool all_fit =
+      std::all_of(requests.begin(), requests.end(), [&](const Request& r) { return fits(r, Dtype::float32); });
   return all_fit ? Dtype::float32 : Dtype::bfloat16;
 }
 
@@ -81,15 +84,19 @@ std::string Generator::State::advice(const Request& request, Dtype dtype) const 
   }
   for (smaller = shorter; *smaller.width > 64 && *smaller.height > 64;) {
     smaller.width = *smaller.width / 64 * 32, smaller.height = *smaller.height / 64 * 32;
-    if (fits(smaller, dtype16)) return fmt::format("--width {} --height {} --frames 1 with {} would fit", *smaller.width, *smaller.height, common);
+    if (fits(smaller, dtype16))
+      return fmt::format("--width {} --height {} --frames 1 with {} would fit", *smaller.width, *smaller.height,
+                         common);
   }
   return "no size of this model would fit";
 }
 
 Generator::Generator(const std::filesystem::path& model, const Runtime& runtime)
-    : state_(std::make_unique<State>(State{model, runtime, parse_device(runtime.device), open_family(model), at::kFloat})) {
+    : state_(std::make_unique<State>(
+          State{model, runtime, parse_device(runtime.device), open_family(model), at::kFloat})) {
   if (runtime.threads < 0) throw Error(fmt::format("threads is {}, expected at least 1", runtime.threads));
-  if (runtime.threads == 0) state_->runtime.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  if (runtime.threads == 0)
+    state_->runtime.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   at::set_num_threads(state_->runtime.threads);
   for (const auto& part : inspect().parts)
     if (part.name == "transformer") state_->stored = stored_type(part);
@@ -100,7 +107,9 @@ Generator& Generator::operator=(Generator&&) noexcept = default;
 
 Request Generator::resolve(const Request& request) const { return state_->family->resolve(request); }
 
-MemoryPlan Generator::plan(const Request& request) const { return state_->plan(request, state_->choose({&request, 1})); }
+MemoryPlan Generator::plan(const Request& request) const {
+  return state_->plan(request, state_->choose({&request, 1}));
+}
 
 Grid Generator::grid(const Request& request) const { return state_->family->grid(request); }
 
@@ -117,7 +126,8 @@ void Generator::run(std::span<const Request> requests, Progress& progress, const
   const auto placement = place(state_->runtime.dtype, state_->device, state_->stored);
   if (!placement.note.empty()) progress.warning(placement.note);
   for (const auto& request : requests)
-    check_fits(state_->plan(request, placement.dtype), state_->device, [&] { return state_->advice(request, placement.dtype); });
+    check_fits(state_->plan(request, placement.dtype), state_->device,
+               [&] { return state_->advice(request, placement.dtype); });
   family.place(placement);
 
   std::vector<Output> outputs;

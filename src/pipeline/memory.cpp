@@ -35,13 +35,15 @@ int64_t number_after(const char* file, const std::string& wanted, int64_t otherw
 }  // namespace
 
 int64_t available_memory(at::Device device) {
-  if (!device.is_cpu()) return static_cast<int64_t>(c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).first);
+  if (!device.is_cpu())
+    return static_cast<int64_t>(c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).first);
   const int64_t unlimited = std::numeric_limits<int64_t>::max();
   const int64_t in_system = number_after("/proc/meminfo", "MemAvailable:", unlimited / 1024) * 1024;
   const int64_t limit = number_in("/sys/fs/cgroup/memory.max");
   if (limit == unlimited) return in_system;
   // Cached files count as used in a control group, but yield to whoever needs memory.
-  const int64_t used = number_in("/sys/fs/cgroup/memory.current") - number_after("/sys/fs/cgroup/memory.stat", "inactive_file", 0);
+  const int64_t used =
+      number_in("/sys/fs/cgroup/memory.current") - number_after("/sys/fs/cgroup/memory.stat", "inactive_file", 0);
   return std::min(in_system, std::max<int64_t>(limit - used, 0));
 }
 
@@ -56,9 +58,9 @@ void check_fits(const MemoryPlan& plan, at::Device device, const std::function<s
   const int64_t available = available_memory(device);
   for (const auto& phase : plan.phases)
     if (phase.total() > available)
-      throw Error(fmt::format("the {} needs {} of memory ({} of weights, {} to work with), {} is available: {}", phase.name,
-                              human_bytes(phase.total()), human_bytes(phase.weights), human_bytes(phase.activations),
-                              human_bytes(available), advice()));
+      throw Error(fmt::format("the {} needs {} of memory ({} of weights, {} to work with), {} is available: {}",
+                              phase.name, human_bytes(phase.total()), human_bytes(phase.weights),
+                              human_bytes(phase.activations), human_bytes(available), advice()));
 }
 
 }  // namespace eav

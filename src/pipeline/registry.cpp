@@ -28,15 +28,18 @@ const std::map<std::string, std::unique_ptr<Family> (*)(const std::filesystem::p
 
 std::unique_ptr<Family> open_family(const std::filesystem::path& model) {
   const auto index = model / "model_index.json";
-  if (!std::filesystem::is_directory(model)) throw Error(fmt::format("{}: is no folder; a checkpoint is one, with a model_index.json", model.string()));
+  if (!std::filesystem::is_directory(model))
+    throw Error(fmt::format("{}: is no folder; a checkpoint is one, with a model_index.json", model.string()));
   if (!std::filesystem::exists(index))
-    throw Error(fmt::format("{}: is no checkpoint: it has no model_index.json (diffusers' save_pretrained writes one)", model.string()));
+    throw Error(fmt::format("{}: is no checkpoint: it has no model_index.json (diffusers' save_pretrained writes one)",
+                            model.string()));
   const auto name = JsonFile(index).get<std::string>("_class_name");
   const auto found = families().find(name);
   if (found == families().end()) {
     std::vector<std::string> known;
     for (const auto& [family, opener] : families()) known.push_back(family);
-    throw Error(fmt::format("{}: is of the family {}, which is not supported; supported are: {}", model.string(), name, fmt::join(known, ", ")));
+    throw Error(fmt::format("{}: is of the family {}, which is not supported; supported are: {}", model.string(), name,
+                            fmt::join(known, ", ")));
   }
   return found->second(model);
 }

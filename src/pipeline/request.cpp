@@ -11,7 +11,9 @@
 namespace eav {
 
 LayerSet LayerSet::parse(const std::string& text) {
-  const auto fail = [&] { return Error(fmt::format("\"{}\" is no list of layers: write numbers and ranges such as 0-5,8", text)); };
+  const auto fail = [&] {
+    return Error(fmt::format("\"{}\" is no list of layers: write numbers and ranges such as 0-5,8", text));
+  };
   LayerSet layers;
   const char *at = text.data(), *const end = at + text.size();
   const auto number = [&] {
@@ -38,12 +40,14 @@ LayerSet LayerSet::parse(const std::string& text) {
 std::string LayerSet::str() const {
   std::string text;
   for (const auto& [first, last] : ranges)
-    text += fmt::format("{}{}", text.empty() ? "" : ",", first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last));
+    text += fmt::format("{}{}", text.empty() ? "" : ",",
+                        first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last));
   return text;
 }
 
 bool LayerSet::contains(int64_t layer) const {
-  return ranges.empty() || std::any_of(ranges.begin(), ranges.end(), [&](const Range& r) { return r.first <= layer && layer <= r.last; });
+  return ranges.empty() ||
+         std::any_of(ranges.begin(), ranges.end(), [&](const Range& r) { return r.first <= layer && layer <= r.last; });
 }
 
 Dtype parse_dtype(const std::string& name) {
@@ -54,10 +58,14 @@ Dtype parse_dtype(const std::string& name) {
 
 std::string to_string(Dtype dtype) {
   switch (dtype) {
-    case Dtype::float32: return "float32";
-    case Dtype::bfloat16: return "bfloat16";
-    case Dtype::float16: return "float16";
-    case Dtype::automatic: break;
+    case Dtype::float32:
+      return "float32";
+    case Dtype::bfloat16:
+      return "bfloat16";
+    case Dtype::float16:
+      return "float16";
+    case Dtype::automatic:
+      break;
   }
   return "auto";
 }

@@ -14,12 +14,13 @@ Tensor betas(const JsonFile& config, int64_t train_steps) {
   if (config.has("trained_betas")) {
     auto trained = at::tensor(config.get<std::vector<double>>("trained_betas"), at::kFloat);
     if (trained.numel() != train_steps)
-      throw Error(fmt::format("{}: \"trained_betas\" has {} entries, \"num_train_timesteps\" is {}", config.path().string(),
-                              trained.numel(), train_steps));
+      throw Error(fmt::format("{}: \"trained_betas\" has {} entries, \"num_train_timesteps\" is {}",
+                              config.path().string(), trained.numel(), train_steps));
     return trained;
   }
   if (schedule == "linear") return at::linspace(start, end, train_steps, at::kFloat);
-  if (schedule == "scaled_linear") return at::linspace(std::sqrt(start), std::sqrt(end), train_steps, at::kDouble).square();
+  if (schedule == "scaled_linear")
+    return at::linspace(std::sqrt(start), std::sqrt(end), train_steps, at::kDouble).square();
   if (schedule == "squaredcos_cap_v2") {
     const auto alpha_bar = [](double t) { return std::pow(std::cos((t + 0.008) / 1.008 * std::numbers::pi / 2), 2); };
     std::vector<double> values;
@@ -30,8 +31,9 @@ Tensor betas(const JsonFile& config, int64_t train_steps) {
     }
     return at::tensor(values, at::kFloat);
   }
-  throw Error(fmt::format("{}: \"beta_schedule\" is \"{}\", supported are \"linear\", \"scaled_linear\" and \"squaredcos_cap_v2\"",
-                          config.path().string(), schedule));
+  throw Error(fmt::format(
+      "{}: \"beta_schedule\" is \"{}\", supported are \"linear\", \"scaled_linear\" and \"squaredcos_cap_v2\"",
+      config.path().string(), schedule));
 }
 
 // Shifts and scales so that the last timestep is pure noise (arXiv 2305.08891).
@@ -47,8 +49,9 @@ CogVideoXScheduler::Kind CogVideoXScheduler::kind_of(const JsonFile& config) {
   const auto name = config.get<std::string>("_class_name");
   if (name == "CogVideoXDDIMScheduler") return Kind::ddim;
   if (name == "CogVideoXDPMScheduler") return Kind::dpm;
-  throw Error(fmt::format("{}: \"_class_name\" is \"{}\", supported are CogVideoXDDIMScheduler and CogVideoXDPMScheduler",
-                          config.path().string(), name));
+  throw Error(
+      fmt::format("{}: \"_class_name\" is \"{}\", supported are CogVideoXDDIMScheduler and CogVideoXDPMScheduler",
+                  config.path().string(), name));
 }
 
 CogVideoXScheduler::Kind CogVideoXScheduler::parse_kind(const std::string& name) {
@@ -65,11 +68,13 @@ CogVideoXScheduler::CogVideoXScheduler(const JsonFile& config, Kind kind)
       timestep_spacing_(config.get<std::string>("timestep_spacing", "leading")),
       steps_offset_(config.get<int64_t>("steps_offset", 0)) {
   if (prediction_type_ != "epsilon" && prediction_type_ != "sample" && prediction_type_ != "v_prediction")
-    throw Error(fmt::format("{}: \"prediction_type\" is \"{}\", supported are \"epsilon\", \"sample\" and \"v_prediction\"", name_,
-                            prediction_type_));
+    throw Error(
+        fmt::format("{}: \"prediction_type\" is \"{}\", supported are \"epsilon\", \"sample\" and \"v_prediction\"",
+                    name_, prediction_type_));
   if (timestep_spacing_ != "linspace" && timestep_spacing_ != "leading" && timestep_spacing_ != "trailing")
-    throw Error(fmt::format("{}: \"timestep_spacing\" is \"{}\", supported are \"linspace\", \"leading\" and \"trailing\"", name_,
-                            timestep_spacing_));
+    throw Error(
+        fmt::format("{}: \"timestep_spacing\" is \"{}\", supported are \"linspace\", \"leading\" and \"trailing\"",
+                    name_, timestep_spacing_));
 
   const auto shift = config.get<double>("snr_shift_scale", 3.0);
   alphas_cumprod_ = (1.0 - betas(config, train_steps_)).cumprod(0);
@@ -96,14 +101,17 @@ void CogVideoXScheduler::set_timesteps(int64_t steps) {
   } else {
     const double step = steps > 1 ? (train - 1) / (n - 1) : 0;
     for (int64_t i = steps - 1; i >= 0; --i)
-      timesteps_.push_back(static_cast<int64_t>(std::nearbyint(i == steps - 1 && steps > 1 ? train - 1 : static_cast<double>(i) * step)));
+      timesteps_.push_back(static_cast<int64_t>(
+          std::nearbyint(i == steps - 1 && steps > 1 ? train - 1 : static_cast<double>(i) * step)));
   }
   for (const auto t : timesteps_)
     if (t < 0 || t >= train_steps_)
-      throw Error(fmt::format("{} steps give the timestep {}, outside 0 to {}: choose another number of steps", steps, t, train_steps_ - 1));
+      throw Error(fmt::format("{} steps give the timestep {}, outside 0 to {}: choose another number of steps", steps,
+                              t, train_steps_ - 1));
 }
 
-Tensor CogVideoXScheduler::step(const Tensor& model_output, size_t index, const Tensor& latents, at::Generator& generator) {
+Tensor CogVideoXScheduler::step(const Tensor& model_output, size_t index, const Tensor& latents,
+                                at::Generator& generator) {
   const int64_t t = timesteps_[index], t_prev = t - train_steps_ / steps_;
   const auto alpha = alphas_cumprod_[t];
   const auto alpha_prev = t_prev >= 0 ? alphas_cumprod_[t_prev] : final_alpha_;
@@ -121,7 +129,9 @@ Tensor CogVideoXScheduler::step(const Tensor& model_output, size_t index, const 
   const auto keep = ((1 - alpha_prev) / (1 - alpha)).sqrt() * (-h).exp();
   const auto move = (-2 * h).expm1() * alpha_prev.sqrt();
   const auto spread = (1 - alpha_prev).sqrt() * (1 - (-2 * h).exp()).sqrt();
-  const auto draw = [&] { return at::randn(latents.sizes(), generator, latents.options().device(at::kCPU)).to(latents.device()); };
+  const auto draw = [&] {
+    return at::randn(latents.sizes(), generator, latents.options().device(at::kCPU)).to(latents.device());
+  };
 
   // The reference draws once, and again (using only the second) where it corrects by the step before.
   auto noise = draw();
@@ -135,7 +145,8 @@ Tensor CogVideoXScheduler::step(const Tensor& model_output, size_t index, const 
   return keep * latents - move * target + spread * noise;
 }
 
-Tensor CogVideoXScheduler::ddim_step(const Tensor& denoised, const Tensor& latents, const Tensor& alpha, const Tensor& alpha_prev) const {
+Tensor CogVideoXScheduler::ddim_step(const Tensor& denoised, const Tensor& latents, const Tensor& alpha,
+                                     const Tensor& alpha_prev) const {
   const auto keep = ((1 - alpha_prev) / (1 - alpha)).sqrt();
   return keep * latents + (alpha_prev.sqrt() - alpha.sqrt() * keep) * denoised;
 }

@@ -42,7 +42,7 @@ class CogVideoXScheduler {
   Tensor final_alpha_;     // scalar
   std::vector<int64_t> timesteps_;
   int64_t steps_ = 0;
-  Tensor last_denoised_;   // DPM: of the step before
+  Tensor last_denoised_;  // DPM: of the step before
 };
 
 }  // namespace eav

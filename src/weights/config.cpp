@@ -54,7 +54,8 @@ JsonFile::JsonFile(const std::filesystem::path& path) : path_(path) {
 }
 
 JsonFile::JsonFile(const std::filesystem::path& path, nlohmann::json object) : path_(path), json_(std::move(object)) {
-  if (!json_.is_object()) throw Error(fmt::format("{}: {} stands where an object is expected", path.string(), shown(json_)));
+  if (!json_.is_object())
+    throw Error(fmt::format("{}: {} stands where an object is expected", path.string(), shown(json_)));
 }
 
 template <class T>

@@ -18,7 +18,9 @@ at::Device parse_device(const std::string& name) {
   if (!cuda) throw Error(fmt::format("the device \"{}\" is unknown: choose cpu, cuda or cuda:N", name));
   if (!at::hasCUDA())
     throw Error(fmt::format("the device \"{}\" is not there: {}", name,
-                            at::globalContext().hasCUDA() ? "no CUDA device was found" : "this build of PyTorch has no CUDA, or no GPU was found; choose cpu"));
+                            at::globalContext().hasCUDA()
+                                ? "no CUDA device was found"
+                                : "this build of PyTorch has no CUDA, or no GPU was found; choose cpu"));
   const int index = name == "cuda" ? 0 : std::stoi(name.substr(5));
   if (index >= static_cast<int>(at::detail::getCUDAHooks().deviceCount()))
     throw Error(fmt::format("the device \"{}\" is not there: {} CUDA device(s) were found", name,
@@ -47,8 +49,8 @@ Placement place(Dtype dtype, at::Device device, at::ScalarType stored) {
   Placement placement{device, type, type, dtype, ""};
   if (device.is_cpu() && !cpu_has(type)) {
     placement.compute = at::kFloat;
-    placement.note = fmt::format("this CPU has no fast {} arithmetic: weights are held in {}, computed with in float32", to_string(dtype),
-                                 to_string(dtype));
+    placement.note = fmt::format("this CPU has no fast {} arithmetic: weights are held in {}, computed with in float32",
+                                 to_string(dtype), to_string(dtype));
   }
   return placement;
 }

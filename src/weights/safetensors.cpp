@@ -27,10 +27,17 @@ struct DtypeName {
   at::ScalarType dtype;
 };
 constexpr std::array kDtypes{
-    DtypeName{"F64", at::kDouble},      DtypeName{"F32", at::kFloat},  DtypeName{"F16", at::kHalf},
-    DtypeName{"BF16", at::kBFloat16},   DtypeName{"I64", at::kLong},   DtypeName{"I32", at::kInt},
-    DtypeName{"I16", at::kShort},       DtypeName{"I8", at::kChar},    DtypeName{"U8", at::kByte},
-    DtypeName{"BOOL", at::kBool},       DtypeName{"F8_E4M3", at::kFloat8_e4m3fn},
+    DtypeName{"F64", at::kDouble},
+    DtypeName{"F32", at::kFloat},
+    DtypeName{"F16", at::kHalf},
+    DtypeName{"BF16", at::kBFloat16},
+    DtypeName{"I64", at::kLong},
+    DtypeName{"I32", at::kInt},
+    DtypeName{"I16", at::kShort},
+    DtypeName{"I8", at::kChar},
+    DtypeName{"U8", at::kByte},
+    DtypeName{"BOOL", at::kBool},
+    DtypeName{"F8_E4M3", at::kFloat8_e4m3fn},
     DtypeName{"F8_E5M2", at::kFloat8_e5m2},
 };
 
@@ -43,7 +50,7 @@ class SafetensorsFile::Mapping {
   explicit Mapping(const std::filesystem::path& path) {
     const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (file < 0) throw Error(fmt::format("{}: cannot be opened: {}", path.string(), std::strerror(errno)));
-    struct stat status{};
+    struct stat status {};
     if (::fstat(file, &status) == 0 && S_ISREG(status.st_mode)) size_ = static_cast<size_t>(status.st_size);
     if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file, 0);
     ::close(file);
@@ -89,7 +96,8 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     }
     const auto bad = [&](const std::string& what) { return fail(fmt::format("tensor \"{}\" {}", key, what)); };
     const auto is_lengths = [](const nlohmann::json& list) {
-      return list.is_array() && std::all_of(list.begin(), list.end(), [](const auto& n) { return n.is_number_unsigned(); });
+      return list.is_array() &&
+             std::all_of(list.begin(), list.end(), [](const auto& n) { return n.is_number_unsigned(); });
     };
     if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() || !value.contains("shape") ||
         !is_lengths(value["shape"]) || !value.contains("data_offsets") || !is_lengths(value["data_offsets"]) ||
@@ -108,11 +116,13 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
       bytes *= n;
       shape.push_back(static_cast<int64_t>(n));
     }
-    const std::array<uint64_t, 2> span{value["data_offsets"][0].get<uint64_t>(), value["data_offsets"][1].get<uint64_t>()};
+    const std::array<uint64_t, 2> span{value["data_offsets"][0].get<uint64_t>(),
+                                       value["data_offsets"][1].get<uint64_t>()};
     if (span[0] > span[1] || span[1] > mapping_->size() - data_begin)
-      throw bad(fmt::format("lies at bytes {} to {}, outside the file's {} bytes of data (truncated?)", span[0], span[1],
-                            mapping_->size() - data_begin));
-    if (span[1] - span[0] != bytes) throw bad(fmt::format("has {} bytes where its shape needs {}", span[1] - span[0], bytes));
+      throw bad(fmt::format("lies at bytes {} to {}, outside the file's {} bytes of data (truncated?)", span[0],
+                            span[1], mapping_->size() - data_begin));
+    if (span[1] - span[0] != bytes)
+      throw bad(fmt::format("has {} bytes where its shape needs {}", span[1] - span[0], bytes));
     entries_[key] = {dtype->dtype, std::move(shape), data_begin + span[0], data_begin + span[1]};
     spans.emplace_back(span, key);
   }
@@ -125,7 +135,8 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     end = span[1];
   }
   if (end != mapping_->size() - data_begin)
-    throw fail(fmt::format("it has {} bytes of data where its header describes {}", mapping_->size() - data_begin, end));
+    throw fail(
+        fmt::format("it has {} bytes of data where its header describes {}", mapping_->size() - data_begin, end));
 }
 
 Tensor SafetensorsFile::view(const Entry& entry) const {
@@ -137,7 +148,8 @@ Tensor SafetensorsFile::view(const Entry& entry) const {
     std::memcpy(copy.data_ptr(), data, entry.end - entry.begin);
     return copy;
   }
-  return at::from_blob(data, entry.shape, [keep = mapping_](void*) {}, options);
+  return at::from_blob(
+      data, entry.shape, [keep = mapping_](void*) {}, options);
 }
 
 void SafetensorsFile::forget(const Entry& entry) const {
@@ -154,7 +166,8 @@ void save_safetensors(const std::filesystem::path& path, const std::map<std::str
   size_t offset = 0;
   for (const auto& [key, tensor] : tensors) {
     data.push_back(tensor.to(at::kCPU).contiguous());
-    const auto dtype = std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& d) { return d.dtype == tensor.scalar_type(); });
+    const auto dtype =
+        std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& d) { return d.dtype == tensor.scalar_type(); });
     if (dtype == kDtypes.end()) throw Error(fmt::format("{}: cannot save the type of \"{}\"", path.string(), key));
     const size_t bytes = data.back().nbytes();
     header[key] = {{"dtype", dtype->name}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};

@@ -38,8 +38,11 @@ Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string&
   if (!std::filesystem::exists(sharded)) {
     std::string hint;
     for (const auto* old : {".bin", ".pt", ".pth"})
-      if (std::filesystem::exists(dir / (stem + old)) || std::filesystem::exists(dir / ("pytorch_model" + std::string(old))))
-        hint = "; there are pickled weights, which must be converted first (load and save them again with their Python library)";
+      if (std::filesystem::exists(dir / (stem + old)) ||
+          std::filesystem::exists(dir / ("pytorch_model" + std::string(old))))
+        hint =
+            "; there are pickled weights, which must be converted first (load and save them again with their Python "
+            "library)";
     throw Error(fmt::format("{}: has neither {} nor {}{}", dir.string(), single.filename().string(),
                             sharded.filename().string(), hint));
   }
@@ -53,7 +56,8 @@ Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string&
     if (!file.is_string()) throw Error(fmt::format("{}: the file of \"{}\" is no string", sharded.string(), key));
     const auto name = file.get<std::string>();
     if (std::filesystem::path(name).has_parent_path())
-      throw Error(fmt::format("{}: the file of \"{}\" must lie beside the index, not at {}", sharded.string(), key, name));
+      throw Error(
+          fmt::format("{}: the file of \"{}\" must lie beside the index, not at {}", sharded.string(), key, name));
     if (!opened.contains(name)) {
       checkpoint.files_.emplace_back(dir / name);
       opened[name] = checkpoint.files_.size() - 1;

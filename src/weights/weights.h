@@ -16,7 +16,8 @@ namespace eav {
 
 // How tensors are placed in memory. Layers compute in the type of their input; see nn/linear.h.
 struct LoadPolicy {
-  at::ScalarType dtype = at::kFloat;  // floating point tensors are held in this type; those already in it are not copied
+  at::ScalarType dtype =
+      at::kFloat;  // floating point tensors are held in this type; those already in it are not copied
   at::Device device = at::kCPU;
 };
 

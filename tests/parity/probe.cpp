@@ -44,8 +44,8 @@ std::string standard_input() { return {std::istreambuf_iterator<char>(std::cin),
 void tokens(const Arguments& arguments) {
   const std::filesystem::path dir = arguments.at(0);
   const auto kind = option(arguments, "kind", "t5");
-  const auto tokenizer = kind == "t5" ? eav::open_t5_tokenizer(dir)
-                                      : eav::text::read_tokenizer_json(dir / "tokenizer.json");
+  const auto tokenizer =
+      kind == "t5" ? eav::open_t5_tokenizer(dir) : eav::text::read_tokenizer_json(dir / "tokenizer.json");
   auto ids = nlohmann::json::array();
   for (const auto& text : nlohmann::json::parse(standard_input()))
     ids.push_back(tokenizer.encode(text.get<std::string>()));

@@ -261,6 +261,12 @@ def test_caches(name):
     assert reused and len(reused) < len(entries)
     computed = {(e.layer, e.branch, e.gain) for e in entries if not e.reused}
     assert all((e.layer, e.branch, e.gain) in computed for e in reused)
+    # Each step and layer stands there once for each branch, whatever was left out.
+    places = [(e.step, e.layer, e.branch) for e in entries]
+    assert len(set(places)) == len(places)
+    if name == "faster":
+        assert any(e.branch == "uncond" for e in reused)
+        assert {e.step for e in entries if e.branch == "uncond"} == {e.step for e in entries if e.branch == "cond"}
 
 
 def test_both_transformers_of_wan_2_2():

@@ -36,18 +36,23 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
   c.gelu_tanh = activation == "gelu-approximate";
   if (const auto act = config.get<std::string>("timestep_activation_fn", "silu"); act != "silu" && act != "swish")
     throw fail(fmt::format("\"timestep_activation_fn\" is \"{}\", supported is \"silu\"", act));
-  if (config.has("ofs_embed_dim")) throw fail("\"ofs_embed_dim\" is set: this is an image-to-video checkpoint, which is not supported yet");
+  if (config.has("ofs_embed_dim"))
+    throw fail("\"ofs_embed_dim\" is set: this is an image-to-video checkpoint, which is not supported yet");
   if (config.get<int64_t>("out_channels", c.in_channels) != c.in_channels)
-    throw fail("\"out_channels\" differs from \"in_channels\": this is no text-to-video checkpoint, and others are not supported yet");
+    throw fail(
+        "\"out_channels\" differs from \"in_channels\": this is no text-to-video checkpoint, and others are not "
+        "supported yet");
   if (c.learned_positions && !c.rotary_positions) throw fail("learned positions without rotary ones are not supported");
   if (!c.rotary_positions && c.channels() % 16 != 0)
-    throw fail(fmt::format("{} channels ({} heads of {}) cannot hold sine-cosine positions: a multiple of 16 can", c.channels(),
-                           c.num_attention_heads, c.attention_head_dim));
+    throw fail(fmt::format("{} channels ({} heads of {}) cannot hold sine-cosine positions: a multiple of 16 can",
+                           c.channels(), c.num_attention_heads, c.attention_head_dim));
   if (c.rotary_positions && c.attention_head_dim % 16 != 0)
-    throw fail(fmt::format("\"attention_head_dim\" is {}, a rotary embedding needs a multiple of 16", c.attention_head_dim));
+    throw fail(
+        fmt::format("\"attention_head_dim\" is {}, a rotary embedding needs a multiple of 16", c.attention_head_dim));
   if (c.patch_size_t && (!c.rotary_positions || c.learned_positions))
     throw fail("\"patch_size_t\" needs a rotary embedding and no learned positions");
-  if (c.freq_shift >= static_cast<double>(c.channels() / 2)) throw fail("\"freq_shift\" must be below half of the channels");
+  if (c.freq_shift >= static_cast<double>(c.channels() / 2))
+    throw fail("\"freq_shift\" must be below half of the channels");
   return c;
 }
 

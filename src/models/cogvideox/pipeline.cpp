@@ -20,8 +20,8 @@ constexpr const char* kTransformersStem = "model";
 
 constexpr double kEnhanceWeight = 3.4;  // the method's own for this family: examples of its authors' repository
 
-// The transformer's working memory in units of one [B, L, C] tensor: the residual stream, its normed copy, queries, keys
-// and values with one of them twice while it is normed, the attention's output and its projection.
+// The transformer's working memory in units of one [B, L, C] tensor: the residual stream, its normed copy, queries,
+// keys and values with one of them twice while it is normed, the attention's output and its projection.
 constexpr int64_t kTransformerTensors = 9;
 
 // The text encoder's, in units of one hidden layer of its feed-forward [L, hidden].
@@ -45,11 +45,11 @@ Pipeline::Pipeline(const std::filesystem::path& model)
       text_config_(JsonFile(model / "text_encoder" / "config.json")),
       scheduler_config_(model / "scheduler" / "scheduler_config.json") {
   if (vae_config_.latent_channels != config_.in_channels)
-    throw Error(fmt::format("{}: the transformer has {} latent channels, the VAE {}", model.string(), config_.in_channels,
-                            vae_config_.latent_channels));
+    throw Error(fmt::format("{}: the transformer has {} latent channels, the VAE {}", model.string(),
+                            config_.in_channels, vae_config_.latent_channels));
   if (text_config_.channels != config_.text_embed_dim)
-    throw Error(fmt::format("{}: the transformer takes text embeddings of {} channels, the text encoder gives {}", model.string(),
-                            config_.text_embed_dim, text_config_.channels));
+    throw Error(fmt::format("{}: the transformer takes text embeddings of {} channels, the text encoder gives {}",
+                            model.string(), config_.text_embed_dim, text_config_.channels));
 }
 
 Request Pipeline::resolve(const Request& asked) const {
@@ -63,7 +63,9 @@ Request Pipeline::resolve(const Request& asked) const {
   if (!request.fps) request.fps = config_.patch_size_t ? 16 : 8;
   if (!request.steps) request.steps = 50;
   if (!request.guidance) request.guidance = 6;
-  if (!request.scheduler) request.scheduler = CogVideoXScheduler::kind_of(scheduler_config_) == CogVideoXScheduler::Kind::dpm ? "dpm" : "ddim";
+  if (!request.scheduler)
+    request.scheduler =
+        CogVideoXScheduler::kind_of(scheduler_config_) == CogVideoXScheduler::Kind::dpm ? "dpm" : "ddim";
   if (!request.enhance.weight) request.enhance.weight = kEnhanceWeight;
 
   check_common(request, config_.num_layers);
@@ -71,22 +73,27 @@ Request Pipeline::resolve(const Request& asked) const {
   const bool bounded = config_.patch_size_t.has_value();
   check_size("width", *request.width, pixels * config_.patch_size, bounded ? config_.sample_width * pixels : 0);
   check_size("height", *request.height, pixels * config_.patch_size, bounded ? config_.sample_height * pixels : 0);
-  if (config_.learned_positions && (*request.width != config_.sample_width * pixels || *request.height != config_.sample_height * pixels))
-    throw Error(fmt::format("{}x{} pixels: this checkpoint has learned positions and serves {}x{} alone", *request.width, *request.height,
-                            config_.sample_width * pixels, config_.sample_height * pixels));
+  if (config_.learned_positions &&
+      (*request.width != config_.sample_width * pixels || *request.height != config_.sample_height * pixels))
+    throw Error(fmt::format("{}x{} pixels: this checkpoint has learned positions and serves {}x{} alone",
+                            *request.width, *request.height, config_.sample_width * pixels,
+                            config_.sample_height * pixels));
   check_frames(*request.frames, 2 * vae_config_.temporal_compression_ratio);
-  CogVideoXScheduler(scheduler_config_, CogVideoXScheduler::parse_kind(*request.scheduler)).set_timesteps(*request.steps);
+  CogVideoXScheduler(scheduler_config_, CogVideoXScheduler::parse_kind(*request.scheduler))
+      .set_timesteps(*request.steps);
   if (!request.init_latents.empty()) load_latents(request.init_latents, latent_shape(request));
   return request;
 }
 
 int64_t Pipeline::padding_frames(const Request& request) const {
-  const int64_t frames = (*request.frames - 1) / vae_config_.temporal_compression_ratio + 1, multiple = config_.patch_size_t.value_or(1);
+  const int64_t frames = (*request.frames - 1) / vae_config_.temporal_compression_ratio + 1,
+                multiple = config_.patch_size_t.value_or(1);
   return (multiple - frames % multiple) % multiple;
 }
 
 std::vector<int64_t> Pipeline::latent_shape(const Request& request) const {
-  const int64_t frames = (*request.frames - 1) / vae_config_.temporal_compression_ratio + 1, pixels = vae_config_.spatial_compression();
+  const int64_t frames = (*request.frames - 1) / vae_config_.temporal_compression_ratio + 1,
+                pixels = vae_config_.spatial_compression();
   return {1, frames + padding_frames(request), config_.in_channels, *request.height / pixels, *request.width / pixels};
 }
 
@@ -97,19 +104,25 @@ Grid Pipeline::grid(const Request& request) const {
 
 MemoryPlan Pipeline::plan(const Request& request, const Placement& placement) const {
   const auto shape = latent_shape(request);
-  const auto held = static_cast<int64_t>(c10::elementSize(placement.storage)), element = static_cast<int64_t>(c10::elementSize(placement.compute));
+  const auto held = static_cast<int64_t>(c10::elementSize(placement.storage)),
+             element = static_cast<int64_t>(c10::elementSize(placement.compute));
   const int64_t rows = guided(request) ? 2 : 1, channels = config_.channels();
   const int64_t tokens = config_.max_text_seq_length + grid(request).frames * grid(request).positions;
-  const int64_t hidden = std::min<int64_t>(rows * tokens, 2048) * 4 * channels;
+  const int64_t hidden = std::min<int64_t>(rows * tokens, 4096) * 4 * channels;
   // Where weights are held in another type, the largest is converted while it is used.
   const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
 
-  const auto text = inspect_part(model_ / "text_encoder", kTransformersStem), transformer = inspect_part(model_ / "transformer", kDiffusersStem),
+  const auto text = inspect_part(model_ / "text_encoder", kTransformersStem),
+             transformer = inspect_part(model_ / "transformer", kDiffusersStem),
              vae = inspect_part(model_ / "vae", kDiffusersStem);
-  return {{{"text encoder", text.parameters * held, kTextTensors * config_.max_text_seq_length * text_config_.hidden * element + converted(text_config_.channels * text_config_.hidden)},
+  return {{{"text encoder", text.parameters * held,
+            kTextTensors * config_.max_text_seq_length * text_config_.hidden * element +
+                converted(text_config_.channels * text_config_.hidden)},
            {"transformer", transformer.parameters * held,
             (kTransformerTensors * rows * tokens * channels + hidden) * element + converted(4 * channels * channels)},
-           {"vae", vae.parameters * held, decode_memory(vae_config_, shape[1] - padding_frames(request), shape[3], shape[4], request.vae_tiling, element)}}};
+           {"vae", vae.parameters * held,
+            decode_memory(vae_config_, shape[1] - padding_frames(request), shape[3], shape[4], request.vae_tiling,
+                          element)}}};
 }
 
 Inspection Pipeline::inspect() const {
@@ -119,7 +132,8 @@ Inspection Pipeline::inspect() const {
   };
   return {"CogVideoX",
           {name("text_encoder", inspect_part(model_ / "text_encoder", kTransformersStem)),
-           name("transformer", inspect_part(model_ / "transformer", kDiffusersStem)), name("vae", inspect_part(model_ / "vae", kDiffusersStem)),
+           name("transformer", inspect_part(model_ / "transformer", kDiffusersStem)),
+           name("vae", inspect_part(model_ / "vae", kDiffusersStem)),
            Part{"scheduler", scheduler_config_.get<std::string>("_class_name"), 0, {}, 0}},
           config_.num_layers,
           fmt::format("the self-attention of all {} transformer blocks, video tokens only", config_.num_layers),
@@ -129,21 +143,25 @@ Inspection Pipeline::inspect() const {
 Tensor Pipeline::embed(const std::string& prompt, Progress& progress) const {
   const auto tokens = tokenize(*tokenizer_, prompt, config_.max_text_seq_length);
   if (!tokens.cut.empty())
-    progress.warning(fmt::format("the prompt is longer than the {} tokens that this model takes; this was cut: \"{}\"", config_.max_text_seq_length, tokens.cut));
+    progress.warning(fmt::format("the prompt is longer than the {} tokens that this model takes; this was cut: \"{}\"",
+                                 config_.max_text_seq_length, tokens.cut));
   // The reference attends to the padding too.
-  return (*text_encoder_)(tokens.ids.to(placement().device), std::nullopt, placement().compute, progress);  // [1, text_len, text_embed_dim]
+  return (*text_encoder_)(tokens.ids.to(placement().device), std::nullopt, placement().compute,
+                          progress);  // [1, text_len, text_embed_dim]
 }
 
 Conditioning Pipeline::encode(const Request& request, Progress& progress) {
   if (!tokenizer_) tokenizer_ = open_t5_tokenizer(model_ / "tokenizer");
   if (!text_encoder_) text_encoder_ = T5Encoder::open(model_ / "text_encoder", placement().policy());
   const auto prompt = embed(request.prompt, progress);
-  return {guided(request) ? at::cat({embed(request.negative_prompt, progress), prompt}) : prompt};  // [B, text_len, text_embed_dim]
+  return {guided(request) ? at::cat({embed(request.negative_prompt, progress), prompt})
+                          : prompt};  // [B, text_len, text_embed_dim]
 }
 
 Tensor Pipeline::initial_latents(const Request& request, at::Generator& generator) const {
   const auto shape = latent_shape(request);
-  if (!request.init_latents.empty()) return load_latents(request.init_latents, shape).to(placement().device, placement().compute);
+  if (!request.init_latents.empty())
+    return load_latents(request.init_latents, shape).to(placement().device, placement().compute);
   return at::randn(shape, generator, at::TensorOptions(placement().compute)).to(placement().device);
 }
 
@@ -165,10 +183,12 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
     const int64_t t = scheduler.timesteps()[i];
     enhancer.begin_step(static_cast<int64_t>(i));
     // Unconditional and conditional in one batch: they share the mean of their CFI.
-    auto predicted = (*transformer_)(guided(request) ? at::cat({latents, latents}) : latents, t, inputs, step).to(at::kFloat);
+    auto predicted =
+        (*transformer_)(guided(request) ? at::cat({latents, latents}) : latents, t, inputs, step).to(at::kFloat);
     if (guided(request)) {
       const auto branches = predicted.chunk(2);
-      const double scale = request.dynamic_guidance ? dynamic_guidance(*request.guidance, *request.steps, t) : *request.guidance;
+      const double scale =
+          request.dynamic_guidance ? dynamic_guidance(*request.guidance, *request.steps, t) : *request.guidance;
       predicted = branches[0] + scale * (branches[1] - branches[0]);
     }
     latents = scheduler.step(predicted, i, latents, generator).to(placement().compute);

@@ -21,16 +21,18 @@ Rope make_rope(const TransformerConfig& c, int64_t frames, int64_t height, int64
   const bool tall = h / w > base_height / base_width;
   const double resized_height = tall ? base_height : std::nearbyint(base_width / w * h);
   const double resized_width = tall ? std::nearbyint(base_height / h * w) : base_width;
-  const double top = std::nearbyint((base_height - resized_height) / 2.0), left = std::nearbyint((base_width - resized_width) / 2.0);
+  const double top = std::nearbyint((base_height - resized_height) / 2.0),
+               left = std::nearbyint((base_width - resized_width) / 2.0);
   const auto axis = [&](double start, double stop, int64_t n) {
     return at::linspace(start, stop * static_cast<double>(n - 1) / static_cast<double>(n), n, options);
   };
-  return rope_3d(c.attention_head_dim, t, axis(top, top + resized_height, height), axis(left, left + resized_width, width));
+  return rope_3d(c.attention_head_dim, t, axis(top, top + resized_height, height),
+                 axis(left, left + resized_width, width));
 }
 
 // Rows of a feed-forward's hidden layer that are computed at a time: enough for the matrix product's full rate, few
 // enough that the hidden layer of a long video is never in memory whole.
-constexpr int64_t kFeedForwardRows = 2048;
+constexpr int64_t kFeedForwardRows = 4096;
 
 }  // namespace
 
@@ -48,8 +50,8 @@ Attention::Attention(const Weights& w, const TransformerConfig& c)
       norm_q(w / "norm_q", c.attention_head_dim, 1e-6),
       norm_k(w / "norm_k", c.attention_head_dim, 1e-6) {}
 
-Attention::Output Attention::operator()(const Tensor& tokens, int64_t text_len, const std::optional<Rope>& rope, int64_t layer,
-                                        Step& step) const {
+Attention::Output Attention::operator()(const Tensor& tokens, int64_t text_len, const std::optional<Rope>& rope,
+                                        int64_t layer, Step& step) const {
   const auto split = [&](const Tensor& x) { return x.unflatten(-1, {heads, -1}); };  // [B, L, heads, d]
   auto q = norm_q(split(to_q(tokens))), k = norm_k(split(to_k(tokens)));
   auto v = split(to_v(tokens));
@@ -80,7 +82,8 @@ void Block::operator()(Tokens& x, const Tensor& temb, const std::optional<Rope>&
     const auto [normed, text_gate, video_gate] = norm1(x, temb);
     const auto [attended, gain] = attn(normed, x.text_len, rope, layer, step);
     x.text().addcmul_(attended.slice(1, 0, x.text_len), text_gate);
-    x.video().addcmul_(attended.slice(1, x.text_len), gain.defined() ? video_gate * gain.to(video_gate.scalar_type()) : video_gate);
+    x.video().addcmul_(attended.slice(1, x.text_len),
+                       gain.defined() ? video_gate * gain.to(video_gate.scalar_type()) : video_gate);
   }
   const auto [normed, text_gate, video_gate] = norm2(x, temb);
   const auto fed = ff(normed);
@@ -110,7 +113,8 @@ Tensor PatchEmbed::operator()(const Tensor& latents, const TransformerConfig& c)
         .flatten(3)
         .transpose(2, 3)
         .flatten(1, 2);
-  const auto patches = latents.permute({0, 1, 3, 4, 2})  // [B, F, h, w, in]
+  const auto patches = latents
+                           .permute({0, 1, 3, 4, 2})  // [B, F, h, w, in]
                            .unflatten(3, {-1, c.patch_size})
                            .unflatten(2, {-1, c.patch_size})
                            .unflatten(1, {-1, *c.patch_size_t})  // [B, T, p_t, h/p, p, w/p, p, in]
@@ -127,7 +131,8 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c)
       norm_final_(w / "norm_final", c.channels(), c.norm_eps),
       norm_out_linear_(w / "norm_out" / "linear", c.time_embed_dim, 2 * c.channels()),
       norm_out_(w / "norm_out" / "norm", c.channels(), c.norm_eps),
-      proj_out_(w / "proj_out", c.channels(), c.patch_size * c.patch_size * c.patch_size_t.value_or(1) * c.in_channels) {
+      proj_out_(w / "proj_out", c.channels(),
+                c.patch_size * c.patch_size * c.patch_size_t.value_or(1) * c.in_channels) {
   for (int64_t i = 0; i < c.num_layers; ++i) blocks_.emplace_back(w / "transformer_blocks" / i, c, i);
 }
 
@@ -135,10 +140,14 @@ std::vector<UnneededKey> Transformer::unneeded_keys() {
   return {{"patch_embed.pos_embedding", "sine-cosine positions are computed for the size at hand"}};
 }
 
-Transformer::Inputs Transformer::prepare(const Tensor& text_embeds, int64_t frames, int64_t height, int64_t width) const {
+Transformer::Inputs Transformer::prepare(const Tensor& text_embeds, int64_t frames, int64_t height,
+                                         int64_t width) const {
   const auto& c = config_;
   const int64_t rows = height / c.patch_size, columns = width / c.patch_size;
-  Inputs inputs{.text = patch_embed_.text_proj(text_embeds), .positions = {}, .rope = {}, .grid = {c.token_frames(frames), rows * columns}};
+  Inputs inputs{.text = patch_embed_.text_proj(text_embeds),
+                .positions = {},
+                .rope = {},
+                .grid = {c.token_frames(frames), rows * columns}};
   const auto options = inputs.text.options();
 
   if (c.rotary_positions) {
@@ -151,8 +160,8 @@ Transformer::Inputs Transformer::prepare(const Tensor& text_embeds, int64_t fram
                                 c.sample_frames == (frames - 1) * c.temporal_compression_ratio + 1;
     inputs.positions = patch_embed_.learned && trained_length
                            ? patch_embed_.learned->slice(0, c.max_text_seq_length)
-                           : sincos_positions_3d(c.channels(), inputs.grid.frames, rows, columns, c.spatial_interpolation_scale,
-                                                 c.temporal_interpolation_scale);
+                           : sincos_positions_3d(c.channels(), inputs.grid.frames, rows, columns,
+                                                 c.spatial_interpolation_scale, c.temporal_interpolation_scale);
     inputs.positions = inputs.positions.to(options);
     if (patch_embed_.learned && trained_length)
       inputs.text = inputs.text + patch_embed_.learned->slice(0, 0, c.max_text_seq_length).to(options);
@@ -164,7 +173,8 @@ Tensor Transformer::operator()(const Tensor& latents, int64_t timestep, const In
   const auto& c = config_;
   const auto type = latents.scalar_type();
   const auto t = at::full({1}, timestep, latents.options().dtype(at::kLong));
-  const auto temb = time_embedding_(timestep_sinusoids(t, c.channels(), c.flip_sin_to_cos, c.freq_shift).to(type));  // [1, time]
+  const auto temb =
+      time_embedding_(timestep_sinusoids(t, c.channels(), c.flip_sin_to_cos, c.freq_shift).to(type));  // [1, time]
 
   auto video = patch_embed_(latents, c);  // [B, T*S, C]
   if (inputs.positions.defined()) video = video + inputs.positions;
@@ -181,7 +191,8 @@ Tensor Transformer::operator()(const Tensor& latents, int64_t timestep, const In
 }
 
 Tensor Transformer::unpatchify(const Tensor& tokens, at::IntArrayRef shape) const {
-  const int64_t B = shape[0], F = shape[1], h = shape[3], w = shape[4], p = config_.patch_size, p_t = config_.patch_size_t.value_or(1);
+  const int64_t B = shape[0], F = shape[1], h = shape[3], w = shape[4], p = config_.patch_size,
+                p_t = config_.patch_size_t.value_or(1);
   return tokens.reshape({B, F / p_t, h / p, w / p, config_.in_channels, p_t, p, p})
       .permute({0, 1, 5, 4, 2, 6, 3, 7})  // [B, T, p_t, out, h/p, p, w/p, p]
       .reshape(shape);

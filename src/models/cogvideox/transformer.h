@@ -1,4 +1,5 @@
-// CogVideoX's diffusion transformer: joint attention over caption and video tokens (diffusers' CogVideoXTransformer3DModel).
+// CogVideoX's diffusion transformer: joint attention over caption and video tokens (diffusers'
+// CogVideoXTransformer3DModel).
 #pragma once
 #include <ATen/ATen.h>
 
@@ -52,14 +53,16 @@ struct Attention {
     Tensor tokens;  // [B, L, C], after the output projection
     Tensor gain;    // of the video tokens; undefined: none
   };
-  Output operator()(const Tensor& tokens, int64_t text_len, const std::optional<Rope>& rope, int64_t layer, Step& step) const;
+  Output operator()(const Tensor& tokens, int64_t text_len, const std::optional<Rope>& rope, int64_t layer,
+                    Step& step) const;
 };
 
 struct FeedForward {
   Linear in, out;
   bool gelu_tanh;
   FeedForward(const Weights& w, const TransformerConfig& c)
-      : in(w / "net" / 0 / "proj", c.channels(), 4 * c.channels()), out(w / "net" / 2, 4 * c.channels(), c.channels()),
+      : in(w / "net" / 0 / "proj", c.channels(), 4 * c.channels()),
+        out(w / "net" / 2, 4 * c.channels(), c.channels()),
         gelu_tanh(c.gelu_tanh) {}
   Tensor operator()(const Tensor& x) const;
 };
@@ -93,8 +96,8 @@ class Transformer {
 
   // What stays the same over all steps of a video.
   struct Inputs {
-    Tensor text;               // [B, text_len, C]
-    Tensor positions;          // [T*S, C]; undefined where a rotary embedding alone tells positions
+    Tensor text;       // [B, text_len, C]
+    Tensor positions;  // [T*S, C]; undefined where a rotary embedding alone tells positions
     std::optional<Rope> rope;
     Grid grid;
   };

@@ -57,8 +57,7 @@ void blend(const Tensor& before, const Tensor& tile, int64_t dim, int64_t extent
 
 }  // namespace
 
-// ---- layers
-// ----------------------------------------------------------------------------------------------------------
+// ---- layers ---------------------------------------------------------------------------------------------------------
 
 std::optional<Tensor> FrameHistory::take(const CausalConv3d& conv) {
   auto kept = frames.extract(&conv);
@@ -185,8 +184,7 @@ Tensor Decoder::operator()(const Tensor& z, FrameHistory& history, const Progres
   return out;
 }
 
-// ---- decoding
-// --------------------------------------------------------------------------------------------------------
+// ---- decoding -------------------------------------------------------------------------------------------------------
 
 // What is left to do, for the caller to see.
 struct Vae::Job {
@@ -256,8 +254,7 @@ Tensor Vae::decode_tiles(const Tensor& z, Job& job) const {
   return at::cat(bands, 1);
 }
 
-// ---- memory
-// ----------------------------------------------------------------------------------------------------------
+// ---- memory ---------------------------------------------------------------------------------------------------------
 
 namespace {
 

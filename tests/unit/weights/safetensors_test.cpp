@@ -2,10 +2,10 @@
 #include "weights/safetensors.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <functional>
-#include <unistd.h>
 
 #include "eav/error.h"
 #include "weights/weights.h"
@@ -19,7 +19,8 @@ class Safetensors : public testing::Test {
   void TearDown() override { std::filesystem::remove_all(dir_); }
 
   // A file with this header text (its length is written in front unless `length` says otherwise) and data bytes.
-  std::filesystem::path write(const std::string& header, size_t data_bytes, std::optional<uint64_t> length = std::nullopt) {
+  std::filesystem::path write(const std::string& header, size_t data_bytes,
+                              std::optional<uint64_t> length = std::nullopt) {
     const auto path = dir_ / "model.safetensors";
     const uint64_t size = length.value_or(header.size());
     std::ofstream out(path, std::ios::binary);
@@ -39,7 +40,8 @@ class Safetensors : public testing::Test {
     return "no error";
   }
 
-  std::filesystem::path dir_ = std::filesystem::temp_directory_path() / ("eav_safetensors_" + std::to_string(::getpid()));
+  std::filesystem::path dir_ =
+      std::filesystem::temp_directory_path() / ("eav_safetensors_" + std::to_string(::getpid()));
 };
 
 TEST_F(Safetensors, ReadsWhatItWrote) {
@@ -90,7 +92,8 @@ TEST_F(Safetensors, RefusesBrokenFiles) {
 }
 
 TEST_F(Safetensors, CheckpointNamesWhatIsMissingWrongOrLeftOver) {
-  save_safetensors(dir_ / "model.safetensors", {{"a.weight", at::zeros({2, 3})}, {"stray", at::zeros({1})}, {"old.x", at::zeros({1})}});
+  save_safetensors(dir_ / "model.safetensors",
+                   {{"a.weight", at::zeros({2, 3})}, {"stray", at::zeros({1})}, {"old.x", at::zeros({1})}});
   const auto checkpoint = Checkpoint::open(dir_, "model", {});
   const auto message = [&](const std::function<void()>& action) -> std::string {
     try {
@@ -101,8 +104,12 @@ TEST_F(Safetensors, CheckpointNamesWhatIsMissingWrongOrLeftOver) {
     return "no error";
   };
   const Weights w(checkpoint);
-  EXPECT_NE(message([&] { (w / "a").load("bias", {3}); }).find("\"a.bias\" of shape [3] is missing"), std::string::npos);
-  EXPECT_NE(message([&] { (w / "a").load("weight", {3, 2}); }).find("\"a.weight\" has shape [2, 3], expected [3, 2]"), std::string::npos);
+  EXPECT_NE(message([&] { (w / "a").load("bias", {3}); }).find("\"a.bias\" of shape [3] is missing"),
+            std::string::npos);
+  EXPECT_NE(message([&] {
+              (w / "a").load("weight", {3, 2});
+            }).find("\"a.weight\" has shape [2, 3], expected [3, 2]"),
+            std::string::npos);
   EXPECT_EQ(message([&] { (w / "a").load("weight", {-1, 3}); }), "no error");
   const std::vector<UnneededKey> unneeded{{"old.*", "of an earlier version"}};
   EXPECT_NE(message([&] { checkpoint.check_all_read(unneeded); }).find("\"stray\""), std::string::npos);

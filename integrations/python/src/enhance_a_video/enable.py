@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -36,6 +36,16 @@ class _Record:
     cfi: torch.Tensor
     gain: torch.Tensor
     reused: bool
+
+    def rows_that_lack(self, other):
+        """What this record has of rows that another one, of the same batch, doesn't have."""
+        kept = [i for i, row in enumerate(self.rows) if row not in other.rows]
+        rows = [self.rows[i] for i in kept]
+        return replace(other, rows=rows, cfi=self.cfi[kept], gain=self.gain[kept], reused=True)
+
+    def together_with(self, other):
+        rows = [*self.rows, *other.rows]
+        return replace(self, rows=rows, cfi=torch.cat([self.cfi, other.cfi]), gain=torch.cat([self.gain, other.gain]))
 
     def entries(self):
         values = zip(self.rows, self.cfi.tolist(), self.gain.tolist())
@@ -89,6 +99,7 @@ class _Attachment:
         self.signature = inspect.signature(type(transformer).forward)
         self.call = Call()
         self.place = None  # (step, branch of the call) of the forward pass that runs
+        self.rows = 0  # of the batch that the transformer is given
         self.calls_in_step = (None, 0)
         self.last = {}  # (layer, branch of the call) -> the record of its last output, None where that wasn't enhanced
         self.attentions = self.family.attentions(transformer)
@@ -142,7 +153,7 @@ class _Attachment:
         # Pipelines that evaluate the branches one after the other begin with the prompt.
         self.place = (step, "cond" if number == 0 else "uncond")
 
-        rows = inputs["hidden_states"].shape[0]
+        self.rows = rows = inputs["hidden_states"].shape[0]
         videos = self.handle.videos
         if videos is None:
             paired = self.family.guidance_pair and is_guidance_pair(inputs["hidden_states"])
@@ -165,7 +176,13 @@ class _Attachment:
             key = layer, branch
             if processor.ran:
                 record = self._record(layer, processor.measured) if processor.measured else None
+                last = self.last.get(key)
                 self.last[key] = record
+                # A cache that evaluates a part of the batch makes up the rest from what these rows gave last.
+                if record and last and len(record.rows) < self.rows == len(last.rows):
+                    reused = last.rows_that_lack(record)
+                    self.handle._records.append(reused)
+                    self.last[key] = reused.together_with(record)
             else:
                 last = self.last.get(key)
                 record = last and _Record(step, self.name, layer, branch, last.rows, last.cfi, last.gain, reused=True)
