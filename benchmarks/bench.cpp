@@ -11,6 +11,8 @@
 #include <iostream>
 #include <map>
 
+#include "pipeline/memory.h"
+
 namespace {
 
 // Of this program alone: getrusage() would count what its parent held when it started it.
@@ -31,6 +33,7 @@ int main(int argc, char** argv) try {
       {"vae_decode", vae_decode},
   };
   const Arguments arguments(argv + 1, argv + argc);
+  eav::keep_freed_memory();  // as eav does
   at::set_num_threads(std::stoi(arguments.at(0)));
   const c10::InferenceMode inference;
   const auto run = parts.at(arguments.at(1))({arguments.begin() + 2, arguments.end()});

@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/terminal.h"
 #include "eav/generator.h"
+#include "pipeline/memory.h"
 #include "video/writer.h"
 
 namespace {
@@ -50,6 +51,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  eav::keep_freed_memory();
   try {
     return run(argc, argv);
   } catch (const std::exception& error) {

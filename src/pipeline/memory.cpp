@@ -4,6 +4,10 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <fmt/format.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -45,6 +49,14 @@ int64_t available_memory(at::Device device) {
   const int64_t used =
       number_in("/sys/fs/cgroup/memory.current") - number_after("/sys/fs/cgroup/memory.stat", "inactive_file", 0);
   return std::min(in_system, std::max<int64_t>(limit - used, 0));
+}
+
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  constexpr int kMost = std::numeric_limits<int>::max();
+  mallopt(M_MMAP_THRESHOLD, kMost);
+  mallopt(M_TRIM_THRESHOLD, kMost);
+#endif
 }
 
 std::string human_bytes(int64_t bytes) {
