@@ -23,6 +23,7 @@ std::function<void()> linear(const Arguments& arguments) {
             .stored = Matmul::Stored::float32,
             .bias = bias.const_data_ptr<float>(),
             .y = y.mutable_data_ptr<float>(),
+            .y_stride = out,
             .finish = nullptr});
   };
 }

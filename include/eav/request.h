@@ -19,7 +19,15 @@ struct LayerSet {
   static LayerSet parse(const std::string& text);
   std::string str() const;
   bool contains(int64_t layer) const;
+  // Those of first..last that are in this set. Throws eav::Error when none is.
+  LayerSet within(int64_t first, int64_t last) const;
 };
+
+// HunyuanVideo has dual-stream blocks, in which video and caption have weights of their own, and single-stream blocks.
+enum class EnhanceBlocks { all, dual, single };
+// "all", "double", "single"; throws eav::Error that lists them.
+EnhanceBlocks parse_enhance_blocks(const std::string& name);
+std::string to_string(EnhanceBlocks blocks);
 
 // Enhance-A-Video (arXiv 2502.07508): the attention output of a layer is scaled by max(1, CFI * (T + weight)).
 struct EnhanceOptions {
@@ -27,6 +35,7 @@ struct EnhanceOptions {
   std::optional<double> weight;  // 0 to 100; unset: the family's own
   double start = 0, end = 1;     // step i of N is enhanced when start*N <= i < end*N; 0 <= start < end <= 1
   LayerSet layers{};
+  EnhanceBlocks blocks = EnhanceBlocks::all;  // of the layers, those in these blocks
 };
 
 // The type that a model computes in.
@@ -35,26 +44,37 @@ enum class Dtype { automatic, float32, bfloat16, float16 };
 Dtype parse_dtype(const std::string& name);
 std::string to_string(Dtype dtype);
 
+// Whether latents are decoded in tiles, which takes less memory and makes another picture; `automatic`: where memory
+// does not suffice otherwise.
+enum class VaeTiling { automatic, on, off };
+// "auto", "on", "off"; throws eav::Error that lists them.
+VaeTiling parse_vae_tiling(const std::string& name);
+std::string to_string(VaeTiling tiling);
+
 // Where and how a model runs; the same for all videos of one Generator.
 struct Runtime {
   std::string device = "cpu";  // "cpu", "cuda" or "cuda:N"
   Dtype dtype = Dtype::automatic;
-  int threads = 0;  // 0: as many as there are cores
+  int threads = 0;       // 0: as many as there are cores
+  bool offload = false;  // load the blocks of a model one at a time, each when it is used: slower, in little memory
 };
 
 // Unset fields take the checkpoint's defaults (its eav.json, else its configuration): see Generator::resolve.
 struct Request {
-  std::string prompt;           // UTF-8
-  std::string negative_prompt;  // UTF-8; counts where guidance is above 1
+  std::string prompt;                          // UTF-8
+  std::optional<std::string> negative_prompt;  // UTF-8; counts where guidance is above 1
   std::optional<uint64_t> seed;
   std::optional<int64_t> width, height;  // pixels
   std::optional<int64_t> frames;         // of the video, not of the latents
   std::optional<double> fps;
   std::optional<int64_t> steps;
-  std::optional<double> guidance;        // guidance scale; at most 1 turns guidance off
+  std::optional<double> guidance;        // guidance scale; at most 1 turns guidance off. HunyuanVideo: embedded
+  std::optional<double> true_guidance;   // HunyuanVideo: above 1, a second pass with the negative prompt
   bool dynamic_guidance = false;         // CogVideoX's cosine schedule of the guidance scale
-  std::optional<std::string> scheduler;  // "ddim" or "dpm"
-  bool vae_tiling = false;               // decode in tiles: less memory, another picture
+  std::optional<std::string> scheduler;  // CogVideoX: "ddim" or "dpm"; HunyuanVideo: "euler"
+  std::optional<double> flow_shift;      // flow matching: how far noise levels are shifted towards 1, above 0
+  std::optional<VaeTiling> vae_tiling;
+  bool latents_only = false;  // stop before the VAE
   EnhanceOptions enhance;
   std::filesystem::path init_latents;  // a .safetensors file with "latents": the noise to start from
 };

@@ -1,6 +1,7 @@
 // eav generate: makes videos from prompts.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -33,9 +34,9 @@ struct Options {
   std::vector<std::function<void(Record&)>> changes;
 };
 
-// The files of one video.
+// The files of one video; empty are those that nobody asked for.
 struct Files {
-  fs::path video, record, latents, trace;  // the last two are empty where not asked for
+  fs::path video, record, latents, trace;
 };
 
 // "clips/red.mp4" -> "clips/red-002.mp4", "frames/" -> "frames-002/"
@@ -56,6 +57,10 @@ fs::path record_of(const fs::path& video) {
 
 Files name_files(const Options& options, const Request& request, std::optional<size_t> index) {
   const auto place = [&](const fs::path& path) { return index ? numbered(path, *index) : path; };
+  if (request.latents_only) {
+    const auto latents = place(options.save_latents);
+    return {"", fs::path(latents).replace_extension(".json"), latents, place(options.trace)};
+  }
   const auto video =
       place(options.out.empty() ? fs::path(fmt::format("eav-{}.mp4", *request.seed - index.value_or(0))) : options.out);
   return {video, record_of(video), place(options.save_latents), place(options.trace)};
@@ -74,7 +79,7 @@ void check_files(const std::vector<Files>& all, bool overwrite) {
     take(files.record, "the record beside the video");
     take(files.latents, "--save-latents");
     take(files.trace, "--trace");
-    check_output(files.video, overwrite);
+    if (!files.video.empty()) check_output(files.video, overwrite);
     for (const auto& path : {files.record, files.latents, files.trace})
       if (!path.empty()) check_file(path, overwrite);
   }
@@ -133,10 +138,10 @@ std::string describe_enhancement(const Request& request, const Trace& trace) {
                      advice);
 }
 
-uintmax_t size_on_disk(const fs::path& video) {
-  if (!fs::is_directory(video)) return fs::file_size(video);
+uintmax_t size_on_disk(const fs::path& path) {
+  if (!fs::is_directory(path)) return fs::file_size(path);
   uintmax_t bytes = 0;
-  for (const auto& entry : fs::directory_iterator(video)) bytes += entry.file_size();
+  for (const auto& entry : fs::directory_iterator(path)) bytes += entry.file_size();
   return bytes;
 }
 
@@ -155,15 +160,20 @@ double write(const Files& files, const Record& record, const Output& output, Ter
   }
   if (!files.trace.empty()) write_text(files.trace, to_json(output.trace));
   write_text(files.record, to_json(record, output.trace, &output.seconds));
-  write_video(files.video, output.frames, *output.request.fps, to_json(record, output.trace), progress);
+  if (!files.video.empty())
+    write_video(files.video, output.frames, *output.request.fps, to_json(record, output.trace), progress);
   unfinished.keep();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 void report(const Files& files, const Output& output, double write_seconds) {
   const auto& [request, latents, frames, trace, seconds] = output;
-  fmt::print("{}: {} frames of {}x{} at {} fps, {}, seed {}\n", files.video.string(), frames.size(0), frames.size(2),
-             frames.size(1), *request.fps, human_size(size_on_disk(files.video)), *request.seed);
+  if (files.video.empty())
+    fmt::print("{}: latents of {}, {}, seed {}\n", files.latents.string(), fmt::join(latents.sizes(), " x "),
+               human_size(size_on_disk(files.latents)), *request.seed);
+  else
+    fmt::print("{}: {} frames of {}x{} at {} fps, {}, seed {}\n", files.video.string(), frames.size(0),
+               frames.size(2), frames.size(1), *request.fps, human_size(size_on_disk(files.video)), *request.seed);
   fmt::print("time: text encoder {}, transformer {}, vae {}, write {}\n", human_seconds(seconds.text_encoder),
              human_seconds(seconds.transformer), human_seconds(seconds.vae), human_seconds(write_seconds));
   fmt::print("enhancement: {}\n", describe_enhancement(request, trace));
@@ -183,6 +193,10 @@ int generate(const Options& options) {
   const auto prompts =
       options.prompt_file.empty() ? std::vector{wanted.request.prompt} : read_prompts(options.prompt_file);
   const auto model = wanted.model.empty() ? demo_model() : wanted.model;
+  if (wanted.request.latents_only && options.save_latents.empty())
+    throw Error("--latents-only writes no video: name the file for the latents with --save-latents");
+  if (wanted.request.latents_only && !options.out.empty())
+    throw Error("--latents-only writes no video: leave --out out");
 
   Generator generator(model, wanted.runtime);
   const auto requests = resolve(generator, wanted.request, prompts);
@@ -260,7 +274,7 @@ Command add_generate(CLI::App& program) {
             change([](Record& r, uint64_t v) { r.request.seed = v; }));
   add_whole(command, "--width", "Pixels [the checkpoint's]", 1, kMost, change(integer(&Request::width)));
   add_whole(command, "--height", "Pixels [the checkpoint's]", 1, kMost, change(integer(&Request::height)));
-  add_whole(command, "--frames", "Frames of the video: 1 or 8k + 1 [the checkpoint's]", 1, kMost,
+  add_whole(command, "--frames", "Frames of the video: 1 or 8k + 1, HunyuanVideo 4k + 1 [the checkpoint's]", 1, kMost,
             change(integer(&Request::frames)));
   add_number(command, "--fps", "Frames a second [the checkpoint's, else 8]", 0.01, 240,
              change([](Record& r, double v) { r.request.fps = v; }));
@@ -268,12 +282,17 @@ Command add_generate(CLI::App& program) {
             change(integer(&Request::steps)));
   add_number(command, "--guidance", "Guidance scale; at most 1 turns guidance off [the checkpoint's, else 6]", 0, 1000,
              change([](Record& r, double v) { r.request.guidance = v; }));
-  flag("--dynamic-guidance", "Guidance that grows over the steps",
+  add_number(command, "--true-guidance",
+             "HunyuanVideo: above 1, a second pass with --negative-prompt; --guidance is embedded [1]", 0, 1000,
+             change([](Record& r, double v) { r.request.true_guidance = v; }));
+  flag("--dynamic-guidance", "CogVideoX: guidance that grows over the steps",
        [](Record& r) { r.request.dynamic_guidance = true; });
   flag("--no-dynamic-guidance", "The same in all steps after all, with --from",
        [](Record& r) { r.request.dynamic_guidance = false; });
-  add_choice(command, "--scheduler", "How noise is taken away [the checkpoint's]", {"ddim", "dpm"},
+  add_choice(command, "--scheduler", "How noise is taken away [the checkpoint's]", {"ddim", "dpm", "euler"},
              change([](Record& r, const std::string& v) { r.request.scheduler = v; }));
+  add_number(command, "--flow-shift", "HunyuanVideo: shift of the noise levels [the checkpoint's]", 0.001, 1000,
+             change([](Record& r, double v) { r.request.flow_shift = v; }));
   text("--device", "DEVICE", "cpu, cuda or cuda:N [cpu]",
        [](Record& r, const std::string& v) { r.runtime.device = v; });
   add_whole(command, "--threads", "Threads on the CPU [as many as there are cores]", 1, 4096,
@@ -281,10 +300,14 @@ Command add_generate(CLI::App& program) {
   add_choice(command, "--dtype", "Type to compute in [auto: float32 on a CPU where it fits, else bfloat16]",
              {"auto", "float32", "bfloat16", "float16"},
              change([](Record& r, const std::string& v) { r.runtime.dtype = parse_dtype(v); }));
-  add_choice(command, "--vae-tiling", "Decode in tiles: less memory, and another picture [off]", {"on", "off"},
-             change([](Record& r, const std::string& v) { r.request.vae_tiling = v == "on"; }));
+  add_choice(command, "--vae-tiling",
+             "Decode in tiles: less memory, another picture [off; HunyuanVideo: auto, where needed]",
+             {"auto", "on", "off"},
+             change([](Record& r, const std::string& v) { r.request.vae_tiling = parse_vae_tiling(v); }));
+  flag("--offload", "Load blocks one at a time, each when it is used: slower, in little memory",
+       [](Record& r) { r.runtime.offload = true; });
 
-  add_number(command, "--enhance-weight", "Enhance-A-Video's temperature [the family's: 3.4 for CogVideoX]", 0, 100,
+  add_number(command, "--enhance-weight", "Enhance-A-Video's temperature [the family's: CogVideoX 3.4, HunyuanVideo 4]", 0, 100,
              change([](Record& r, double v) { r.request.enhance.weight = v; }));
   flag("--no-enhance", "Do not enhance", [](Record& r) { r.request.enhance.enabled = false; });
   flag("--enhance", "Enhance after all, with --from", [](Record& r) { r.request.enhance.enabled = true; });
@@ -295,6 +318,10 @@ Command add_generate(CLI::App& program) {
   text("--enhance-layers", "LIST", "Transformer layers to enhance, such as 0-5,8 [all]",
        [](Record& r, const std::string& v) { r.request.enhance.layers = LayerSet::parse(v); });
 
+  add_choice(command, "--enhance-blocks", "HunyuanVideo: blocks to enhance, of two streams or one [all]",
+             {"double", "single", "all"},
+             change([](Record& r, const std::string& v) { r.request.enhance.blocks = parse_enhance_blocks(v); }));
+
   command
       .add_option("--out", options->out,
                   "A .mp4, .webm, .gif, or folder/ for PNG frames, and a .json beside it [eav-<seed>.mp4]")
@@ -304,6 +331,8 @@ Command add_generate(CLI::App& program) {
        [](Record& r, const std::string& v) { r.request.init_latents = v; });
   command.add_option("--save-latents", options->save_latents, "Write the final latents to this .safetensors file")
       ->type_name("FILE");
+  flag("--latents-only", "Stop before the VAE: write what --save-latents names, and no video",
+       [](Record& r) { r.request.latents_only = true; });
   command.add_option("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file")
       ->type_name("FILE");
   command

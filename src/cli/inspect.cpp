@@ -78,10 +78,11 @@ Command add_inspect(CLI::App& program) {
       ->type_name("");
   add_whole(command, "--width", "Pixels [the checkpoint's]", 1, kMost, set(&Request::width));
   add_whole(command, "--height", "Pixels [the checkpoint's]", 1, kMost, set(&Request::height));
-  add_whole(command, "--frames", "Frames of the video: 1 or 8k + 1 [the checkpoint's]", 1, kMost,
+  add_whole(command, "--frames", "Frames of the video: 1 or 8k + 1, HunyuanVideo 4k + 1 [the checkpoint's]", 1, kMost,
             set(&Request::frames));
-  add_choice(command, "--vae-tiling", "Decode in tiles [off]", {"on", "off"},
-             [=](const std::string& value) { options->request.vae_tiling = value == "on"; });
+  add_choice(command, "--vae-tiling", "Decode in tiles [the family's]", {"auto", "on", "off"},
+             [=](const std::string& value) { options->request.vae_tiling = parse_vae_tiling(value); });
+  command.add_flag("--offload", options->runtime.offload, "Load blocks one at a time, each when it is used");
   add_choice(command, "--dtype", "Type to compute in [auto]", {"auto", "float32", "bfloat16", "float16"},
              [=](const std::string& value) { options->runtime.dtype = parse_dtype(value); });
   command.add_option("--device", options->runtime.device, "cpu, cuda or cuda:N [cpu]")->type_name("DEVICE");

@@ -4,7 +4,6 @@
 #include <map>
 
 #include "weights/config.h"
-#include "weights/weights.h"
 
 namespace eav {
 namespace {
@@ -46,6 +45,24 @@ Part inspect_part(const std::filesystem::path& dir, const std::string& stem) {
   std::stable_sort(part.dtypes.begin(), part.dtypes.end(),
                    [](const auto& a, const auto& b) { return a.second > b.second; });
   return part;
+}
+
+int64_t held_parameters(const std::filesystem::path& dir, const std::string& stem,
+                        std::span<const UnneededKey> unneeded, std::span<const std::string> streamed) {
+  const auto checkpoint = Checkpoint::open(dir, stem, {});
+  int64_t held = 0;
+  std::map<std::string, int64_t> blocks;  // such as "transformer_blocks.0."
+  for (const auto& [key, place] : checkpoint.index()) {
+    if (std::ranges::any_of(unneeded, [&](const UnneededKey& u) { return u.matches(key); })) continue;
+    const auto prefix = std::ranges::find_if(streamed, [&](const std::string& p) { return key.starts_with(p); });
+    const auto count = c10::multiply_integers(place.second.shape);
+    if (prefix == streamed.end())
+      held += count;
+    else
+      blocks[key.substr(0, key.find('.', prefix->size()) + 1)] += count;
+  }
+  const auto largest = std::ranges::max_element(blocks, {}, [](const auto& block) { return block.second; });
+  return held + (largest == blocks.end() ? 0 : largest->second);
 }
 
 at::ScalarType stored_type(const Part& part) {

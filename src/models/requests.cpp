@@ -54,9 +54,8 @@ void apply_checkpoint_defaults(Request& request, const std::filesystem::path& mo
 }
 
 void check_common(const Request& request, int64_t layers) {
-  for (const auto* prompt : {&request.prompt, &request.negative_prompt})
-    if (!text::is_utf8(*prompt))
-      throw Error(fmt::format("the {}prompt is not valid UTF-8", prompt == &request.prompt ? "" : "negative "));
+  if (!text::is_utf8(request.prompt)) throw Error("the prompt is not valid UTF-8");
+  if (!text::is_utf8(request.negative_prompt.value_or(""))) throw Error("the negative prompt is not valid UTF-8");
   if (*request.steps < 1) throw Error(fmt::format("steps is {}, expected at least 1", *request.steps));
   if (!std::isfinite(*request.guidance) || *request.guidance < 0 || *request.guidance > 1000)
     throw Error(fmt::format("guidance is {}, expected a number from 0 to 1000 (at most 1 turns guidance off)",
@@ -110,6 +109,12 @@ at::Tensor load_latents(const std::filesystem::path& file, at::IntArrayRef shape
     throw Error(fmt::format("{}: \"latents\" has shape [{}], this size and length need floating point numbers of [{}]",
                             file.string(), fmt::join(found->second.shape, ", "), fmt::join(shape, ", ")));
   return latents.view(found->second).clone();
+}
+
+at::Tensor initial_latents(const Request& request, at::IntArrayRef shape, at::Generator& generator,
+                           at::ScalarType type) {
+  if (!request.init_latents.empty()) return load_latents(request.init_latents, shape).to(type);
+  return at::randn(shape, generator, at::TensorOptions(type));
 }
 
 at::Tensor to_pictures(const at::Tensor& video) {

@@ -29,6 +29,10 @@ uint64_t draw_seed();
 // The tensor "latents" of a .safetensors file, which must have this shape.
 at::Tensor load_latents(const std::filesystem::path& file, at::IntArrayRef shape);
 
+// The noise that a request begins with, on the CPU: that of its file, or the generator's.
+at::Tensor initial_latents(const Request& request, at::IntArrayRef shape, at::Generator& generator,
+                           at::ScalarType type);
+
 // float frames [1, 3, F, H, W] in -1..1 -> [F, H, W, 3] uint8 on the CPU, rounded as diffusers' VideoProcessor does.
 at::Tensor to_pictures(const at::Tensor& video);
 

@@ -54,13 +54,17 @@ constexpr int64_t kGrain = 16384;  // elements that a thread takes at least
 
 void gelu_tanh_row(float* x, int64_t count) { HWY_DYNAMIC_DISPATCH(GeluTanh)(x, count); }
 
-void gelu_tanh_(at::Tensor& x) {
-  if (!x.is_cpu() || x.scalar_type() != at::kFloat || !x.is_contiguous()) {
-    at::gelu_(x, "tanh");
+void gelu_tanh_(const at::Tensor& x) {
+  if (!x.is_cpu() || x.scalar_type() != at::kFloat || x.dim() != 2 || x.stride(1) != 1) {
+    auto result = x;
+    at::gelu_(result, "tanh");
     return;
   }
   auto* data = x.mutable_data_ptr<float>();
-  at::parallel_for(0, x.numel(), kGrain, [&](int64_t begin, int64_t end) { gelu_tanh_row(data + begin, end - begin); });
+  const auto channels = x.size(1), stride = x.stride(0);
+  at::parallel_for(0, x.size(0), std::max<int64_t>(1, kGrain / channels), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) gelu_tanh_row(data + row * stride, channels);
+  });
 }
 
 }  // namespace eav

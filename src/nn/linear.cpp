@@ -19,11 +19,11 @@ std::optional<Matmul::Stored> stored_type(const Tensor& weight) {
 // y = finish(x W^T + b) with the kernel; false, and nothing done, where it does not serve.
 bool with_kernel(const Linear& linear, const Tensor& x, const Tensor& y, void (*finish)(float*, int64_t)) {
   const auto stored = stored_type(linear.weight);
-  const auto rows = y.numel() / linear.weight.size(0);
-  if (!stored || !matmul_is_faster() || x.scalar_type() != at::kFloat || rows < kLeastRows) return false;
+  if (!stored || !matmul_is_faster() || x.scalar_type() != at::kFloat || x.size(0) < kLeastRows || y.stride(1) != 1)
+    return false;
   const auto input = x.contiguous();
   const auto bias = linear.bias ? linear.bias->to(at::kFloat).contiguous() : Tensor();
-  matmul({.rows = rows,
+  matmul({.rows = x.size(0),
           .in = linear.weight.size(1),
           .out = linear.weight.size(0),
           .x = input.const_data_ptr<float>(),
@@ -31,44 +31,47 @@ bool with_kernel(const Linear& linear, const Tensor& x, const Tensor& y, void (*
           .stored = *stored,
           .bias = bias.defined() ? bias.const_data_ptr<float>() : nullptr,
           .y = y.mutable_data_ptr<float>(),
+          .y_stride = y.stride(0),
           .finish = finish});
   return true;
 }
 
-Tensor empty_result(const Linear& linear, const Tensor& x) {
-  auto shape = x.sizes().vec();
-  shape.back() = linear.weight.size(0);
-  return at::empty(shape, x.options());
+void with_library(const Linear& linear, const Tensor& x, Tensor y) {
+  const auto weight = linear.weight.to(x.scalar_type());
+  if (linear.bias)
+    at::addmm_out(y, linear.bias->to(x.scalar_type()), x, weight.t());
+  else
+    at::mm_out(y, x, weight.t());
 }
 
-void with_library(const Linear& linear, const Tensor& x, Tensor& y) {
-  const auto weight = linear.weight.to(x.scalar_type());
-  auto rows = y.view({-1, weight.size(0)});
-  const auto input = x.reshape({-1, weight.size(1)});
-  if (linear.bias)
-    at::addmm_out(rows, linear.bias->to(x.scalar_type()), input, weight.t());
-  else
-    at::mm_out(rows, input, weight.t());
+// Lets `into` fill a result for x [..., in] -> [..., out].
+template <class Into>
+Tensor filled(const Linear& linear, const Tensor& x, Into into) {
+  auto shape = x.sizes().vec();
+  shape.back() = linear.weight.size(0);
+  auto y = at::empty(shape, x.options());
+  into(y.view({-1, shape.back()}), x.reshape({-1, linear.weight.size(1)}));
+  return y;
 }
 
 }  // namespace
 
-void Linear::into(Tensor& y, const Tensor& x) const {
+void Linear::into(const Tensor& y, const Tensor& x) const {
   if (!with_kernel(*this, x, y, nullptr)) with_library(*this, x, y);
 }
 
+void Linear::gelu_tanh_into(const Tensor& y, const Tensor& x) const {
+  if (with_kernel(*this, x, y, gelu_tanh_row)) return;
+  with_library(*this, x, y);
+  gelu_tanh_(y);
+}
+
 Tensor Linear::operator()(const Tensor& x) const {
-  auto y = empty_result(*this, x);
-  into(y, x);
-  return y;
+  return filled(*this, x, [&](const Tensor& y, const Tensor& rows) { into(y, rows); });
 }
 
 Tensor Linear::gelu_tanh(const Tensor& x) const {
-  auto y = empty_result(*this, x);
-  if (with_kernel(*this, x, y, gelu_tanh_row)) return y;
-  with_library(*this, x, y);
-  gelu_tanh_(y);
-  return y;
+  return filled(*this, x, [&](const Tensor& y, const Tensor& rows) { gelu_tanh_into(y, rows); });
 }
 
 }  // namespace eav

@@ -178,15 +178,15 @@ void product(const Matmul& m, const T* weight) {
         const auto x = hwy::AllocateAligned<float>(static_cast<size_t>(block * depth + kSlack));
         for (int64_t row = next.fetch_add(block); row < m.rows; row = next.fetch_add(block)) {
           const auto rows = std::min(block, m.rows - row);
-          float* y = m.y + row * m.out + column;
+          float* y = m.y + row * m.y_stride + column;
           pack_rows(m.x + row * m.in + k, m.in, rows, depth, x.get());
           for (int64_t c = 0; c < columns; c += kColumns)
             for (int64_t r = 0; r < rows; r += kRows)
-              multiply(x.get() + r * depth, packed.get() + c * depth, depth, y + r * m.out + c, m.out,
+              multiply(x.get() + r * depth, packed.get() + c * depth, depth, y + r * m.y_stride + c, m.y_stride,
                        std::min(kRows, rows - r), std::min(kColumns, columns - c),
                        m.bias ? m.bias + column + c : nullptr, first);
           if (last && m.finish)
-            for (int64_t r = 0; r < rows; ++r) m.finish(y + r * m.out, columns);
+            for (int64_t r = 0; r < rows; ++r) m.finish(y + r * m.y_stride, columns);
         }
       });
     }

@@ -11,16 +11,16 @@ void Rope::operator()(Tensor x) const {
   odd.copy_(imaginary);
 }
 
-Rope rope_1d(int64_t dim, const Tensor& positions) {
+Rope rope_1d(int64_t dim, const Tensor& positions, double theta) {
   const auto exponent = at::arange(0, dim, 2, positions.options().dtype(at::kFloat)) / dim;
-  const auto angles = at::outer(positions, 1.0 / at::pow(10000, exponent));  // [n, dim/2]
+  const auto angles = at::outer(positions, 1.0 / at::pow(theta, exponent));  // [n, dim/2]
   return {angles.cos().repeat_interleave(2, 1), angles.sin().repeat_interleave(2, 1)};
 }
 
-Rope rope_3d(int64_t head_dim, const Tensor& frames, const Tensor& rows, const Tensor& columns) {
-  const auto t = rope_1d(head_dim / 4, frames), h = rope_1d(head_dim / 8 * 3, rows),
-             w = rope_1d(head_dim / 8 * 3, columns);
-  const int64_t T = frames.size(0), H = rows.size(0), W = columns.size(0);
+Rope rope_3d(const RopeAxis& frames, const RopeAxis& rows, const RopeAxis& columns, double theta) {
+  const auto t = rope_1d(frames.dim, frames.positions, theta), h = rope_1d(rows.dim, rows.positions, theta),
+             w = rope_1d(columns.dim, columns.positions, theta);
+  const int64_t T = frames.positions.size(0), H = rows.positions.size(0), W = columns.positions.size(0);
   const auto combine = [&](const Tensor& a, const Tensor& b, const Tensor& c) {
     return at::cat({a.view({T, 1, 1, -1}).expand({T, H, W, -1}), b.view({1, H, 1, -1}).expand({T, H, W, -1}),
                     c.view({1, 1, W, -1}).expand({T, H, W, -1})},

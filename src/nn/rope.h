@@ -13,11 +13,15 @@ struct Rope {
   void operator()(Tensor x) const;
 };
 
-// One axis: positions [n] -> [n, dim] (diffusers' get_1d_rotary_pos_embed, use_real, theta 10000).
-Rope rope_1d(int64_t dim, const Tensor& positions);
+// One axis: positions [n] -> [n, dim] (diffusers' get_1d_rotary_pos_embed, use_real).
+Rope rope_1d(int64_t dim, const Tensor& positions, double theta);
 
-// Frames take a quarter of the head size, rows and columns three eighths each (diffusers' get_3d_rotary_pos_embed);
-// every argument holds the positions along one axis, and tokens run frame by frame, row by row.
-Rope rope_3d(int64_t head_dim, const Tensor& frames, const Tensor& rows, const Tensor& columns);
+// A video grid (diffusers' get_3d_rotary_pos_embed): each axis has its positions and its share of a head's channels;
+// tokens run frame by frame, row by row.
+struct RopeAxis {
+  int64_t dim;
+  Tensor positions;
+};
+Rope rope_3d(const RopeAxis& frames, const RopeAxis& rows, const RopeAxis& columns, double theta);
 
 }  // namespace eav

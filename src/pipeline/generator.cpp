@@ -45,11 +45,17 @@ struct Generator::State {
   std::filesystem::path model;
   Runtime runtime;
   at::Device device;
-  std::unique_ptr<Family> family;
+  std::shared_ptr<Family> family;
   at::ScalarType stored;  // the type of the transformer's weights in the file
 
+  Placement placement(Dtype dtype) const {
+    auto placement = place(dtype, device, stored);
+    placement.offload = runtime.offload;
+    return placement;
+  }
   MemoryPlan plan(const Request& request, Dtype dtype) const {
-    auto plan = family->plan(request, place(dtype, device, stored));
+    auto plan = family->plan(request, placement(dtype));
+    if (request.latents_only) plan.phases.pop_back();
     plan.dtype = dtype;
     return plan;
   }
@@ -58,6 +64,7 @@ struct Generator::State {
   }
   // "auto": float32 on a CPU where it fits, else bfloat16; on CUDA the stored type.
   Dtype choose(std::span<const Request> requests) const;
+  bool needs_tiling(const Request& request) const;
   std::string advice(const Request& request, Dtype dtype) const;
 };
 
@@ -69,22 +76,53 @@ Dtype Generator::State::choose(std::span<const Request> requests) const {
   return all_fit ? Dtype::float32 : Dtype::bfloat16;
 }
 
+// Whether the VAE does not fit in memory unless it decodes in tiles.
+bool Generator::State::needs_tiling(const Request& request) const {
+  if (request.latents_only) return false;
+  const bool chooses = runtime.dtype == Dtype::automatic && device.is_cpu();
+  auto whole = request;
+  whole.vae_tiling = VaeTiling::off;
+  const auto vae = plan(whole, chooses ? Dtype::float32 : choose({&whole, 1})).phases.back();
+  return vae.total() > available_memory(device);
+}
+
 // What a request that does not fit could be changed to so that it does.
 std::string Generator::State::advice(const Request& request, Dtype dtype) const {
-  Request tiled = request, shorter = request, smaller = request;
-  tiled.vae_tiling = true;
-  if (!request.vae_tiling && fits(tiled, dtype)) return "--vae-tiling on would fit";
-  if (dtype == Dtype::float32 && fits(request, Dtype::bfloat16)) return "--dtype bfloat16 would fit";
-  if (dtype == Dtype::float32 && fits(tiled, Dtype::bfloat16)) return "--dtype bfloat16 with --vae-tiling on would fit";
+  Request tiled = request;
+  tiled.vae_tiling = VaeTiling::on;
   const auto dtype16 = dtype == Dtype::float32 ? Dtype::bfloat16 : dtype;
-  const std::string common = fmt::format("--dtype {} --vae-tiling on", to_string(dtype16));
-  for (shorter.vae_tiling = true; *shorter.frames > 1;) {
+  State offloading{model, runtime, device, family, stored};
+  offloading.runtime.offload = true;
+
+  // The smallest changes first.
+  struct Change {
+    const State& state;
+    const Request& request;
+    Dtype dtype;
+    std::string options;
+  };
+  const auto typed = fmt::format("--dtype {}", to_string(dtype16));
+  const std::vector<Change> changes{
+      {*this, tiled, dtype, "--vae-tiling on"},
+      {*this, request, dtype16, typed},
+      {*this, tiled, dtype16, typed + " with --vae-tiling on"},
+      {offloading, request, dtype, "--offload"},
+      {offloading, tiled, dtype, "--offload with --vae-tiling on"},
+      {offloading, request, dtype16, typed + " with --offload"},
+      {offloading, tiled, dtype16, typed + " with --offload and --vae-tiling on"},
+  };
+  for (const auto& change : changes)
+    if (change.state.fits(change.request, change.dtype)) return change.options + " would fit";
+
+  const auto common = fmt::format("{} --vae-tiling on --offload", typed);
+  Request shorter = tiled;
+  while (*shorter.frames > 1) {
     shorter.frames = std::max<int64_t>(1, (*shorter.frames - 1) / 16 * 8 + 1);
-    if (fits(shorter, dtype16)) return fmt::format("--frames {} with {} would fit", *shorter.frames, common);
+    if (offloading.fits(shorter, dtype16)) return fmt::format("--frames {} with {} would fit", *shorter.frames, common);
   }
-  for (smaller = shorter; *smaller.width > 64 && *smaller.height > 64;) {
+  for (auto smaller = shorter; *smaller.width > 64 && *smaller.height > 64;) {
     smaller.width = *smaller.width / 64 * 32, smaller.height = *smaller.height / 64 * 32;
-    if (fits(smaller, dtype16))
+    if (offloading.fits(smaller, dtype16))
       return fmt::format("--width {} --height {} --frames 1 with {} would fit", *smaller.width, *smaller.height,
                          common);
   }
@@ -105,7 +143,12 @@ Generator::~Generator() = default;
 Generator::Generator(Generator&&) noexcept = default;
 Generator& Generator::operator=(Generator&&) noexcept = default;
 
-Request Generator::resolve(const Request& request) const { return state_->family->resolve(request); }
+Request Generator::resolve(const Request& request) const {
+  auto resolved = state_->family->resolve(request);
+  if (resolved.vae_tiling == VaeTiling::automatic)
+    resolved.vae_tiling = state_->needs_tiling(resolved) ? VaeTiling::on : VaeTiling::off;
+  return resolved;
+}
 
 MemoryPlan Generator::plan(const Request& request) const {
   return state_->plan(request, state_->choose({&request, 1}));
@@ -123,7 +166,7 @@ void Generator::run(std::span<const Request> requests, Progress& progress, const
   auto& family = *state_->family;
   const c10::InferenceMode no_autograd;
   state_->runtime.dtype = state_->choose(requests);
-  const auto placement = place(state_->runtime.dtype, state_->device, state_->stored);
+  const auto placement = state_->placement(state_->runtime.dtype);
   if (!placement.note.empty()) progress.warning(placement.note);
   for (const auto& request : requests)
     check_fits(state_->plan(request, placement.dtype), state_->device,
@@ -140,10 +183,11 @@ void Generator::run(std::span<const Request> requests, Progress& progress, const
   family.release_text_encoder();
 
   // Several videos share one transformer and one VAE where both fit side by side.
-  bool keep_loaded = requests.size() > 1;
+  bool keep_loaded = requests.size() > 1;  // the transformer, while a VAE works
   for (const auto& request : requests) {
     const auto phases = state_->plan(request, placement.dtype).phases;  // text encoder, transformer, VAE
-    keep_loaded = keep_loaded && phases[1].total() + phases[2].total() <= available_memory(state_->device);
+    keep_loaded = keep_loaded && phases[1].total() + (request.latents_only ? 0 : phases[2].total()) <=
+                                     available_memory(state_->device);
   }
 
   for (size_t i = 0; i < requests.size(); ++i) {
@@ -155,7 +199,7 @@ void Generator::run(std::span<const Request> requests, Progress& progress, const
     }
     const bool last = i + 1 == requests.size();
     if (last || !keep_loaded) family.release_transformer();
-    {
+    if (!requests[i].latents_only) {
       progress.phase("vae");
       const Stopwatch watch(output.seconds.vae);
       output.frames = family.decode(requests[i], output.latents, progress);

@@ -25,7 +25,7 @@ Json nullable(const std::optional<T>& value) {
 Json request_json(const Request& request) {
   const auto& enhance = request.enhance;
   return {{"prompt", request.prompt},
-          {"negative_prompt", request.negative_prompt},
+          {"negative_prompt", nullable(request.negative_prompt)},
           {"seed", nullable(request.seed)},
           {"width", nullable(request.width)},
           {"height", nullable(request.height)},
@@ -33,15 +33,19 @@ Json request_json(const Request& request) {
           {"fps", nullable(request.fps)},
           {"steps", nullable(request.steps)},
           {"guidance", nullable(request.guidance)},
+          {"true_guidance", nullable(request.true_guidance)},
           {"dynamic_guidance", request.dynamic_guidance},
           {"scheduler", nullable(request.scheduler)},
-          {"vae_tiling", request.vae_tiling},
+          {"flow_shift", nullable(request.flow_shift)},
+          {"vae_tiling", request.vae_tiling ? Json(to_string(*request.vae_tiling)) : Json(nullptr)},
+          {"latents_only", request.latents_only},
           {"enhance",
            {{"enabled", enhance.enabled},
             {"weight", nullable(enhance.weight)},
             {"start", enhance.start},
             {"end", enhance.end},
-            {"layers", enhance.layers.str()}}},
+            {"layers", enhance.layers.str()},
+            {"blocks", to_string(enhance.blocks)}}},
           {"init_latents", request.init_latents.string()}};
 }
 
@@ -83,7 +87,8 @@ class Fields {
 Request read_request(const fs::path& file, const nlohmann::json& json) {
   const Fields fields(file, json,
                       {"prompt", "negative_prompt", "seed", "width", "height", "frames", "fps", "steps", "guidance",
-                       "dynamic_guidance", "scheduler", "vae_tiling", "enhance", "init_latents"});
+                       "true_guidance", "dynamic_guidance", "scheduler", "flow_shift", "vae_tiling", "latents_only",
+                       "enhance", "init_latents"});
   Request request;
   fields.read("prompt", request.prompt);
   fields.read("negative_prompt", request.negative_prompt);
@@ -96,15 +101,20 @@ Request read_request(const fs::path& file, const nlohmann::json& json) {
   fields.read("guidance", request.guidance);
   fields.read("dynamic_guidance", request.dynamic_guidance);
   fields.read("scheduler", request.scheduler);
-  fields.read("vae_tiling", request.vae_tiling);
+  fields.read("true_guidance", request.true_guidance);
+  fields.read("flow_shift", request.flow_shift);
+  fields.read("latents_only", request.latents_only);
+  if (const auto tiling = fields.text("vae_tiling"); !tiling.empty()) request.vae_tiling = parse_vae_tiling(tiling);
   fields.read("init_latents", request.init_latents);
   if (json.contains("enhance")) {
-    const Fields enhance(file, json.at("enhance"), {"enabled", "weight", "start", "end", "layers"});
+    const Fields enhance(file, json.at("enhance"), {"enabled", "weight", "start", "end", "layers", "blocks"});
     enhance.read("enabled", request.enhance.enabled);
     enhance.read("weight", request.enhance.weight);
     enhance.read("start", request.enhance.start);
     enhance.read("end", request.enhance.end);
     if (const auto layers = enhance.text("layers"); !layers.empty()) request.enhance.layers = LayerSet::parse(layers);
+    if (const auto blocks = enhance.text("blocks"); !blocks.empty())
+      request.enhance.blocks = parse_enhance_blocks(blocks);
   }
   return request;
 }

@@ -2,9 +2,11 @@
 #include "eav/request.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "eav/error.h"
 
@@ -50,24 +52,63 @@ bool LayerSet::contains(int64_t layer) const {
          std::any_of(ranges.begin(), ranges.end(), [&](const Range& r) { return r.first <= layer && layer <= r.last; });
 }
 
-Dtype parse_dtype(const std::string& name) {
-  for (const auto dtype : {Dtype::automatic, Dtype::float32, Dtype::bfloat16, Dtype::float16})
-    if (name == to_string(dtype)) return dtype;
-  throw Error(fmt::format("the type \"{}\" is unknown: choose auto, float32, bfloat16 or float16", name));
+LayerSet LayerSet::within(int64_t first, int64_t last) const {
+  LayerSet inside;
+  for (const auto& range : ranges.empty() ? std::vector{Range{first, last}} : ranges)
+    if (range.first <= last && range.last >= first)
+      inside.ranges.push_back({std::max(range.first, first), std::min(range.last, last)});
+  if (inside.ranges.empty())
+    throw Error(fmt::format("of the layers {}, none is among the blocks to enhance, {} to {}", str(), first, last));
+  return inside;
 }
 
-std::string to_string(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::float32:
-      return "float32";
-    case Dtype::bfloat16:
-      return "bfloat16";
-    case Dtype::float16:
-      return "float16";
-    case Dtype::automatic:
-      break;
-  }
-  return "auto";
+namespace {
+
+// The values of an enumeration by name, in the order in which messages list them.
+template <class T>
+using Names = std::vector<std::pair<T, std::string>>;
+
+const Names<Dtype>& names(Dtype) {
+  static const Names<Dtype> all{{Dtype::automatic, "auto"},
+                                {Dtype::float32, "float32"},
+                                {Dtype::bfloat16, "bfloat16"},
+                                {Dtype::float16, "float16"}};
+  return all;
 }
+const Names<VaeTiling>& names(VaeTiling) {
+  static const Names<VaeTiling> all{{VaeTiling::automatic, "auto"}, {VaeTiling::on, "on"}, {VaeTiling::off, "off"}};
+  return all;
+}
+const Names<EnhanceBlocks>& names(EnhanceBlocks) {
+  static const Names<EnhanceBlocks> all{
+      {EnhanceBlocks::all, "all"}, {EnhanceBlocks::dual, "double"}, {EnhanceBlocks::single, "single"}};
+  return all;
+}
+
+template <class T>
+T parse(const std::string& what, const std::string& wanted) {
+  std::vector<std::string> known;
+  for (const auto& [value, name] : names(T{})) {
+    if (name == wanted) return value;
+    known.push_back(name);
+  }
+  throw Error(fmt::format("the {} \"{}\" is unknown: choose one of {}", what, wanted, fmt::join(known, ", ")));
+}
+
+template <class T>
+std::string name_of(T value) {
+  return std::ranges::find(names(value), value, &std::pair<T, std::string>::first)->second;
+}
+
+}  // namespace
+
+Dtype parse_dtype(const std::string& name) { return parse<Dtype>("type", name); }
+std::string to_string(Dtype dtype) { return name_of(dtype); }
+
+VaeTiling parse_vae_tiling(const std::string& name) { return parse<VaeTiling>("tiling", name); }
+std::string to_string(VaeTiling tiling) { return name_of(tiling); }
+
+EnhanceBlocks parse_enhance_blocks(const std::string& name) { return parse<EnhanceBlocks>("kind of blocks", name); }
+std::string to_string(EnhanceBlocks blocks) { return name_of(blocks); }
 
 }  // namespace eav

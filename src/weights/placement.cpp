@@ -46,7 +46,7 @@ Placement place(Dtype dtype, at::Device device, at::ScalarType stored) {
     dtype = stored == at::kBFloat16 ? Dtype::bfloat16 : stored == at::kHalf ? Dtype::float16 : Dtype::float32;
   }
   const auto type = dtype == Dtype::bfloat16 ? at::kBFloat16 : dtype == Dtype::float16 ? at::kHalf : at::kFloat;
-  Placement placement{device, type, type, dtype, ""};
+  Placement placement{.device = device, .compute = type, .storage = type, .dtype = dtype, .offload = false};
   if (device.is_cpu() && !cpu_has(type)) {
     placement.compute = at::kFloat;
     placement.note = fmt::format("this CPU has no fast {} arithmetic: weights are held in {}, computed with in float32",

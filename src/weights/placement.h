@@ -14,9 +14,10 @@ struct Placement {
   at::ScalarType compute = at::kFloat;  // the type of activations, hence of the arithmetic
   at::ScalarType storage = at::kFloat;  // the type that weights are held in; converted layer by layer where it differs
   Dtype dtype = Dtype::float32;         // what was asked for, "auto" resolved
-  std::string note;                     // why it is otherwise than asked for; empty when as asked
+  bool offload = false;                 // blocks are loaded when they are used
+  std::string note = {};                // why it is otherwise than asked for; empty when as asked
 
-  LoadPolicy policy() const { return {storage, device}; }
+  LoadPolicy policy() const { return {storage, device, offload}; }
 };
 
 // Throws eav::Error when the device is not there.

@@ -11,17 +11,17 @@
 namespace eav {
 namespace {
 
-bool matches(const std::string& pattern, const std::string& key) {
-  if (pattern.ends_with('*')) return key.starts_with(pattern.substr(0, pattern.size() - 1));
-  return key == pattern;
-}
-
 bool fits(std::span<const int64_t> expected, const std::vector<int64_t>& found) {
   return std::equal(expected.begin(), expected.end(), found.begin(), found.end(),
                     [](int64_t want, int64_t have) { return want == -1 || want == have; });
 }
 
 }  // namespace
+
+bool UnneededKey::matches(const std::string& key) const {
+  if (pattern.ends_with('*')) return key.starts_with(pattern.substr(0, pattern.size() - 1));
+  return key == pattern;
+}
 
 Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string& stem, LoadPolicy policy) {
   Checkpoint checkpoint;
@@ -74,18 +74,24 @@ Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string&
 
 bool Checkpoint::has(const std::string& key) const { return index_.contains(key); }
 
-Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape) const {
+const std::pair<size_t, SafetensorsFile::Entry>& Checkpoint::find(const std::string& key,
+                                                                  std::span<const int64_t> shape) const {
   const auto found = index_.find(key);
   if (found == index_.end()) {
     const auto expected = shape.empty() ? "" : fmt::format(" of shape [{}]", fmt::join(shape, ", "));
     throw Error(fmt::format("{}: the tensor \"{}\"{} is missing", name_, key, expected));
   }
   const auto& [number, entry] = found->second;
-  const auto& file = files_[number];
   if (!shape.empty() && !fits(shape, entry.shape))
-    throw Error(fmt::format("{}: the tensor \"{}\" has shape [{}], expected [{}]", file.path().string(), key,
+    throw Error(fmt::format("{}: the tensor \"{}\" has shape [{}], expected [{}]", files_[number].path().string(), key,
                             fmt::join(entry.shape, ", "), fmt::join(shape, ", ")));
   read_.insert(key);
+  return found->second;
+}
+
+Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape) const {
+  const auto& [number, entry] = find(key, shape);
+  const auto& file = files_[number];
   auto tensor = file.view(entry);
   const bool converts = at::isFloatingType(entry.dtype) && entry.dtype != policy_.dtype;
   if (!converts && policy_.device.is_cpu()) return tensor;
@@ -94,10 +100,20 @@ Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape) 
   return tensor;
 }
 
+Tensor Checkpoint::describe(const std::string& key, std::span<const int64_t> shape) const {
+  const auto& entry = find(key, shape).second;
+  return at::empty(entry.shape, at::TensorOptions(entry.dtype).device(at::kMeta));
+}
+
+void Checkpoint::forget(const std::string& prefix) const {
+  for (auto it = index_.lower_bound(prefix); it != index_.end() && it->first.starts_with(prefix); ++it)
+    files_[it->second.first].forget(it->second.second);
+}
+
 void Checkpoint::check_all_read(std::span<const UnneededKey> unneeded) const {
   for (const auto& [key, place] : index_) {
     if (read_.contains(key)) continue;
-    if (std::any_of(unneeded.begin(), unneeded.end(), [&](const auto& u) { return matches(u.pattern, key); })) continue;
+    if (std::any_of(unneeded.begin(), unneeded.end(), [&](const auto& u) { return u.matches(key); })) continue;
     throw Error(fmt::format("{}: the tensor \"{}\" of shape [{}] belongs to no layer of this model",
                             files_[place.first].path().string(), key, fmt::join(place.second.shape, ", ")));
   }

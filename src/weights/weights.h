@@ -19,12 +19,14 @@ struct LoadPolicy {
   at::ScalarType dtype =
       at::kFloat;  // floating point tensors are held in this type; those already in it are not copied
   at::Device device = at::kCPU;
+  bool offload = false;  // blocks of a model are loaded when they are used; see weights/blocks.h
 };
 
 // A key that a family knows and does not read, and why; `pattern` ends in '*' to match every key that starts so.
 struct UnneededKey {
   std::string pattern;
   std::string reason;
+  bool matches(const std::string& key) const;
 };
 
 // The tensors of one part of a pipeline: a single .safetensors file or the shards that an index lists.
@@ -37,6 +39,10 @@ class Checkpoint {
   // The tensor in the policy's type and device, and marked as read. Throws when it is missing or, where `shape` is not
   // empty, shaped otherwise (-1 matches any length).
   Tensor load(const std::string& key, std::span<const int64_t> shape = {}) const;
+  // Checks like load(), but reads nothing: a tensor of shape and type alone.
+  Tensor describe(const std::string& key, std::span<const int64_t> shape = {}) const;
+  // Lets the system drop the pages of every tensor whose key starts with `prefix`.
+  void forget(const std::string& prefix) const;
   // Throws when a tensor was never read and no pattern of `unneeded` matches it. Call it after a model is built.
   void check_all_read(std::span<const UnneededKey> unneeded = {}) const;
 
@@ -46,6 +52,8 @@ class Checkpoint {
   const std::map<std::string, std::pair<size_t, SafetensorsFile::Entry>>& index() const { return index_; }
 
  private:
+  const std::pair<size_t, SafetensorsFile::Entry>& find(const std::string& key, std::span<const int64_t> shape) const;
+
   std::filesystem::path dir_;
   std::string name_;  // the file or index file, for messages
   LoadPolicy policy_;
@@ -60,22 +68,37 @@ class Weights {
   explicit Weights(const Checkpoint& checkpoint, std::string prefix = "")
       : checkpoint_(&checkpoint), prefix_(std::move(prefix)) {}
 
-  Weights operator/(const std::string& name) const { return Weights(*checkpoint_, prefix_ + name + "."); }
+  Weights operator/(const std::string& name) const {
+    auto below = *this;
+    below.prefix_ += name + ".";
+    return below;
+  }
   Weights operator/(int64_t index) const { return *this / std::to_string(index); }
+
+  // The same place, whose tensors have a shape and a type but nothing in them: layers built from it are only checked.
+  Weights described() const {
+    auto copy = *this;
+    copy.describes_ = true;
+    return copy;
+  }
+  // The same place in a copy of the checkpoint.
+  Weights in(const Checkpoint& copy) const { return Weights(copy, prefix_); }
 
   // The tensor `name`; `shape`, when given, is checked (-1 matches any length).
   Tensor load(const std::string& name, std::vector<int64_t> shape = {}) const {
-    return checkpoint_->load(prefix_ + name, shape);
+    return describes_ ? checkpoint_->describe(prefix_ + name, shape) : checkpoint_->load(prefix_ + name, shape);
   }
   std::optional<Tensor> optional(const std::string& name, std::vector<int64_t> shape = {}) const {
     return has(name) ? std::optional(load(name, std::move(shape))) : std::nullopt;
   }
   bool has(const std::string& name) const { return checkpoint_->has(prefix_ + name); }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
+  const std::string& prefix() const { return prefix_; }
 
  private:
   const Checkpoint* checkpoint_;
   std::string prefix_;
+  bool describes_ = false;
 };
 
 }  // namespace eav

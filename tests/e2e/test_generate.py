@@ -76,10 +76,13 @@ def test_the_record_holds_every_field(generate, out, tiny):
         "fps": 8,
         "steps": 2,
         "guidance": 6,
+        "true_guidance": None,
         "dynamic_guidance": False,
         "scheduler": "ddim",
-        "vae_tiling": False,
-        "enhance": {"enabled": True, "weight": 3.4, "start": 0, "end": 0.5, "layers": "0-1"},
+        "flow_shift": None,
+        "vae_tiling": "off",
+        "latents_only": False,
+        "enhance": {"enabled": True, "weight": 3.4, "start": 0, "end": 0.5, "layers": "0-1", "blocks": "all"},
         "init_latents": "",
     }
     assert record["model"] == str(tiny)
@@ -206,3 +209,25 @@ def test_an_existing_file_is_replaced_when_asked(generate, refused, out):
     assert "'a.json' exists" in refused("--out", "a.mp4")
     generate("--seed", "2", "--out", "a.mp4", "--overwrite")
     assert (out / "a.mp4").read_bytes() != first
+
+
+def test_latents_only(eav, tiny, out):
+    """The latents of a run that stops before the VAE are those of one that does not; no video is written."""
+    options = ["--model", tiny, "--seed", "3", "--steps", "1", "--threads", "1"]
+    assert eav("generate", PROMPT, *options, "--save-latents", "whole.safetensors", "--out", "a.gif", cwd=out).returncode == 0
+    done = eav("generate", PROMPT, *options, "--save-latents", "part.safetensors", "--latents-only", cwd=out)
+    assert done.returncode == 0 and "part.safetensors: latents of 1 x " in done.stdout
+    assert (out / "part.safetensors").read_bytes() == (out / "whole.safetensors").read_bytes()
+    assert json.loads((out / "part.json").read_text())["request"]["latents_only"] is True
+    assert not list(out.glob("*.mp4"))
+    for wrong in (["--latents-only"], ["--latents-only", "--save-latents", "x.safetensors", "--out", "x.mp4"]):
+        refused = eav("generate", PROMPT, *options, *wrong, cwd=out)
+        assert refused.returncode == 1 and "--latents-only" in refused.stderr
+
+
+def test_offload_changes_nothing(eav, tiny, out):
+    """Blocks that are loaded one at a time give the same bits."""
+    options = ["--model", tiny, "--seed", "3", "--steps", "2", "--threads", "1", "--latents-only"]
+    for name, more in (("a", []), ("b", ["--offload"])):
+        assert eav("generate", PROMPT, *options, *more, "--save-latents", f"{name}.safetensors", cwd=out).returncode == 0
+    assert (out / "a.safetensors").read_bytes() == (out / "b.safetensors").read_bytes()

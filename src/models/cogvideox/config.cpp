@@ -27,13 +27,13 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
       .temporal_interpolation_scale = config.get<double>("temporal_interpolation_scale", 1.0),
       .rotary_positions = config.get<bool>("use_rotary_positional_embeddings", false),
       .learned_positions = config.get<bool>("use_learned_positional_embeddings", false),
-      .gelu_tanh = true,
+      .activation = Activation::gelu_tanh,
   };
 
   const auto activation = config.get<std::string>("activation_fn", "gelu-approximate");
   if (activation != "gelu-approximate" && activation != "gelu")
     throw fail(fmt::format("\"activation_fn\" is \"{}\", supported are \"gelu-approximate\" and \"gelu\"", activation));
-  c.gelu_tanh = activation == "gelu-approximate";
+  if (activation == "gelu") c.activation = Activation::gelu;
   if (const auto act = config.get<std::string>("timestep_activation_fn", "silu"); act != "silu" && act != "swish")
     throw fail(fmt::format("\"timestep_activation_fn\" is \"{}\", supported is \"silu\"", act));
   if (config.has("ofs_embed_dim"))

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "nn/feed_forward.h"
 #include "weights/config.h"
 
 namespace eav::cogvideox {
@@ -28,7 +29,7 @@ struct TransformerConfig {
   double temporal_interpolation_scale;
   bool rotary_positions;   // 5B, 1.5; else sine-cosine (2B)
   bool learned_positions;  // a learned table beside the rotary embedding
-  bool gelu_tanh;          // the feed-forward's GELU is the tanh approximation
+  Activation activation;   // of the feed-forward layers
 
   // Throws eav::Error that names the field for values that cannot work or that belong to another model.
   static TransformerConfig read(const JsonFile& config);

@@ -66,9 +66,14 @@ Request Pipeline::resolve(const Request& asked) const {
   if (!request.scheduler)
     request.scheduler =
         CogVideoXScheduler::kind_of(scheduler_config_) == CogVideoXScheduler::Kind::dpm ? "dpm" : "ddim";
+  if (!request.vae_tiling) request.vae_tiling = VaeTiling::off;
   if (!request.enhance.weight) request.enhance.weight = kEnhanceWeight;
 
   check_common(request, config_.num_layers);
+  if (request.true_guidance) throw Error("CogVideoX has no true guidance: its guidance is one already");
+  if (request.flow_shift) throw Error("CogVideoX has no flow shift: its schedulers are ddim and dpm");
+  if (request.enhance.blocks != EnhanceBlocks::all)
+    throw Error("CogVideoX has blocks of one kind: enhance all of them, or choose layers");
   // CogVideoX 1.5's rotary table ends at the trained size; learned positions exist for that size alone.
   const bool bounded = config_.patch_size_t.has_value();
   check_size("width", *request.width, pixels * config_.patch_size, bounded ? config_.sample_width * pixels : 0);
@@ -108,20 +113,23 @@ MemoryPlan Pipeline::plan(const Request& request, const Placement& placement) co
              element = static_cast<int64_t>(c10::elementSize(placement.compute));
   const int64_t rows = guided(request) ? 2 : 1, channels = config_.channels();
   const int64_t tokens = config_.max_text_seq_length + grid(request).frames * grid(request).positions;
-  const int64_t hidden = std::min<int64_t>(rows * tokens, 4096) * 4 * channels;
+  const int64_t hidden = std::min<int64_t>(rows * tokens, FeedForward::kRows) * 4 * channels;
   // Where weights are held in another type, the largest is converted while it is used.
   const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
 
-  const auto text = inspect_part(model_ / "text_encoder", kTransformersStem),
-             transformer = inspect_part(model_ / "transformer", kDiffusersStem),
-             vae = inspect_part(model_ / "vae", kDiffusersStem);
-  return {{{"text encoder", text.parameters * held,
+  const auto weights = [&](const char* part, const char* stem, const std::vector<UnneededKey>& unneeded,
+                           std::vector<std::string> blocks = {}) {
+    if (!placement.offload) blocks.clear();
+    return held_parameters(model_ / part, stem, unneeded, blocks) * held;
+  };
+  return {{{"text encoder", weights("text_encoder", kTransformersStem, T5Encoder::unneeded_keys()),
             kTextTensors * config_.max_text_seq_length * text_config_.hidden * element +
                 converted(text_config_.channels * text_config_.hidden)},
-           {"transformer", transformer.parameters * held,
+           {"transformer",
+            weights("transformer", kDiffusersStem, Transformer::unneeded_keys(), {"transformer_blocks."}),
             (kTransformerTensors * rows * tokens * channels + hidden) * element + converted(4 * channels * channels)},
-           {"vae", vae.parameters * held,
-            decode_memory(vae_config_, shape[1] - padding_frames(request), shape[3], shape[4], request.vae_tiling,
+           {"vae", weights("vae", kDiffusersStem, Vae::unneeded_keys()),
+            decode_memory(vae_config_, shape[1] - padding_frames(request), shape[3], shape[4], request.vae_tiling == VaeTiling::on,
                           element)}}};
 }
 
@@ -154,15 +162,8 @@ Conditioning Pipeline::encode(const Request& request, Progress& progress) {
   if (!tokenizer_) tokenizer_ = open_t5_tokenizer(model_ / "tokenizer");
   if (!text_encoder_) text_encoder_ = T5Encoder::open(model_ / "text_encoder", placement().policy());
   const auto prompt = embed(request.prompt, progress);
-  return {guided(request) ? at::cat({embed(request.negative_prompt, progress), prompt})
+  return {guided(request) ? at::cat({embed(request.negative_prompt.value_or(""), progress), prompt})
                           : prompt};  // [B, text_len, text_embed_dim]
-}
-
-Tensor Pipeline::initial_latents(const Request& request, at::Generator& generator) const {
-  const auto shape = latent_shape(request);
-  if (!request.init_latents.empty())
-    return load_latents(request.init_latents, shape).to(placement().device, placement().compute);
-  return at::randn(shape, generator, at::TensorOptions(placement().compute)).to(placement().device);
 }
 
 Tensor Pipeline::denoise(const Request& request, const Conditioning& conditioning, Progress& progress, Trace& trace) {
@@ -174,7 +175,8 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
   CogVideoXScheduler scheduler(scheduler_config_, CogVideoXScheduler::parse_kind(*request.scheduler));
   scheduler.set_timesteps(*request.steps);
   auto generator = at::detail::createCPUGenerator(*request.seed);
-  auto latents = initial_latents(request, generator);
+  auto latents =
+      initial_latents(request, latent_shape(request), generator, placement().compute).to(placement().device);
 
   const auto inputs = transformer_->prepare(conditioning[0], latents.size(1), latents.size(3), latents.size(4));
   Enhancer enhancer(request.enhance, *request.steps, config_.num_layers);
@@ -205,7 +207,7 @@ Tensor Pipeline::decode(const Request& request, const Tensor& latents, Progress&
     weights.check_all_read(Vae::unneeded_keys());
   }
   const auto kept = latents.slice(1, padding_frames(request)).permute({0, 2, 1, 3, 4});  // [1, C, F, h, w]
-  return to_pictures(vae_->decode((1 / vae_config_.scaling_factor) * kept, request.vae_tiling, progress));
+  return to_pictures(vae_->decode((1 / vae_config_.scaling_factor) * kept, request.vae_tiling == VaeTiling::on, progress));
 }
 
 }  // namespace eav::cogvideox

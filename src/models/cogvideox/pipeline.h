@@ -35,7 +35,6 @@ class Pipeline : public Family {
   // first and are dropped before decoding.
   std::vector<int64_t> latent_shape(const Request& request) const;
   int64_t padding_frames(const Request& request) const;
-  Tensor initial_latents(const Request& request, at::Generator& generator) const;
   Tensor embed(const std::string& prompt, Progress& progress) const;
 
   std::filesystem::path model_;

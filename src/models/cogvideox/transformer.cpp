@@ -11,8 +11,11 @@ namespace {
 // CogVideoX 1.5 counts patches as they are.
 Rope make_rope(const TransformerConfig& c, int64_t frames, int64_t height, int64_t width) {
   const auto options = at::TensorOptions(at::kFloat);
-  const auto t = at::arange(frames, options);
-  if (c.patch_size_t) return rope_3d(c.attention_head_dim, t, at::arange(height, options), at::arange(width, options));
+  const auto rope = [&](const Tensor& rows, const Tensor& columns) {
+    const int64_t temporal = c.attention_head_dim / 4, spatial = c.attention_head_dim / 8 * 3;
+    return rope_3d({temporal, at::arange(frames, options)}, {spatial, rows}, {spatial, columns}, 10000);
+  };
+  if (c.patch_size_t) return rope(at::arange(height, options), at::arange(width, options));
 
   const double base_width = static_cast<double>(c.sample_width / c.patch_size);
   const double base_height = static_cast<double>(c.sample_height / c.patch_size);
@@ -26,13 +29,8 @@ Rope make_rope(const TransformerConfig& c, int64_t frames, int64_t height, int64
   const auto axis = [&](double start, double stop, int64_t n) {
     return at::linspace(start, stop * static_cast<double>(n - 1) / static_cast<double>(n), n, options);
   };
-  return rope_3d(c.attention_head_dim, t, axis(top, top + resized_height, height),
-                 axis(left, left + resized_width, width));
+  return rope(axis(top, top + resized_height, height), axis(left, left + resized_width, width));
 }
-
-// Rows of a feed-forward's hidden layer that are computed at a time: enough for the matrix product's full rate, few
-// enough that the hidden layer of a long video is never in memory whole.
-constexpr int64_t kFeedForwardRows = 4096;
 
 }  // namespace
 
@@ -63,18 +61,6 @@ Attention::Output Attention::operator()(const Tensor& tokens, int64_t text_len, 
   auto gain = step.enhance.gain(layer, q.slice(2, text_len), k.slice(2, text_len), step.grid);
   auto attended = at::scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2);  // [B, L, C]
   return {to_out(attended), std::move(gain)};
-}
-
-Tensor FeedForward::operator()(const Tensor& x) const {
-  auto result = at::empty_like(x);
-  auto rows = x.flatten(0, 1), results = result.flatten(0, 1);  // [B*L, C]
-  for (int64_t begin = 0; begin < rows.size(0); begin += kFeedForwardRows) {
-    const auto some = rows.slice(0, begin, begin + kFeedForwardRows);
-    const auto hidden = gelu_tanh ? in.gelu_tanh(some) : at::gelu(in(some));  // [rows, 4C]
-    auto to = results.slice(0, begin, begin + kFeedForwardRows);
-    out.into(to, hidden);
-  }
-  return result;
 }
 
 void Block::operator()(Tokens& x, const Tensor& temb, const std::optional<Rope>& rope, Step& step) const {
@@ -128,13 +114,12 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c)
     : config_(c),
       patch_embed_(w / "patch_embed", c),
       time_embedding_(w / "time_embedding", c.channels(), c.time_embed_dim),
+      blocks_(w / "transformer_blocks", c.num_layers, [c](const Weights& w, int64_t i) { return Block(w, c, i); }),
       norm_final_(w / "norm_final", c.channels(), c.norm_eps),
       norm_out_linear_(w / "norm_out" / "linear", c.time_embed_dim, 2 * c.channels()),
       norm_out_(w / "norm_out" / "norm", c.channels(), c.norm_eps),
       proj_out_(w / "proj_out", c.channels(),
-                c.patch_size * c.patch_size * c.patch_size_t.value_or(1) * c.in_channels) {
-  for (int64_t i = 0; i < c.num_layers; ++i) blocks_.emplace_back(w / "transformer_blocks" / i, c, i);
-}
+                c.patch_size * c.patch_size * c.patch_size_t.value_or(1) * c.in_channels) {}
 
 std::vector<UnneededKey> Transformer::unneeded_keys() {
   return {{"patch_embed.pos_embedding", "sine-cosine positions are computed for the size at hand"}};
@@ -180,10 +165,10 @@ Tensor Transformer::operator()(const Tensor& latents, int64_t timestep, const In
   if (inputs.positions.defined()) video = video + inputs.positions;
   Tokens x{at::cat({inputs.text, video}, 1), inputs.text.size(1)};
 
-  for (const auto& block : blocks_) {
+  blocks_.each([&](const Block& block) {
     step.progress.check();
     block(x, temb, inputs.rope, step);
-  }
+  });
 
   const auto m = norm_out_linear_(at::silu(temb)).squeeze(0).chunk(2);  // shift, scale
   const auto out = proj_out_(norm_out_(norm_final_(x.video()), m[1], m[0]));

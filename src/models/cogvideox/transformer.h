@@ -9,9 +9,11 @@
 #include "eav/step.h"
 #include "models/cogvideox/config.h"
 #include "nn/embeddings.h"
+#include "nn/feed_forward.h"
 #include "nn/layer_norm.h"
 #include "nn/linear.h"
 #include "nn/rope.h"
+#include "weights/blocks.h"
 
 namespace eav::cogvideox {
 
@@ -57,23 +59,17 @@ struct Attention {
                     Step& step) const;
 };
 
-struct FeedForward {
-  Linear in, out;
-  bool gelu_tanh;
-  FeedForward(const Weights& w, const TransformerConfig& c)
-      : in(w / "net" / 0 / "proj", c.channels(), 4 * c.channels()),
-        out(w / "net" / 2, 4 * c.channels(), c.channels()),
-        gelu_tanh(c.gelu_tanh) {}
-  Tensor operator()(const Tensor& x) const;
-};
-
 struct Block {
   int64_t layer;
   AdaLayerNormZero norm1, norm2;
   Attention attn;
   FeedForward ff;
   Block(const Weights& w, const TransformerConfig& c, int64_t layer)
-      : layer(layer), norm1(w / "norm1", c), norm2(w / "norm2", c), attn(w / "attn1", c), ff(w / "ff", c) {}
+      : layer(layer),
+        norm1(w / "norm1", c),
+        norm2(w / "norm2", c),
+        attn(w / "attn1", c),
+        ff(w / "ff", c.channels(), 4 * c.channels(), c.activation) {}
   // Adds the block's residuals to x in place.
   void operator()(Tokens& x, const Tensor& temb, const std::optional<Rope>& rope, Step& step) const;
 };
@@ -115,7 +111,7 @@ class Transformer {
   TransformerConfig config_;
   PatchEmbed patch_embed_;
   TimestepEmbedding time_embedding_;
-  std::vector<Block> blocks_;
+  Blocks<Block> blocks_;
   LayerNorm norm_final_;
   Linear norm_out_linear_;
   LayerNorm norm_out_;

@@ -42,6 +42,7 @@ TEST_P(Product, EqualsFloat64) {
                    .stored = stored,
                    .bias = bias.const_data_ptr<float>(),
                    .y = nullptr,
+                   .y_stride = out,
                    .finish = nullptr};
     for (int64_t targets = hwy::SupportedTargets() & HWY_TARGETS; targets != 0; targets &= targets - 1) {
       use_target(targets & -targets);

@@ -20,7 +20,11 @@ Record example() {
   request.seed = 18446744073709551615u;  // above what a signed number holds
   request.width = 96, request.height = 64, request.frames = 9, request.steps = 30;
   request.fps = 23.976, request.guidance = 0.1;
-  request.dynamic_guidance = request.vae_tiling = true;
+  request.dynamic_guidance = request.latents_only = true;
+  request.vae_tiling = VaeTiling::on;
+  request.true_guidance = 2.5;
+  request.flow_shift = 7;
+  request.enhance.blocks = EnhanceBlocks::dual;
   request.scheduler = "dpm";
   request.enhance = {false, 7.3, 1.0 / 3, 2.0 / 3, LayerSet::parse("0-5,8")};
   return record;

@@ -1,0 +1,46 @@
+#include "models/hunyuan_video/config.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace eav::hunyuan_video {
+
+TransformerConfig TransformerConfig::read(const JsonFile& config) {
+  const auto fail = [&](const std::string& what) { return Error(config.path().string() + ": " + what); };
+  TransformerConfig c{
+      .num_attention_heads = config.count("num_attention_heads", 24),
+      .attention_head_dim = config.count("attention_head_dim", 128),
+      .in_channels = config.count("in_channels", 16),
+      .num_layers = config.count("num_layers", 20),
+      .num_single_layers = config.count("num_single_layers", 40),
+      .num_refiner_layers = config.count("num_refiner_layers", 2),
+      .mlp_channels = 0,
+      .patch_size = config.count("patch_size", 2),
+      .patch_size_t = config.count("patch_size_t", 1),
+      .guidance_embeds = config.get<bool>("guidance_embeds", true),
+      .text_embed_dim = config.count("text_embed_dim", 4096),
+      .pooled_projection_dim = config.count("pooled_projection_dim", 768),
+      .rope_theta = config.get<double>("rope_theta", 256),
+      .rope_axes_dim = config.get<std::vector<int64_t>>("rope_axes_dim", {16, 56, 56}),
+  };
+  const auto ratio = config.get<double>("mlp_ratio", 4);
+  c.mlp_channels = static_cast<int64_t>(static_cast<double>(c.channels()) * ratio);
+  if (c.mlp_channels < 1) throw fail(fmt::format("\"mlp_ratio\" is {}, expected a number above 0", ratio));
+  if (const auto norm = config.get<std::string>("qk_norm", "rms_norm"); norm != "rms_norm")
+    throw fail(fmt::format("\"qk_norm\" is \"{}\", supported is \"rms_norm\"", norm));
+  if (config.has("image_condition_type"))
+    throw fail("\"image_condition_type\" is set: this is an image-to-video checkpoint, which is not supported yet");
+  if (config.get<int64_t>("out_channels", c.in_channels) != c.in_channels)
+    throw fail("\"out_channels\" differs from \"in_channels\": this is no text-to-video checkpoint");
+  const auto& axes = c.rope_axes_dim;
+  if (axes.size() != 3 || std::ranges::any_of(axes, [](int64_t dim) { return dim < 2 || dim % 2 != 0; }) ||
+      std::accumulate(axes.begin(), axes.end(), int64_t{0}) != c.attention_head_dim)
+    throw fail(fmt::format("\"rope_axes_dim\" is [{}], expected three even numbers whose sum is the head size {}",
+                           fmt::join(axes, ", "), c.attention_head_dim));
+  return c;
+}
+
+}  // namespace eav::hunyuan_video
