@@ -1,0 +1,25 @@
+// Root mean square normalisation over the last dimension (Zhang and Sennrich, arXiv 1910.07467): neither mean nor bias.
+#pragma once
+#include <ATen/ATen.h>
+
+#include "weights/weights.h"
+
+namespace eav {
+
+struct RmsNorm {
+  Tensor weight;  // [C]
+  double eps;
+
+  RmsNorm(const Weights& w, int64_t channels, double eps) : weight(w.load("weight", {channels})), eps(eps) {}
+
+  Tensor operator()(const Tensor& x) const { return (*this)(x, x.scalar_type()); }
+
+  // The norm is computed in float32 and rounded to `result` before it is weighted, as transformers does.
+  Tensor operator()(const Tensor& x, at::ScalarType result) const {
+    const auto wide = x.to(at::kFloat);
+    const auto normed = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
+    return normed.to(result) * weight.to(result);
+  }
+};
+
+}  // namespace eav
