@@ -64,12 +64,6 @@ T5Config::T5Config(const JsonFile& json)
                             max_distance));
 }
 
-Tensor T5Norm::operator()(const Tensor& x, at::ScalarType compute) const {
-  const auto wide = x.to(at::kFloat);
-  const auto normed = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
-  return normed.to(compute) * weight.to(compute);
-}
-
 Tensor T5PositionBias::operator()(int64_t length, at::ScalarType compute) const {
   const auto position = at::arange(length, table.options().dtype(at::kLong));
   const auto offset = position.unsqueeze(0) - position.unsqueeze(1);  // [L, L], of the key from the query
@@ -113,8 +107,8 @@ Tensor T5FeedForward::operator()(const Tensor& x) const {
 }
 
 T5Block::T5Block(const Weights& w, const T5Config& c)
-    : norm1(w / "layer" / 0 / "layer_norm", c),
-      norm2(w / "layer" / 1 / "layer_norm", c),
+    : norm1(w / "layer" / 0 / "layer_norm", c.channels, c.norm_eps),
+      norm2(w / "layer" / 1 / "layer_norm", c.channels, c.norm_eps),
       attention(w / "layer" / 0 / "SelfAttention", c),
       feed_forward(w / "layer" / 1 / "DenseReluDense", c) {}
 
@@ -124,10 +118,9 @@ Tensor T5Block::operator()(Tensor x, const Tensor& bias, at::ScalarType compute)
 }
 
 T5Encoder::T5Encoder(const Weights& w, const T5Config& c)
-    : embedding((w.has("shared.weight") ? w / "shared" : w / "encoder" / "embed_tokens")
-                    .load("weight", {c.vocabulary, c.channels})),
+    : embedding(w.has("shared.weight") ? w / "shared" : w / "encoder" / "embed_tokens", c.vocabulary, c.channels),
       position_bias(w / "encoder" / "block" / 0 / "layer" / 0 / "SelfAttention" / "relative_attention_bias", c),
-      norm(w / "encoder" / "final_layer_norm", c) {
+      norm(w / "encoder" / "final_layer_norm", c.channels, c.norm_eps) {
   for (int64_t i = 0; i < c.layers; ++i) blocks.emplace_back(w / "encoder" / "block" / i, c);
 }
 
@@ -149,16 +142,13 @@ std::vector<UnneededKey> T5Encoder::unneeded_keys() {
 
 Tensor T5Encoder::operator()(const Tensor& ids, const std::optional<Tensor>& mask, at::ScalarType compute,
                              const Progress& progress) const {
-  if (const auto largest = ids.max().item<int64_t>(); largest >= embedding.size(0))
-    throw Error(fmt::format("the prompt holds a special token (id {}) that the text encoder's vocabulary of {} lacks",
-                            largest, embedding.size(0)));
+  auto x = embedding(ids, compute);  // [B, L, C]
   auto bias = position_bias(ids.size(1), compute);
   if (mask) {
     const double lowest = compute == at::kHalf ? -65504 : -3.3895313892515355e38;  // the latter also fits in bfloat16
     bias =
         bias.masked_fill(mask->to(bias.device()).logical_not().unsqueeze(1).unsqueeze(1), lowest);  // [B, heads, L, L]
   }
-  auto x = at::embedding(embedding, ids.to(embedding.device())).to(compute);  // [B, L, C]
   for (const auto& block : blocks) {
     progress.check();
     x = block(std::move(x), bias, compute);

@@ -8,6 +8,8 @@
 
 #include "eav/progress.h"
 #include "nn/linear.h"
+#include "nn/rms_norm.h"
+#include "text/token_embedding.h"
 #include "weights/config.h"
 #include "weights/weights.h"
 
@@ -29,15 +31,6 @@ struct T5Config {
   bool gated;  // the activation multiplies a second projection
 
   explicit T5Config(const JsonFile& json);
-};
-
-// A root mean square norm: neither mean nor bias.
-struct T5Norm {
-  Tensor weight;  // [C]
-  double eps;
-  T5Norm(const Weights& w, const T5Config& c) : weight(w.load("weight", {c.channels})), eps(c.norm_eps) {}
-
-  Tensor operator()(const Tensor& x, at::ScalarType compute) const;
 };
 
 // What the distance of two tokens adds to their attention score, per head.
@@ -69,7 +62,7 @@ struct T5FeedForward {
 };
 
 struct T5Block {
-  T5Norm norm1, norm2;
+  RmsNorm norm1, norm2;
   T5Attention attention;
   T5FeedForward feed_forward;
   T5Block(const Weights& w, const T5Config& c);
@@ -78,10 +71,10 @@ struct T5Block {
 };
 
 struct T5Encoder {
-  Tensor embedding;  // [vocabulary, C]
+  TokenEmbedding embedding;
   T5PositionBias position_bias;
   std::vector<T5Block> blocks;
-  T5Norm norm;
+  RmsNorm norm;
   T5Encoder(const Weights& w, const T5Config& c);
 
   // Opens a folder with config.json and model.safetensors, or its shards. Throws eav::Error.

@@ -13,10 +13,13 @@
 #include <vector>
 
 #include "eav/error.h"
+#include "text/clip.h"
+#include "text/clip_tokenizer.h"
+#include "text/llama.h"
+#include "text/llama_tokenizer.h"
 #include "text/prompt.h"
 #include "text/t5.h"
 #include "text/t5_tokenizer.h"
-#include "text/tokenizer/json.h"
 #include "weights/safetensors.h"
 
 void vae(const std::vector<std::string>& arguments);  // probe_vae.cpp
@@ -40,38 +43,74 @@ at::ScalarType type(const std::string& name) {
 
 std::string standard_input() { return {std::istreambuf_iterator<char>(std::cin), {}}; }
 
-// tokens DIR [--kind t5|json] < texts.json > ids.json
+eav::Tokenizer open_tokenizer(const std::string& kind, const std::filesystem::path& dir) {
+  const std::map<std::string, eav::Tokenizer (*)(const std::filesystem::path&)> kinds{
+      {"clip", eav::open_clip_tokenizer}, {"llama", eav::open_llama_tokenizer}, {"t5", eav::open_t5_tokenizer}};
+  return kinds.at(kind)(dir);
+}
+
+// tokens DIR [--kind t5|clip|llama] < texts.json > ids.json
 void tokens(const Arguments& arguments) {
-  const std::filesystem::path dir = arguments.at(0);
-  const auto kind = option(arguments, "kind", "t5");
-  const auto tokenizer =
-      kind == "t5" ? eav::open_t5_tokenizer(dir) : eav::text::read_tokenizer_json(dir / "tokenizer.json");
+  const auto tokenizer = open_tokenizer(option(arguments, "kind", "t5"), arguments.at(0));
   auto ids = nlohmann::json::array();
   for (const auto& text : nlohmann::json::parse(standard_input()))
     ids.push_back(tokenizer.encode(text.get<std::string>()));
   std::cout << ids << '\n';
 }
 
-// t5 DIR --length N --out FILE [--dtype TYPE] [--storage TYPE] [--mask] < prompt: DIR holds tokenizer/ and
-// text_encoder/
+// Encoders read a prompt from standard input, with the tokenizer in DIR/tokenizer and the weights in DIR/text_encoder.
+// Weights are held in `storage`, computed with in `compute`.
+struct EncoderArguments {
+  explicit EncoderArguments(const Arguments& arguments)
+      : tokenizer(std::filesystem::path(arguments.at(0)) / "tokenizer"),
+        encoder(std::filesystem::path(arguments.at(0)) / "text_encoder"),
+        compute(type(option(arguments, "dtype", "float32"))),
+        policy{.dtype = type(option(arguments, "storage", option(arguments, "dtype", "float32")))},
+        out(option(arguments, "out")) {}
+
+  std::filesystem::path tokenizer, encoder;
+  at::ScalarType compute;
+  eav::LoadPolicy policy;
+  std::string out;
+};
+
+// t5 DIR --length N --out FILE [--dtype TYPE] [--storage TYPE] [--mask] < prompt
 void t5(const Arguments& arguments) {
-  const std::filesystem::path dir = arguments.at(0);
-  const auto compute = type(option(arguments, "dtype", "float32"));
-  const auto storage = type(option(arguments, "storage", option(arguments, "dtype", "float32")));
-  const auto prompt = eav::tokenize(eav::open_t5_tokenizer(dir / "tokenizer"), standard_input(),
+  const EncoderArguments given(arguments);
+  const auto prompt = eav::tokenize(eav::open_t5_tokenizer(given.tokenizer), standard_input(),
                                     std::stoll(option(arguments, "length", "226")));
-  const auto encoder = eav::T5Encoder::open(dir / "text_encoder", {.dtype = storage});
+  const auto encoder = eav::T5Encoder::open(given.encoder, given.policy);
   const auto mask =
       std::ranges::find(arguments, "--mask") == arguments.end() ? std::nullopt : std::optional(prompt.mask);
-  const auto embeddings = encoder(prompt.ids, mask, compute, eav::Progress());
-  eav::save_safetensors(option(arguments, "out"), {{"ids", prompt.ids}, {"embeddings", embeddings}},
-                        {{"cut", prompt.cut}});
+  const auto embeddings = encoder(prompt.ids, mask, given.compute, eav::Progress());
+  eav::save_safetensors(given.out, {{"ids", prompt.ids}, {"embeddings", embeddings}}, {{"cut", prompt.cut}});
+}
+
+// clip DIR --length N --out FILE [--dtype TYPE] [--storage TYPE] < prompt
+void clip(const Arguments& arguments) {
+  const EncoderArguments given(arguments);
+  const auto prompt = eav::tokenize(eav::open_clip_tokenizer(given.tokenizer), standard_input(),
+                                    std::stoll(option(arguments, "length", "77")));
+  const auto pooled = eav::ClipTextEncoder::open(given.encoder, given.policy)(prompt.ids, given.compute, {});
+  eav::save_safetensors(given.out, {{"ids", prompt.ids}, {"embeddings", pooled}}, {{"cut", prompt.cut}});
+}
+
+// llama DIR --skipped-layers N --out FILE [--dtype TYPE] [--storage TYPE] < prompt
+void llama(const Arguments& arguments) {
+  const EncoderArguments given(arguments);
+  const auto tokens = eav::open_llama_tokenizer(given.tokenizer).encode(standard_input());
+  const auto ids = at::tensor(tokens, at::kLong).unsqueeze(0);
+  const auto encoder = eav::LlamaEncoder::open(given.encoder, given.policy,
+                                               std::stoll(option(arguments, "skipped-layers", "2")));
+  eav::save_safetensors(given.out, {{"ids", ids}, {"embeddings", encoder(ids, given.compute, {})}}, {});
 }
 
 }  // namespace
 
 int main(int argc, char** argv) try {
   const std::map<std::string, void (*)(const Arguments&)> commands{
+      {"clip", clip},
+      {"llama", llama},
       {"t5", t5},
       {"tokens", tokens},
       {"vae", vae},

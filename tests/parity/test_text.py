@@ -1,4 +1,4 @@
-"""The text side, against transformers: the same token ids, the same embeddings."""
+"""T5 against transformers: the same token ids, the same embeddings."""
 
 import json
 import random
@@ -6,11 +6,9 @@ import shutil
 
 import pytest
 import sentencepiece
-import tokenizers
 import torch
 import transformers
-from safetensors import safe_open
-
+from encoders import differing, encode, relative, tokens_of
 from texts import corpus, texts
 
 COUNT = 4000
@@ -80,15 +78,6 @@ def stored_padding(folder):
     path.write_text(json.dumps(stored))
 
 
-def tokens_of(run, folder, lines, kind="t5"):
-    texts = json.dumps(lines, ensure_ascii=False).encode()
-    return json.loads(run("eav_probe", "tokens", folder, "--kind", kind, input=texts))
-
-
-def differing(lines, ours, theirs):
-    return [(line, a, b) for line, a, b in zip(lines, ours, theirs, strict=True) if a != b]
-
-
 @pytest.mark.parametrize("prepare", [None, released, older, tokenizer_json, json_alone, older_saved, stored_padding])
 def test_t5_ids(run, spiece, tmp_path, prepare):
     folder = tmp_path / "tokenizer"
@@ -99,42 +88,7 @@ def test_t5_ids(run, spiece, tmp_path, prepare):
     tokens = TOKENS + WORDS + ["<mask>", "<one>", "<two>", "Été ﬁn", "été fin"]
     lines = list(texts(seed=1, count=COUNT, tokens=tokens))
     theirs = reference(lines, truncation=False, padding=False).input_ids
-    assert differing(lines, tokens_of(run, folder, lines), theirs) == []
-
-
-# LLaMA 3's words: contractions, letters with one sign before them, up to three digits, signs, line ends, white space.
-LLAMA_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-
-
-@pytest.mark.parametrize("ignore_merges", [False, True])
-def test_byte_level_ids(run, tmp_path, ignore_merges):
-    """A tokenizer.json as LLaMA 3 has it, against the tokenizers package, over 10,000 texts."""
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=3000, initial_alphabet=alphabet, show_progress=False, special_tokens=["<|begin_of_text|>"])
-    tokenizer.train_from_iterator(corpus(random.Random(0), 4000), trainer)
-    tokenizer.model.ignore_merges = ignore_merges
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([
-        tokenizers.pre_tokenizers.Split(tokenizers.Regex(LLAMA_WORDS), behavior="isolated"),
-        tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])  # fmt: skip
-    tokenizer.post_processor = tokenizers.processors.Sequence([
-        tokenizers.processors.ByteLevel(trim_offsets=False),
-        tokenizers.processors.TemplateProcessing("<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", 0)])])
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|eot_id|>"])
-    tokenizer.enable_truncation(7)
-    tokenizer.enable_padding(length=9)
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    lines = list(texts(seed=3, count=10000, tokens=["<|begin_of_text|>", "<|eot_id|>", "<|eot", *WORDS]))
-    theirs = [encoding.ids for encoding in tokenizer.encode_batch(lines)]
-    assert differing(lines, tokens_of(run, tmp_path, lines, "json"), theirs) == []
+    assert differing(lines, tokens_of(run, folder, lines, "t5"), theirs) == []
 
 
 def save_encoder(folder, dtype=torch.float32, shard_size="1GB", **changes):
@@ -150,10 +104,7 @@ def save_encoder(folder, dtype=torch.float32, shard_size="1GB", **changes):
 
 
 def embeddings(run, folder, prompt, *options, length=64):
-    out = folder / "out.safetensors"
-    run("eav_probe", "t5", folder, "--length", length, "--out", out, *options, input=prompt.encode())
-    with safe_open(out, "pt") as file:
-        return file.get_tensor("ids"), file.get_tensor("embeddings"), (file.metadata() or {}).get("cut", "")
+    return encode(run, "t5", folder, prompt, "--length", length, *options)
 
 
 def reference_embeddings(folder, prompt, length=64, masked=False, dtype=torch.float32):
@@ -165,10 +116,6 @@ def reference_embeddings(folder, prompt, length=64, masked=False, dtype=torch.fl
     with torch.no_grad():
         mask = inputs.attention_mask if masked else None
         return inputs.input_ids, model(inputs.input_ids, attention_mask=mask)[0], cut
-
-
-def relative(ours, theirs):
-    return ((ours.float() - theirs.float()).abs().max() / theirs.float().abs().max()).item()
 
 
 @pytest.fixture

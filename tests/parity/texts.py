@@ -65,3 +65,17 @@ def texts(seed, count, tokens):
     for _ in range(count):
         between = rng.choice(["", " ", rng.choice(SPACES)])
         yield between.join(piece() for _ in range(rng.randint(1, 14)))
+
+
+# Assigned after Unicode 14: letters with and without case, digits, marks, signs, emoji.
+LATER = [chr(c) for c in (
+    0x897, 0xCF3, 0xECE, 0x1C89, 0x1C8A, 0x2FFC, 0x31E4, 0x31EF, 0xA7CB, 0xA7CC, 0xA7CD, 0xA7DA, 0xA7DB, 0xA7DC,
+    0x105C0, 0x10D40, 0x10D50, 0x10D70, 0x10EC2, 0x10EFD, 0x11240, 0x11B00, 0x11F04, 0x11F50, 0x16100, 0x1611E, 0x16130, 0x16D43,
+    0x16D70, 0x1CC00, 0x1CCF0, 0x1E030, 0x1E08F, 0x1E4D0, 0x1E4EC, 0x1E4F0, 0x1E5D0, 0x1E5EE, 0x1E5F1, 0x1F6DC, 0x1FA75,
+    0x1FA87, 0x1FAE8, 0x1FAE9, 0x2EBF0, 0x31350)]  # fmt: skip
+
+
+def later_texts():
+    """Every one of LATER in the middle of words, of digits, of signs and under a mark."""
+    patterns = ("a{}b", "1{}2", "!{}?", "{0}{0} x", "a\u0315{}\u0316", " {}\u0301")
+    return [pattern.format(c) for c in LATER for pattern in patterns]

@@ -115,4 +115,11 @@ void Bpe::merge(std::vector<int64_t>& symbols) const {
   std::erase(symbols, kMerged);
 }
 
+std::pair<std::string, std::string> parse_merge(std::string_view text) {
+  const auto space = text.find(' ');
+  if (space == text.npos || text.find(' ', space + 1) != text.npos)
+    throw Error(fmt::format("the merge \"{}\" is not two tokens with a space between them", text));
+  return {std::string(text.substr(0, space)), std::string(text.substr(space + 1))};
+}
+
 }  // namespace eav::text

@@ -1,6 +1,7 @@
 // Byte pair encoding: a word's characters are merged, the most frequent pairs first.
 #pragma once
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -53,5 +54,8 @@ class Bpe : public Model {
   BpeOptions options_;
   std::optional<int64_t> unknown_;
 };
+
+// A merge as text: two tokens with a space between them. Throws eav::Error when it is none.
+std::pair<std::string, std::string> parse_merge(std::string_view text);
 
 }  // namespace eav::text

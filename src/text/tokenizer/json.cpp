@@ -159,11 +159,7 @@ Unigram::Vocabulary read_unigram_vocabulary(const Json& model) {
 
 std::pair<std::string, std::string> read_merge(const Json& merge) {
   if (merge.is_array()) return {merge.at(0).get<std::string>(), merge.at(1).get<std::string>()};
-  const auto text = merge.get<std::string>();  // older files: both in one string
-  const auto space = text.find(' ');
-  if (space == text.npos || text.find(' ', space + 1) != text.npos)
-    throw Error(fmt::format("the merge \"{}\" is not two tokens with a space between them", text));
-  return {text.substr(0, space), text.substr(space + 1)};
+  return parse_merge(merge.get<std::string>());  // older files: both in one string
 }
 
 // Older files leave the type out; a list of merges tells BPE.

@@ -5,6 +5,7 @@
 #include <unicode/normalizer2.h>
 #include <unicode/ubrk.h>
 #include <unicode/uchar.h>
+#include <unicode/uniset.h>
 #include <unicode/utext.h>
 #include <unicode/utf8.h>
 
@@ -85,12 +86,14 @@ std::string normalize(std::string_view text, NormalForm form) {
   const bool compatible = form == NormalForm::KC || form == NormalForm::KD;
   const bool composed = form == NormalForm::C || form == NormalForm::KC;
   UErrorCode status = U_ZERO_ERROR;
-  const auto* normalizer = icu::Normalizer2::getInstance(nullptr, compatible ? "nfkc" : "nfc",
-                                                         composed ? UNORM2_COMPOSE : UNORM2_DECOMPOSE, status);
+  static const icu::UnicodeSet known(u"[:age=9.0:]", status);
+  const auto* current = icu::Normalizer2::getInstance(nullptr, compatible ? "nfkc" : "nfc",
+                                                      composed ? UNORM2_COMPOSE : UNORM2_DECOMPOSE, status);
   check(status);
+  const icu::FilteredNormalizer2 normalizer(*current, known);
   std::string result;
   icu::StringByteSink<std::string> sink(&result, static_cast<int32_t>(text.size()));
-  normalizer->normalizeUTF8(0, {text.data(), static_cast<int32_t>(text.size())}, sink, nullptr, status);
+  normalizer.normalizeUTF8(0, {text.data(), static_cast<int32_t>(text.size())}, sink, nullptr, status);
   check(status);
   return result;
 }

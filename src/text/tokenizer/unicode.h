@@ -29,6 +29,7 @@ bool is_word(char32_t c);        // what \w matches: letters, marks, digits, con
 // Each code point by itself: no rules of a language, no final sigma.
 std::string lowercase(std::string_view text);
 
+// As the tokenizers package has it, by the tables of Unicode 9: later characters neither change nor change places.
 enum class NormalForm { C, D, KC, KD };
 std::string normalize(std::string_view text, NormalForm form);
 

@@ -26,6 +26,8 @@ TEST(Unicode, NormalForms) {
   EXPECT_EQ(normalize("e\u0301", NormalForm::C), "é");
   EXPECT_EQ(normalize("é", NormalForm::D), "e\u0301");
   EXPECT_EQ(normalize("ﬁ①", NormalForm::KC), "fi1");
+  EXPECT_EQ(normalize("a\u0315\u0316", NormalForm::C), "a\u0316\u0315");  // marks are sorted
+  EXPECT_EQ(normalize("a\u0315\u1DF7", NormalForm::C), "a\u0315\u1DF7");  // but for one that came with Unicode 10
 }
 
 TEST(Unicode, GraphemesAreWhatAReaderSeesAsOneCharacter) {

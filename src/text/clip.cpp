@@ -1,0 +1,101 @@
+#include "text/clip.h"
+
+#include <fmt/format.h>
+
+#include "eav/error.h"
+
+namespace eav {
+
+ClipConfig::ClipConfig(const JsonFile& json)
+    : channels(json.count("hidden_size")),
+      heads(json.count("num_attention_heads")),
+      hidden(json.count("intermediate_size")),
+      layers(json.count("num_hidden_layers")),
+      vocabulary(json.count("vocab_size")),
+      positions(json.count("max_position_embeddings", 77)),
+      norm_eps(json.get<double>("layer_norm_eps", 1e-5)),
+      eos_token_id(json.get<int64_t>("eos_token_id", 49407)) {
+  const auto activation = json.get<std::string>("hidden_act", "quick_gelu");
+  quick_gelu = activation == "quick_gelu";
+  if (!quick_gelu && activation != "gelu")
+    throw Error(fmt::format("{}: \"hidden_act\" is \"{}\"; quick_gelu and gelu are supported", json.path().string(),
+                            activation));
+  if (channels % heads != 0)
+    throw Error(fmt::format("{}: {} channels cannot be shared by {} heads", json.path().string(), channels, heads));
+}
+
+ClipAttention::ClipAttention(const Weights& w, const ClipConfig& c)
+    : heads(c.heads),
+      q_proj(w / "q_proj", c.channels, c.channels),
+      k_proj(w / "k_proj", c.channels, c.channels),
+      v_proj(w / "v_proj", c.channels, c.channels),
+      out_proj(w / "out_proj", c.channels, c.channels) {}
+
+Tensor ClipAttention::operator()(const Tensor& x) const {
+  const auto split = [&](const Tensor& t) { return t.unflatten(-1, {heads, -1}).transpose(1, 2); };  // [B, heads, L, d]
+  const auto out = at::scaled_dot_product_attention(split(q_proj(x)), split(k_proj(x)), split(v_proj(x)), {},
+                                                    /*dropout_p=*/0, /*is_causal=*/true);
+  return out_proj(out.transpose(1, 2).flatten(2));
+}
+
+ClipFeedForward::ClipFeedForward(const Weights& w, const ClipConfig& c)
+    : quick_gelu(c.quick_gelu), fc1(w / "fc1", c.channels, c.hidden), fc2(w / "fc2", c.hidden, c.channels) {}
+
+Tensor ClipFeedForward::operator()(const Tensor& x) const {
+  const auto hidden = fc1(x);
+  return fc2(quick_gelu ? hidden * at::sigmoid(1.702 * hidden) : at::gelu(hidden));
+}
+
+ClipBlock::ClipBlock(const Weights& w, const ClipConfig& c)
+    : layer_norm1(w / "layer_norm1", c.channels, c.norm_eps),
+      layer_norm2(w / "layer_norm2", c.channels, c.norm_eps),
+      self_attn(w / "self_attn", c),
+      mlp(w / "mlp", c) {}
+
+Tensor ClipBlock::operator()(Tensor x) const {
+  x = x + self_attn(layer_norm1(x));
+  return x + mlp(layer_norm2(x));
+}
+
+ClipTextEncoder::ClipTextEncoder(const Weights& w, const ClipConfig& c)
+    : token_embedding(w / "embeddings" / "token_embedding", c.vocabulary, c.channels),
+      position_embedding((w / "embeddings" / "position_embedding").load("weight", {c.positions, c.channels})),
+      final_layer_norm(w / "final_layer_norm", c.channels, c.norm_eps),
+      eos_token_id(c.eos_token_id) {
+  for (int64_t i = 0; i < c.layers; ++i) blocks.emplace_back(w / "encoder" / "layers" / i, c);
+}
+
+ClipTextEncoder ClipTextEncoder::open(const std::filesystem::path& dir, LoadPolicy policy) {
+  const ClipConfig config{JsonFile(dir / "config.json")};
+  const auto checkpoint = Checkpoint::open(dir, "model", policy);
+  const Weights root(checkpoint), released = root / "text_model";  // transformers 5 saves without this prefix
+  ClipTextEncoder encoder(released.has("final_layer_norm.weight") ? released : root, config);
+  checkpoint.check_all_read(unneeded_keys());
+  return encoder;
+}
+
+std::vector<UnneededKey> ClipTextEncoder::unneeded_keys() {
+  return {
+      {"text_model.embeddings.position_ids", "0, 1, 2 and on"},
+      {"embeddings.position_ids", "0, 1, 2 and on"},
+      {"text_projection.weight", "the pooled output is taken before it"},
+  };
+}
+
+Tensor ClipTextEncoder::operator()(const Tensor& ids, at::ScalarType compute, const Progress& progress) const {
+  const auto length = ids.size(1);
+  if (length > position_embedding.size(0))
+    throw Error(fmt::format("a prompt of {} tokens is longer than the {} that the text encoder has positions for",
+                            length, position_embedding.size(0)));
+  auto x = token_embedding(ids, compute) + position_embedding.slice(0, 0, length).to(compute);  // [B, L, C]
+  for (const auto& block : blocks) {
+    progress.check();
+    x = block(std::move(x));
+  }
+  // An id of 2 in a configuration comes from times when it was not read: the end of a text had the largest id.
+  const auto is_end = eos_token_id == 2 ? ids == ids.amax(-1, /*keepdim=*/true) : ids == eos_token_id;  // [B, L]
+  const auto end = is_end.to(at::kInt).argmax(-1).to(x.device());                                       // the first
+  return final_layer_norm(x.index({at::arange(x.size(0), end.options()), end}));
+}
+
+}  // namespace eav

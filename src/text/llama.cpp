@@ -1,0 +1,150 @@
+#include "text/llama.h"
+
+#include <fmt/format.h>
+
+#include <numbers>
+
+#include "eav/error.h"
+
+namespace eav {
+namespace {
+
+// Newer files hold all of the rotary embedding in one object; older ones have its base beside the scaling.
+JsonFile rope_parameters(const JsonFile& json) {
+  for (const auto* field : {"rope_scaling", "rope_parameters"})
+    if (json.has(field)) return {json.path(), json.json().at(field)};
+  return {json.path(), nlohmann::json::object()};
+}
+
+std::optional<LlamaConfig::RopeScaling> read_rope_scaling(const JsonFile& rope, int64_t positions) {
+  const auto type = rope.get<std::string>("rope_type", rope.get<std::string>("type", "default"));
+  if (type == "default") return std::nullopt;
+  if (type != "llama3")
+    throw Error(fmt::format("{}: the rotary embedding's \"rope_type\" is \"{}\"; default and llama3 are supported",
+                            rope.path().string(), type));
+  const LlamaConfig::RopeScaling scaling{
+      .factor = rope.get<double>("factor"),
+      .low_freq_factor = rope.get<double>("low_freq_factor"),
+      .high_freq_factor = rope.get<double>("high_freq_factor"),
+      .trained_positions = rope.count("original_max_position_embeddings", positions),
+  };
+  if (scaling.high_freq_factor <= scaling.low_freq_factor)
+    throw Error(fmt::format("{}: \"high_freq_factor\" is {}, expected more than \"low_freq_factor\", which is {}",
+                            rope.path().string(), scaling.high_freq_factor, scaling.low_freq_factor));
+  return scaling;
+}
+
+// [d/2] in radians a token.
+Tensor rope_frequencies(const LlamaConfig& c) {
+  const auto frequencies = 1.0 / at::pow(c.rope_theta, at::arange(0, c.head_dim, 2, at::kFloat) / c.head_dim);
+  if (!c.rope_scaling) return frequencies;
+  const auto& [factor, low, high, positions] = *c.rope_scaling;
+  const auto turns = frequencies * (static_cast<double>(positions) / (2 * std::numbers::pi));
+  const auto kept = ((turns - low) / (high - low)).clamp(0, 1);
+  return frequencies * (kept + (1 - kept) / factor);
+}
+
+}  // namespace
+
+LlamaConfig::LlamaConfig(const JsonFile& json)
+    : channels(json.count("hidden_size")),
+      heads(json.count("num_attention_heads")),
+      kv_heads(json.count("num_key_value_heads", heads)),
+      head_dim(json.count("head_dim", channels / heads)),
+      hidden(json.count("intermediate_size")),
+      layers(json.count("num_hidden_layers")),
+      vocabulary(json.count("vocab_size")),
+      norm_eps(json.get<double>("rms_norm_eps", 1e-6)) {
+  const auto rope = rope_parameters(json);
+  rope_theta = rope.get<double>("rope_theta", json.get<double>("rope_theta", 10000));
+  rope_scaling = read_rope_scaling(rope, json.count("max_position_embeddings", 2048));
+  if (const auto activation = json.get<std::string>("hidden_act", "silu"); activation != "silu")
+    throw Error(fmt::format("{}: \"hidden_act\" is \"{}\", expected \"silu\"", json.path().string(), activation));
+  if (heads % kv_heads != 0 || head_dim % 2 != 0)
+    throw Error(fmt::format("{}: {} heads of {} channels with {} heads of keys and values are not supported",
+                            json.path().string(), heads, head_dim, kv_heads));
+}
+
+Tensor LlamaRope::operator()(const Tensor& x) const {
+  const auto halves = x.chunk(2, -1);
+  const auto &real = halves[0], &imaginary = halves[1];  // [B, heads, L, d/2]
+  return at::cat({real * cos - imaginary * sin, imaginary * cos + real * sin}, -1);
+}
+
+LlamaAttention::LlamaAttention(const Weights& w, const LlamaConfig& c)
+    : head_dim(c.head_dim),
+      q_proj(w / "q_proj", c.channels, c.heads * c.head_dim),
+      k_proj(w / "k_proj", c.channels, c.kv_heads * c.head_dim),
+      v_proj(w / "v_proj", c.channels, c.kv_heads * c.head_dim),
+      o_proj(w / "o_proj", c.heads * c.head_dim, c.channels) {}
+
+Tensor LlamaAttention::operator()(const Tensor& x, const LlamaRope& rope) const {
+  const auto split = [&](const Tensor& t) {  // [B, heads, L, d]; fewer heads of keys and values
+    return t.unflatten(-1, {-1, head_dim}).transpose(1, 2);
+  };
+  const auto out = at::scaled_dot_product_attention(rope(split(q_proj(x))), rope(split(k_proj(x))), split(v_proj(x)),
+                                                    {}, /*dropout_p=*/0, /*is_causal=*/true, /*scale=*/c10::nullopt,
+                                                    /*enable_gqa=*/true);
+  return o_proj(out.transpose(1, 2).flatten(2));
+}
+
+LlamaFeedForward::LlamaFeedForward(const Weights& w, const LlamaConfig& c)
+    : gate_proj(w / "gate_proj", c.channels, c.hidden),
+      up_proj(w / "up_proj", c.channels, c.hidden),
+      down_proj(w / "down_proj", c.hidden, c.channels) {}
+
+Tensor LlamaFeedForward::operator()(const Tensor& x) const { return down_proj(at::silu(gate_proj(x)) * up_proj(x)); }
+
+LlamaBlock::LlamaBlock(const Weights& w, const LlamaConfig& c)
+    : input_layernorm(w / "input_layernorm", c.channels, c.norm_eps),
+      post_attention_layernorm(w / "post_attention_layernorm", c.channels, c.norm_eps),
+      self_attn(w / "self_attn", c),
+      mlp(w / "mlp", c) {}
+
+Tensor LlamaBlock::operator()(Tensor x, const LlamaRope& rope) const {
+  x = x + self_attn(input_layernorm(x), rope);
+  return x + mlp(post_attention_layernorm(x));
+}
+
+LlamaEncoder::LlamaEncoder(const Weights& w, const LlamaConfig& c, int64_t skipped_layers)
+    : frequencies(rope_frequencies(c)), embed_tokens(w / "embed_tokens", c.vocabulary, c.channels) {
+  for (int64_t i = 0; i < c.layers - skipped_layers; ++i) blocks.emplace_back(w / "layers" / i, c);
+  if (skipped_layers == 0) norm.emplace(w / "norm", c.channels, c.norm_eps);
+}
+
+LlamaEncoder LlamaEncoder::open(const std::filesystem::path& dir, LoadPolicy policy, int64_t skipped_layers) {
+  const LlamaConfig config{JsonFile(dir / "config.json")};
+  if (skipped_layers < 0 || skipped_layers > config.layers)
+    throw Error(fmt::format("{}: {} of {} layers cannot be skipped", dir.string(), skipped_layers, config.layers));
+  const auto checkpoint = Checkpoint::open(dir, "model", policy);
+  const Weights root(checkpoint), causal = root / "model";  // of a LlamaForCausalLM, which holds a LlamaModel
+  LlamaEncoder encoder(causal.has("embed_tokens.weight") ? causal : root, config, skipped_layers);
+  checkpoint.check_all_read(unneeded_keys(config, skipped_layers));
+  return encoder;
+}
+
+std::vector<UnneededKey> LlamaEncoder::unneeded_keys(const LlamaConfig& c, int64_t skipped_layers) {
+  std::vector<UnneededKey> keys{{"lm_head.weight", "prompts are encoded only"}};
+  for (const std::string prefix : {"", "model."}) {
+    const auto layer = [&](int64_t i) { return fmt::format("{}layers.{}.", prefix, i); };
+    for (int64_t i = 0; i < c.layers; ++i)
+      keys.push_back({layer(i) + "self_attn.rotary_emb.inv_freq", "computed; older files hold it"});
+    for (auto i = c.layers - skipped_layers; i < c.layers; ++i)
+      keys.push_back({layer(i) + "*", "the prompt is taken from a layer before it"});
+    if (skipped_layers > 0) keys.push_back({prefix + "norm.weight", "belongs behind the last layer"});
+  }
+  return keys;
+}
+
+Tensor LlamaEncoder::operator()(const Tensor& ids, at::ScalarType compute, const Progress& progress) const {
+  auto x = embed_tokens(ids, compute);  // [B, L, C]
+  const auto angles = at::outer(at::arange(ids.size(1), at::kFloat), frequencies);  // [L, d/2]
+  const LlamaRope rope{angles.cos().to(x.options()), angles.sin().to(x.options())};
+  for (const auto& block : blocks) {
+    progress.check();
+    x = block(std::move(x), rope);
+  }
+  return norm ? (*norm)(x) : x;
+}
+
+}  // namespace eav
