@@ -9,7 +9,8 @@ namespace eav::bench {
 using Arguments = std::vector<std::string>;
 using Prepare = std::function<std::function<void()>(const Arguments&)>;
 
-// DIR LATENTS [--tiling]: decodes the tensor "latents" of the file LATENTS with the autoencoder in DIR.
+// DIR LATENTS [--tiling]: decodes the tensor "latents" of the file LATENTS with the autoencoder in DIR, and tells on
+// standard error the memory that is planned for it.
 std::function<void()> vae_decode(const Arguments& arguments);
 
 // DIR INPUTS float32|bfloat16 on|off: one forward pass of the transformer in DIR over the tensors "latents" and "text"

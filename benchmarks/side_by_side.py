@@ -28,8 +28,8 @@ def reference_loop(run):
         print(f"{seconds:.6f} {peak_memory_mib():.1f}", flush=True)
 
 
-def alternate(commands, rounds):
-    """commands {name: command line} -> {name: [(seconds, peak MiB), …]}, one pair for each round after a warm-up."""
+def alternate(commands, rounds, warm_up=True):
+    """commands {name: command line} -> {name: [(seconds, peak MiB), …]}, one pair for each round after the warm-up."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     processes = {name: subprocess.Popen([str(part) for part in command], **pipes) for name, command in commands.items()}
 
@@ -41,8 +41,9 @@ def alternate(commands, rounds):
             raise SystemExit("a benchmark's program ended early")
         return tuple(float(number) for number in answer.split())
 
-    for process in processes.values():
-        once(process)
+    if warm_up:
+        for process in processes.values():
+            once(process)
     results = {name: [] for name in processes}
     for _ in range(rounds):
         for name, process in processes.items():

@@ -1,10 +1,27 @@
+#include <fmt/format.h>
+
 #include <filesystem>
+#include <iostream>
 #include <memory>
 
 #include "bench.h"
 #include "models/cogvideox/vae.h"
+#include "models/hunyuan_video/vae.h"
 
 namespace eav::bench {
+namespace {
+
+template <class Vae>
+std::function<void()> decoding(const Checkpoint& checkpoint, const auto& config, const Tensor& latents, bool tiling) {
+  const auto planned = decode_memory(config, latents.size(2), latents.size(3), latents.size(4), tiling, sizeof(float));
+  std::cerr << fmt::format("decode_memory: {} MiB\n", planned >> 20);
+  return [=, vae = std::make_shared<Vae>(Weights(checkpoint), config)] {
+    Progress progress;
+    vae->decode(latents, tiling, progress);
+  };
+}
+
+}  // namespace
 
 std::function<void()> vae_decode(const Arguments& arguments) {
   const std::filesystem::path dir = arguments.at(0);
@@ -12,12 +29,10 @@ std::function<void()> vae_decode(const Arguments& arguments) {
   const auto latents = file.view(file.entries().at("latents"));
   const bool tiling = arguments.size() > 2 && arguments[2] == "--tiling";
   const auto checkpoint = Checkpoint::open(dir, "diffusion_pytorch_model", {});
-  const auto config = cogvideox::VaeConfig::read(JsonFile(dir / "config.json"));
-  const auto vae = std::make_shared<cogvideox::Vae>(Weights(checkpoint), config);
-  return [=] {
-    Progress progress;
-    vae->decode(latents, tiling, progress);
-  };
+  const JsonFile config(dir / "config.json");
+  if (config.get<std::string>("_class_name") == "AutoencoderKLHunyuanVideo")
+    return decoding<hunyuan_video::Vae>(checkpoint, hunyuan_video::VaeConfig::read(config), latents, tiling);
+  return decoding<cogvideox::Vae>(checkpoint, cogvideox::VaeConfig::read(config), latents, tiling);
 }
 
 }  // namespace eav::bench

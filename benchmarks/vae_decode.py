@@ -1,6 +1,8 @@
-"""Times the decoder of CogVideoX's autoencoder against diffusers', alternating in one run, on random weights.
+"""Times the decoder of a family's autoencoder against diffusers', alternating in one run, on random weights.
 
 Example: python benchmarks/vae_decode.py --size 192x128 --latent-frames 3
+Without the reference, which takes several times the memory, and without a warm-up:
+         python benchmarks/vae_decode.py --family hunyuan_video --size 544x960 --latent-frames 5 --alone
 """
 
 import argparse
@@ -10,14 +12,20 @@ import sys
 import tempfile
 
 import torch
-from diffusers import AutoencoderKLCogVideoX
+from diffusers import AutoencoderKLCogVideoX, AutoencoderKLHunyuanVideo
 from safetensors.torch import load_file, save_file
 from side_by_side import BENCH, alternate, median_ratio, reference_loop
 
+# The class, what its blocks are called, and the released channels.
+FAMILIES = {
+    "cogvideox": (AutoencoderKLCogVideoX, "CogVideoX", [128, 256, 256, 512]),
+    "hunyuan_video": (AutoencoderKLHunyuanVideo, "HunyuanVideo", [128, 256, 512, 512]),
+}
 
-def reference(folder, threads, tiling):
+
+def reference(family, folder, threads, tiling):
     torch.set_num_threads(threads)
-    vae = AutoencoderKLCogVideoX.from_pretrained(folder).eval()
+    vae = FAMILIES[family][0].from_pretrained(folder).eval()
     vae.encoder = None  # not needed, and not counted
     if tiling:
         vae.enable_tiling()
@@ -33,42 +41,53 @@ def reference(folder, threads, tiling):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", default=BENCH, type=pathlib.Path)
+    parser.add_argument("--family", default="cogvideox", choices=FAMILIES)
     parser.add_argument("--size", default="192x128", help="of the video, as latents times 8 (24x16 latents)")
     parser.add_argument("--latent-frames", default=3, type=int)
-    parser.add_argument("--channels", default=[128, 256, 256, 512], nargs="+", type=int)
+    parser.add_argument("--channels", nargs="+", type=int, help="default: the released model's")
     parser.add_argument("--rounds", default=5, type=int)
     parser.add_argument("--threads", default=2, type=int)
     parser.add_argument("--tiling", action="store_true")
+    parser.add_argument("--alone", action="store_true", help="one decoding, without the reference")
     parser.add_argument("--reference", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.reference:
-        return reference(options.reference, options.threads, options.tiling)
+        return reference(options.family, options.reference, options.threads, options.tiling)
 
-    levels = len(options.channels)
+    autoencoder, blocks, channels = FAMILIES[options.family]
+    channels = options.channels or channels
+    levels = len(channels)
     height, width = (int(n) // 2 ** (levels - 1) for n in options.size.split("x"))
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        AutoencoderKLCogVideoX(
-            block_out_channels=tuple(options.channels),
-            down_block_types=("CogVideoXDownBlock3D",) * levels,
-            up_block_types=("CogVideoXUpBlock3D",) * levels,
-            norm_num_groups=min(32, options.channels[0]),
+        autoencoder(
+            block_out_channels=tuple(channels),
+            down_block_types=(f"{blocks}DownBlock3D",) * levels,
+            up_block_types=(f"{blocks}UpBlock3D",) * levels,
+            norm_num_groups=min(32, channels[0]),
         ).save_pretrained(folder)
         latents = f"{folder}/latents.safetensors"
         save_file({"latents": torch.randn(1, 16, options.latent_frames, height, width)}, latents)
 
         threads, tiling = str(options.threads), ["--tiling"] * options.tiling
         commands = {
-            "diffusers": [sys.executable, __file__, "--reference", folder, "--threads", threads, *tiling],
+            "diffusers": [
+                *[sys.executable, __file__, "--family", options.family],
+                *["--reference", folder, "--threads", threads, *tiling],
+            ],
             "eav": [options.bench, threads, "vae_decode", folder, latents, *tiling],
         }
-        runs = alternate(commands, options.rounds)
+        if options.alone:
+            del commands["diffusers"]
+        runs = alternate(commands, 1 if options.alone else options.rounds, warm_up=not options.alone)
 
     print(f"{options.latent_frames} latent frames, {options.size} pixels, {options.threads} threads, {options.rounds} rounds")
     print(f"{'':12}{'median s':>10}{'minimum s':>11}{'peak MiB':>10}")
     for name, results in runs.items():
         seconds = [r[0] for r in results]
         print(f"{name:12}{statistics.median(seconds):10.3f}{min(seconds):11.3f}{results[-1][1]:10.0f}")
+    if options.alone:
+        return
     ratio = median_ratio([run[0] for run in runs["eav"]], [run[0] for run in runs["diffusers"]])
     print(f"{'ratio':12}{ratio:10.3f}{'':11}{runs['eav'][-1][1] / runs['diffusers'][-1][1]:10.3f}")
 

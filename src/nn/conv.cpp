@@ -2,6 +2,8 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+
 #include "nn/winograd.h"
 
 namespace eav {
@@ -12,50 +14,66 @@ std::optional<Tensor> in_type_of(const Tensor& x, const std::optional<Tensor>& t
   return t ? std::optional(t->to(x.scalar_type())) : std::nullopt;
 }
 
-// out [T, H, W, out] from frames [taps - 1 + T, H, W, in] and a weight [out, in, taps, 3, 3], on the CPU in float32.
-void convolve_winograd(const Tensor& frames, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& out,
-                       Write write) {
-  const auto input = frames.contiguous(), w = weight.to(at::kFloat).contiguous();
+bool enlarges(std::span<const Tensor> frames, std::span<const Tensor> out) {
+  return out[0].size(0) == 2 * frames[0].size(0) && out[0].size(1) == 2 * frames[0].size(1);
+}
+
+// On the CPU in float32.
+void convolve_winograd(std::span<const Tensor> frames, const Tensor& weight, const std::optional<Tensor>& bias,
+                       std::span<const Tensor> out, Border border, Write write) {
+  std::vector<Tensor> held;  // while the kernel reads it
+  std::vector<const float*> input;
+  std::vector<float*> result;
+  for (const auto& frame : frames) input.push_back(held.emplace_back(frame.contiguous()).const_data_ptr<float>());
+  for (const auto& frame : out) result.push_back(frame.mutable_data_ptr<float>());
+  const auto w = weight.to(at::kFloat).contiguous();
   const auto b = bias ? bias->to(at::kFloat).contiguous() : Tensor();
   WinogradConv conv{.in = w.size(1),
                     .out = w.size(0),
                     .taps = w.size(2),
-                    .frames = out.size(0),
-                    .height = out.size(1),
-                    .width = out.size(2),
-                    .input = input.const_data_ptr<float>(),
+                    .frames = static_cast<int64_t>(out.size()),
+                    .height = out[0].size(0),
+                    .width = out[0].size(1),
+                    .enlarge = enlarges(frames, out),
+                    .replicate = border == Border::kReplicate,
+                    .input = input.data(),
                     .weight = w.const_data_ptr<float>(),
                     .bias = b.defined() ? b.const_data_ptr<float>() : nullptr,
-                    .result = out.mutable_data_ptr<float>(),
+                    .result = result.data(),
                     .add = write == Write::kAdd,
                     .packed = nullptr};
-  const auto packed = at::empty({static_cast<int64_t>(winograd_packed_size(conv))}, out.options());
+  const auto packed = at::empty({static_cast<int64_t>(winograd_packed_size(conv))}, w.options());
   conv.packed = packed.mutable_data_ptr<float>();
   at::parallel_for(0, conv.out, 1, [&](int64_t begin, int64_t end) { winograd_pack(conv, begin, end); });
   at::parallel_for(0, conv.tiles(), 1, [&](int64_t begin, int64_t end) { winograd_convolve(conv, begin, end); });
 }
 
-void convolve(const Tensor& frames, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& out,
-              Write write) {
-  // With few positions the transform of the weights costs more than it saves.
-  const auto positions = out.size(0) * out.size(1) * out.size(2);
-  if (out.is_cpu() && out.scalar_type() == at::kFloat && out.is_contiguous() && positions >= 1024)
-    return convolve_winograd(frames, weight, bias, out, write);
-
-  const auto x = frames.permute({3, 0, 1, 2}).unsqueeze(0);  // [1, in, taps - 1 + T, H, W], channels last in memory
-  const auto y = at::conv3d(x, weight.to(x.scalar_type()), in_type_of(x, bias), 1, at::IntArrayRef{0, 1, 1});
-  const auto result = y[0].permute({1, 2, 3, 0});  // [T, H, W, out]
-  write == Write::kAdd ? out.add_(result) : out.copy_(result);
-}
-
 }  // namespace
 
-void Conv2d::operator()(const Tensor& frames, const Tensor& out) const {
-  convolve(frames, weight.unsqueeze(2), bias, out, Write::kReplace);
+void convolve(std::span<const Tensor> frames, const Tensor& weight, const std::optional<Tensor>& bias,
+              std::span<const Tensor> out, Border border, Write write) {
+  // With few positions the transform of the weights costs more than it saves.
+  const auto positions = static_cast<int64_t>(out.size()) * out[0].size(0) * out[0].size(1);
+  const auto kernel_takes = [](const Tensor& t) {
+    return t.is_cpu() && t.scalar_type() == at::kFloat && t.is_contiguous();
+  };
+  if (positions >= 1024 && std::ranges::all_of(out, kernel_takes))
+    return convolve_winograd(frames, weight, bias, out, border, write);
+
+  auto x = at::stack(at::TensorList(frames.data(), frames.size()));  // [taps - 1 + T, H, W, in]
+  if (enlarges(frames, out)) x = x.repeat_interleave(2, 1).repeat_interleave(2, 2);
+  x = x.permute({3, 0, 1, 2}).unsqueeze(0);  // [1, in, taps - 1 + T, H, W], channels last in memory
+  const bool replicates = border == Border::kReplicate;
+  if (replicates) x = at::replication_pad3d(x, {1, 1, 1, 1, 0, 0});
+  const int64_t zeros = replicates ? 0 : 1;
+  const auto y = at::conv3d(x, weight.to(x.scalar_type()), in_type_of(x, bias), 1, at::IntArrayRef{0, zeros, zeros});
+  const auto results = y[0].permute({1, 2, 3, 0}).unbind();  // [H, W, out] each
+  for (size_t t = 0; t < out.size(); ++t) write == Write::kAdd ? out[t].add_(results[t]) : out[t].copy_(results[t]);
 }
 
-void CausalConv3d::operator()(const Tensor& frames, const Tensor& out, Write write) const {
-  convolve(frames, weight, bias, out, write);
+int64_t frames_at_once(int64_t frames, int64_t positions) {
+  constexpr int64_t kPositions = 32768;
+  return std::min(frames, std::max<int64_t>(2, kPositions / positions));
 }
 
 Tensor PointwiseConv::operator()(const Tensor& x) const {

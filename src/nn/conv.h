@@ -1,14 +1,25 @@
-// Convolutions over one video with channels last, [T, H, W, C]: the layout in which frames are slices of memory.
+// Convolutions over one video with channels last: frames [H, W, C], each with its positions' channels together.
 #pragma once
 #include <ATen/ATen.h>
 
 #include <optional>
+#include <span>
 
 #include "weights/weights.h"
 
 namespace eav {
 
 enum class Write { kReplace, kAdd };
+enum class Border { kZero, kReplicate };  // what lies around a frame: zeros, or the position nearest to it
+
+// A convolution of frames [H, W, in], as many as `out` has and before them one less than the weight has taps, to `out`
+// [H, W, out]: weight [out, in, taps, 3, 3], bias [out]. Where `out` is twice as high and wide, every position of the
+// frames stands for two by two, as if they had been enlarged.
+void convolve(std::span<const Tensor> frames, const Tensor& weight, const std::optional<Tensor>& bias,
+              std::span<const Tensor> out, Border border = Border::kZero, Write write = Write::kReplace);
+
+// Frames to convolve in one call: enough work for it, and little memory beside the whole video.
+int64_t frames_at_once(int64_t frames, int64_t positions);
 
 // A 3x3 convolution of every frame, padded with zeros so that its size stays.
 struct Conv2d {
@@ -18,8 +29,10 @@ struct Conv2d {
   Conv2d(const Weights& w, int64_t in, int64_t out)
       : weight(w.load("weight", {out, in, 3, 3})), bias(w.optional("bias", {out})) {}
 
-  // frames [T, H, W, in] -> out [T, H, W, out]
-  void operator()(const Tensor& frames, const Tensor& out) const;
+  // frames [T, H, W, in] -> out [T, H, W, out], or [T, 2H, 2W, out] of the enlarged frames
+  void operator()(const Tensor& frames, const Tensor& out) const {
+    convolve(frames.unbind(), weight.unsqueeze(2), bias, out.unbind());
+  }
 };
 
 // A 3x3x3 convolution whose frame sees itself and the two frames before it, but none after it.
@@ -32,8 +45,10 @@ struct CausalConv3d {
   CausalConv3d(const Weights& w, int64_t in, int64_t out)
       : weight(w.load("weight", {out, in, 3, 3, 3})), bias(w.optional("bias", {out})) {}
 
-  // frames [kHistory + T, H, W, in] -> out [T, H, W, out], replaced or added to.
-  void operator()(const Tensor& frames, const Tensor& out, Write write = Write::kReplace) const;
+  // frames [kHistory + T, H, W, in] -> out [T, H, W, out], replaced or added to; the border is zero.
+  void operator()(const Tensor& frames, const Tensor& out, Write write = Write::kReplace) const {
+    convolve(frames.unbind(), weight, bias, out.unbind(), Border::kZero, write);
+  }
 };
 
 // A convolution with a kernel of one element: a linear map of every position's channels. Its weight is stored as

@@ -2,6 +2,8 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+
 #include "nn/group_norm_kernel.h"
 
 namespace eav {
@@ -9,27 +11,38 @@ namespace {
 
 bool kernel_takes(const Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous(); }
 
-// Variance and mean [groups] of x [positions, C].
-std::pair<Tensor, Tensor> moments(const Tensor& x, int64_t groups) {
-  if (!kernel_takes(x)) {
-    const auto [variance, mean] = at::var_mean(x.unflatten(-1, {groups, -1}).to(at::kFloat), at::IntArrayRef{0, 2}, 0);
-    return {variance, mean};
+// Variance and mean [groups] of equally many positions of each frame [..., C].
+std::pair<Tensor, Tensor> moments(std::span<const Tensor> frames, int64_t groups) {
+  const auto count = static_cast<int64_t>(frames.size());
+  if (!std::ranges::all_of(frames, kernel_takes)) {
+    std::vector<Tensor> variances, means;  // [groups] each
+    for (const auto& x : frames) {
+      const auto grouped = x.flatten(0, -2).unflatten(-1, {groups, -1}).to(at::kFloat);
+      const auto [variance, mean] = at::var_mean(grouped, at::IntArrayRef{0, 2}, 0);
+      variances.push_back(variance);
+      means.push_back(mean);
+    }
+    const auto [between, mean] = at::var_mean(at::stack(means), at::IntArrayRef{0}, 0);
+    return {at::stack(variances).mean(0) + between, mean};
   }
   constexpr int64_t kChunk = 4096;  // positions; sums of chunks are added in a fixed order, whatever the threads
-  const auto positions = x.size(0), channels = x.size(1), chunks = (positions + kChunk - 1) / kChunk;
-  const auto sums = at::zeros({2, chunks, channels}, at::kDouble);  // of x - origin, and of its squares
+  const auto channels = frames[0].size(-1), positions = frames[0].numel() / channels;
+  const auto chunks = (positions + kChunk - 1) / kChunk;                    // of a frame
+  const auto sums = at::zeros({2, count * chunks, channels}, at::kDouble);  // of x - origin, and of its squares
   const auto sum = sums[0], square_sum = sums[1];
-  const auto* data = x.const_data_ptr<float>();
-  auto *to = sum.mutable_data_ptr<double>(), *square_to = square_sum.mutable_data_ptr<double>();
-  at::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      add_moments(data, data, channels, i * kChunk, std::min((i + 1) * kChunk, positions), to + i * channels,
-                  square_to + i * channels);
-  });
   // The origin is the first position: near the data, so that squares lose no digits to the mean.
-  const auto from_origin =
-      sums.sum(1).div_(static_cast<double>(positions));  // [2, C]: E[x - origin], E[(x - origin)^2]
-  const auto channel_mean = from_origin[0] + x[0];
+  const auto* origin = frames[0].const_data_ptr<float>();
+  auto *to = sum.mutable_data_ptr<double>(), *square_to = square_sum.mutable_data_ptr<double>();
+  at::parallel_for(0, count * chunks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto first = i % chunks * kChunk;
+      add_moments(frames[i / chunks].const_data_ptr<float>(), origin, channels, first,
+                  std::min(first + kChunk, positions), to + i * channels, square_to + i * channels);
+    }
+  });
+  // [2, C]: E[x - origin], E[(x - origin)^2]
+  const auto from_origin = sums.sum(1).div_(static_cast<double>(count * positions));
+  const auto channel_mean = from_origin[0] + frames[0].view({-1, channels})[0];
   const auto channel_variance = from_origin[1] - from_origin[0].square();
   const auto mean = channel_mean.view({groups, -1}).mean(1);
   const auto between = (channel_mean.view({groups, -1}) - mean.unsqueeze(1)).square_().mean(1);
@@ -38,9 +51,9 @@ std::pair<Tensor, Tensor> moments(const Tensor& x, int64_t groups) {
 
 }  // namespace
 
-std::pair<Tensor, Tensor> GroupNorm::operator()(const Tensor& x) const {
-  const auto [variance, mean] = moments(x.flatten(0, -2), groups);
-  const auto of_channels = [&](const Tensor& group) { return group.repeat_interleave(x.size(-1) / groups); };
+std::pair<Tensor, Tensor> GroupNorm::operator()(std::span<const Tensor> frames) const {
+  const auto [variance, mean] = moments(frames, groups);
+  const auto of_channels = [&](const Tensor& group) { return group.repeat_interleave(weight.size(0) / groups); };
   const auto scale = weight.to(at::kFloat) * of_channels(at::rsqrt(variance + eps));  // [C]
   return {scale, at::addcmul(bias.to(at::kFloat), scale, of_channels(mean), -1)};
 }

@@ -3,6 +3,7 @@
 #pragma once
 #include <ATen/ATen.h>
 
+#include <span>
 #include <utility>
 
 #include "weights/weights.h"
@@ -18,7 +19,9 @@ struct GroupNorm {
       : weight(w.load("weight", {channels})), bias(w.load("bias", {channels})), groups(groups), eps(eps) {}
 
   // The norm of x [..., C] as a scale and a shift of its channels, each [C] in float32: norm(x) = x * scale + shift.
-  std::pair<Tensor, Tensor> operator()(const Tensor& x) const;
+  std::pair<Tensor, Tensor> operator()(const Tensor& x) const { return (*this)(std::span(&x, 1)); }
+  // The same for a video whose frames, of one size, lie apart.
+  std::pair<Tensor, Tensor> operator()(std::span<const Tensor> frames) const;
 };
 
 // out = silu(x * scale + shift) for one frame x [H, W, C], with scale and shift [h, w, C] in float32. H and W are

@@ -28,6 +28,11 @@ constexpr int64_t kPatches = 96;        // of all frames, whose transforms stay 
 int64_t panels(const WinogradConv& conv) { return (conv.out + kPanel - 1) / kPanel; }
 int64_t depth(const WinogradConv& conv) { return conv.taps * conv.in; }
 
+// Whether an element is zero in every patch: an enlarged one's middle rows are the same, and so are its columns.
+bool vanishes(const WinogradConv& conv, int64_t element) {
+  return conv.enlarge && (element / 4 == 2 || element % 4 == 2);
+}
+
 size_t PackedSize(const WinogradConv& conv) {
   return static_cast<size_t>(kElements * panels(conv) * depth(conv) * kPanel);
 }
@@ -82,12 +87,16 @@ void Pack(const WinogradConv& conv, int64_t begin, int64_t end) {
 HWY_INLINE void transform_patch(const WinogradConv& conv, const float* frame, int64_t y, int64_t x, float* to,
                                 int64_t stride) {
   const Floats d;
+  const int64_t scale = conv.enlarge ? 2 : 1, width = conv.width / scale;
+  const auto border = [&](int64_t at, int64_t end) {
+    return conv.replicate ? std::clamp<int64_t>(at, 0, end - 1) : at;
+  };
   const float* from[4][4];  // null outside the frame
   for (int64_t r = 0; r < 4; ++r)
     for (int64_t s = 0; s < 4; ++s) {
-      const auto row = 2 * y - 1 + r, column = 2 * x - 1 + s;
+      const auto row = border(2 * y - 1 + r, conv.height), column = border(2 * x - 1 + s, conv.width);
       const bool inside = row >= 0 && row < conv.height && column >= 0 && column < conv.width;
-      from[r][s] = inside ? frame + (row * conv.width + column) * conv.in : nullptr;
+      from[r][s] = inside ? frame + (row / scale * width + column / scale) * conv.in : nullptr;
     }
   for (int64_t c = 0; c < conv.in; c += kLanes) {
     const auto n = conv.in - c;
@@ -203,23 +212,26 @@ void Convolve(const WinogradConv& conv, int64_t begin, int64_t end) {
   const auto patch_rows = (conv.frames + past) * step, product_rows = conv.frames * step;
   const auto patches = hwy::AllocateAligned<float>(static_cast<size_t>(kElements * patch_rows * conv.in));
   const auto products = hwy::AllocateAligned<float>(static_cast<size_t>(kElements * product_rows * width));
-  const auto picture = conv.height * conv.width;
+  for (int64_t e = 0; e < kElements; ++e)
+    if (vanishes(conv, e)) std::fill_n(products.get() + e * product_rows * width, product_rows * width, 0.0f);
 
   for (int64_t first = begin; first < end; first += step) {
     const auto tiles = std::min(step, end - first);
     // [element][frame, tile][in]: what a result sees of the frames before it lies a multiple of `tiles` rows earlier.
     for (int64_t t = 0; t < conv.frames + past; ++t)
       for (int64_t i = 0; i < tiles; ++i)
-        transform_patch(conv, conv.input + t * picture * conv.in, (first + i) / across, (first + i) % across,
+        transform_patch(conv, conv.input[t], (first + i) / across, (first + i) % across,
                         patches.get() + (t * tiles + i) * conv.in, patch_rows * conv.in);
     // [element][frame, tile][out, padded to whole panels]
-    for (int64_t e = 0; e < kElements; ++e)
+    for (int64_t e = 0; e < kElements; ++e) {
+      if (vanishes(conv, e)) continue;
       multiply_all(conv, conv.frames * tiles, patches.get() + e * patch_rows * conv.in, tiles * conv.in,
                    conv.packed + e * panels(conv) * depth(conv) * kPanel, products.get() + e * product_rows * width);
+    }
     for (int64_t t = 0; t < conv.frames; ++t)
       for (int64_t i = 0; i < tiles; ++i)
-        finish_tile(conv, products.get() + (t * tiles + i) * width, product_rows * width,
-                    conv.result + t * picture * conv.out, (first + i) / across, (first + i) % across);
+        finish_tile(conv, products.get() + (t * tiles + i) * width, product_rows * width, conv.result[t],
+                    (first + i) / across, (first + i) % across);
   }
 }
 

@@ -7,7 +7,22 @@
 #include <vector>
 
 #include "models/cogvideox/vae.h"
+#include "models/hunyuan_video/vae.h"
 #include "weights/safetensors.h"
+
+namespace {
+
+template <class Vae, class VaeConfig>
+at::Tensor decode(const eav::JsonFile& config, at::ScalarType storage, const at::Tensor& latents, bool tiling) {
+  const auto checkpoint =
+      eav::Checkpoint::open(config.path().parent_path(), "diffusion_pytorch_model", {.dtype = storage});
+  const Vae vae(eav::Weights(checkpoint), VaeConfig::read(config));
+  checkpoint.check_all_read(Vae::unneeded_keys());
+  eav::Progress progress;
+  return vae.decode(latents, tiling, progress);
+}
+
+}  // namespace
 
 void vae(const std::vector<std::string>& arguments) {
   const auto option = [&](const std::string& name, const std::string& fallback) {
@@ -17,15 +32,13 @@ void vae(const std::vector<std::string>& arguments) {
   const std::filesystem::path dir = arguments.at(0);
   const auto storage = option("storage", "float32");
   const auto type = storage == "float16" ? at::kHalf : storage == "bfloat16" ? at::kBFloat16 : at::kFloat;
-
-  const auto checkpoint = eav::Checkpoint::open(dir, "diffusion_pytorch_model", {.dtype = type});
-  const auto config = eav::cogvideox::VaeConfig::read(eav::JsonFile(dir / "config.json"));
-  const eav::cogvideox::Vae vae(eav::Weights(checkpoint), config);
-  checkpoint.check_all_read(eav::cogvideox::Vae::unneeded_keys());
-
+  const bool tiling = std::ranges::find(arguments, "--tiling") != arguments.end();
   const eav::SafetensorsFile file(option("latents", ""));
   const auto latents = file.view(file.entries().at("latents"));
-  const bool tiling = std::ranges::find(arguments, "--tiling") != arguments.end();
-  eav::Progress progress;
-  eav::save_safetensors(option("out", ""), {{"video", vae.decode(latents, tiling, progress)}});
+
+  const eav::JsonFile config(dir / "config.json");
+  const auto family = config.get<std::string>("_class_name") == "AutoencoderKLHunyuanVideo"
+                          ? decode<eav::hunyuan_video::Vae, eav::hunyuan_video::VaeConfig>
+                          : decode<eav::cogvideox::Vae, eav::cogvideox::VaeConfig>;
+  eav::save_safetensors(option("out", ""), {{"video", family(config, type, latents, tiling)}});
 }

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "nn/tiling.h"
+
 namespace eav::cogvideox {
 namespace {
 
@@ -13,47 +15,22 @@ constexpr double kSpatialNormEps = 1e-6;  // of every norm of the decoder; "norm
 
 int64_t batches_of(int64_t latent_frames) { return std::max<int64_t>(latent_frames / kBatchFrames, 1); }
 
-// Frames that a convolution is given at once: enough work for it, and little memory beside the whole video.
-int64_t frames_at_once(int64_t frames, int64_t positions) {
-  constexpr int64_t kPositions = 32768;
-  return std::min(frames, std::max<int64_t>(2, kPositions / positions));
-}
-
 // What the convolution makes of x [T, H, W, in], yet to be filled.
 Tensor empty_result(const Tensor& x, const CausalConv3d& conv) {
   return at::empty({x.size(0), x.size(1), x.size(2), conv.weight.size(0)}, x.options());
 }
 
-// The tiles of a picture along one axis. Sizes are truncated as the reference does it.
-struct Tiling {
-  int64_t latent_size, latent_stride;  // of a tile, in latent pixels
-  int64_t keep;                        // pixels that a tile gives to the result; the rest is blended into the next
-  int64_t blend;                       // pixels of overlap
-
-  Tiling(int64_t sample_size, double overlap, const VaeConfig& c) {
-    const auto size = sample_size / 2;
-    latent_size = size / c.spatial_compression();
-    latent_stride = static_cast<int64_t>(static_cast<double>(latent_size) * (1 - overlap));
-    blend = static_cast<int64_t>(static_cast<double>(size) * overlap);
-    keep = size - blend;
-  }
-  static Tiling of_height(const VaeConfig& c) { return {c.sample_height, 1.0 / 6, c}; }
-  static Tiling of_width(const VaeConfig& c) { return {c.sample_width, 1.0 / 5, c}; }
-
-  int64_t tiles(int64_t latent_length) const { return (latent_length + latent_stride - 1) / latent_stride; }
-};
-
-// Fades the end of `before` into the beginning of `tile`, along dimension `dim`, in place.
-void blend(const Tensor& before, const Tensor& tile, int64_t dim, int64_t extent) {
-  extent = std::min({before.size(dim), tile.size(dim), extent});
-  if (extent == 0) return;
-  std::vector<int64_t> shape(tile.dim(), 1);
-  shape[dim] = extent;
-  const auto fade = at::arange(extent, at::kDouble).div_(static_cast<double>(extent)).view(shape);
-  auto begin = tile.narrow(dim, 0, extent);
-  begin.mul_(fade.to(tile.options()));
-  begin.addcmul_(before.narrow(dim, before.size(dim) - extent, extent), (1 - fade).to(tile.options()));
+// Tiles are half of the trained size. Sizes are truncated as the reference does it.
+Tiling tiling_of(int64_t sample_size, double overlap, const VaeConfig& c) {
+  const auto size = sample_size / 2, latent_size = size / c.spatial_compression();
+  const auto blend = static_cast<int64_t>(static_cast<double>(size) * overlap);
+  return {.latent_size = latent_size,
+          .latent_stride = static_cast<int64_t>(static_cast<double>(latent_size) * (1 - overlap)),
+          .keep = size - blend,
+          .blend = blend};
 }
+Tiling tiling_of_height(const VaeConfig& c) { return tiling_of(c.sample_height, 1.0 / 6, c); }
+Tiling tiling_of_width(const VaeConfig& c) { return tiling_of(c.sample_width, 1.0 / 5, c); }
 
 }  // namespace
 
@@ -135,9 +112,8 @@ Tensor Upsample::operator()(const Tensor& x) const {
   const auto out_frames = !doubles_time ? frames : first_stands_alone ? 2 * frames - 1 : 2 * frames;
   const auto out = at::empty({out_frames, 2 * height, 2 * width, channels}, x.options());
   for (int64_t t = 0, to = 0; t < frames; ++t) {
-    const auto large = x[t].view({height, 1, width, 1, channels}).expand({height, 2, width, 2, channels});
     const auto frame = out.slice(0, to, to + 1);
-    conv(large.reshape({1, 2 * height, 2 * width, channels}), frame);
+    conv(x.slice(0, t, t + 1), frame);
     ++to;
     // Frames that are equal before the convolution are equal after it.
     if (doubles_time && !(first_stands_alone && t == 0)) out[to++].copy_(frame[0]);
@@ -201,7 +177,7 @@ std::vector<UnneededKey> Vae::unneeded_keys() {
 }
 
 Tensor Vae::decode(const Tensor& latents, bool tiling, Progress& progress) const {
-  const auto rows = Tiling::of_height(config_), columns = Tiling::of_width(config_);
+  const auto rows = tiling_of_height(config_), columns = tiling_of_width(config_);
   const auto batch = latents.size(0), frames = latents.size(2), height = latents.size(3), width = latents.size(4);
   const bool tiled = tiling && (height > rows.latent_size || width > columns.latent_size);
   if (tiled && (rows.latent_stride < 1 || columns.latent_stride < 1))
@@ -215,7 +191,8 @@ Tensor Vae::decode(const Tensor& latents, bool tiling, Progress& progress) const
   std::vector<Tensor> videos;
   for (int64_t b = 0; b < batch; ++b) {
     const auto z = latents[b].permute({1, 2, 3, 0}).contiguous();  // [F, h, w, C]
-    videos.push_back((tiled ? decode_tiles(z, job) : decode_video(z, job)).permute({3, 0, 1, 2}));
+    const auto decode = [&](const Tensor& tile) { return decode_video(tile, job); };
+    videos.push_back((tiled ? decode_tiles(z, rows, columns, decode) : decode(z)).permute({3, 0, 1, 2}));
   }
   return at::stack(videos);  // [B, 3, frames, H, W]
 }
@@ -232,26 +209,6 @@ Tensor Vae::decode_video(const Tensor& z, Job& job) const {
     job.progress.step(++job.done, job.total);
   }
   return at::cat(decoded);
-}
-
-Tensor Vae::decode_tiles(const Tensor& z, Job& job) const {
-  const auto rows = Tiling::of_height(config_), columns = Tiling::of_width(config_);
-  std::vector<Tensor> above, bands;  // tiles of the row above; finished rows
-  for (int64_t i = 0; i < rows.tiles(z.size(1)); ++i) {
-    std::vector<Tensor> tiles, kept;
-    for (int64_t j = 0; j < columns.tiles(z.size(2)); ++j) {
-      const auto top = i * rows.latent_stride, left = j * columns.latent_stride;
-      tiles.push_back(decode_video(
-          z.slice(1, top, top + rows.latent_size).slice(2, left, left + columns.latent_size).contiguous(), job));
-      // Tiles above and to the left are blended already, and so is what they fade into this one.
-      if (i > 0) blend(above[j], tiles[j], 1, rows.blend);
-      if (j > 0) blend(tiles[j - 1], tiles[j], 2, columns.blend);
-      kept.push_back(tiles[j].slice(1, 0, rows.keep).slice(2, 0, columns.keep));
-    }
-    bands.push_back(at::cat(kept, 2));
-    above = std::move(tiles);
-  }
-  return at::cat(bands, 1);
 }
 
 // ---- memory ---------------------------------------------------------------------------------------------------------
@@ -291,7 +248,7 @@ struct ElementCount {
       const auto x = frames * positions * in;
       if (c.doubles_time(level)) frames = frames % 2 == 1 ? 2 * frames - 1 : 2 * frames;
       positions *= 4;
-      held(x + (frames + 1) * positions * in);  // and one enlarged frame
+      held(x + (frames + 1) * positions * in);  // and, off the CPU, one enlarged frame
     }
     convolve(frames, positions, in, c.out_channels, frames * positions * (in + c.out_channels));
     return frames * positions * c.out_channels;
@@ -305,8 +262,8 @@ int64_t decode_memory(const VaeConfig& c, int64_t latent_frames, int64_t latent_
   const auto video = c.video_frames(latent_frames) * c.out_channels * latent_height * latent_width *
                      c.spatial_compression() * c.spatial_compression();
   if (tiling) {
-    latent_height = std::min(latent_height, Tiling::of_height(c).latent_size);
-    latent_width = std::min(latent_width, Tiling::of_width(c).latent_size);
+    latent_height = std::min(latent_height, tiling_of_height(c).latent_size);
+    latent_width = std::min(latent_width, tiling_of_width(c).latent_size);
   }
   const auto first_frames = std::min(latent_frames, kBatchFrames + latent_frames % kBatchFrames);
   ElementCount first{c, first_frames < latent_frames};

@@ -106,7 +106,6 @@ class Vae {
  private:
   struct Job;
   Tensor decode_video(const Tensor& z, Job& job) const;
-  Tensor decode_tiles(const Tensor& z, Job& job) const;
 
   VaeConfig config_;
   std::optional<PointwiseConv> post_quant_conv_;

@@ -1,0 +1,315 @@
+#include "models/hunyuan_video/vae.h"
+
+#include <algorithm>
+#include <iterator>
+#include <span>
+#include <utility>
+
+#include "nn/tiling.h"
+
+namespace eav::hunyuan_video {
+namespace {
+
+int64_t positions_of(const Tensor& frame) { return frame.size(0) * frame.size(1); }
+
+// Walks through the frames of a causal convolution, some at a time: gives `convolve` a window of them behind the `past`
+// frames before, and the index of their first. Each frame(t) is asked for once; the first stands for what came before.
+template <class Frame, class Convolve>
+void walk(int64_t frames, int64_t at_once, int64_t past, const Frame& frame, const Convolve& convolve) {
+  Frames window;
+  for (int64_t first = 0; first < frames; first += at_once) {
+    if (first == 0) window.assign(past, frame(0));
+    for (int64_t t = first; t < std::min(first + at_once, frames); ++t) window.push_back(t == 0 ? window[0] : frame(t));
+    convolve(std::span<const Tensor>(window), first);
+    window.erase(window.begin(), window.end() - past);
+  }
+}
+
+Frames empty_frames(int64_t count, at::IntArrayRef shape, const Tensor& like) {
+  Frames frames;
+  for (int64_t t = 0; t < count; ++t) frames.push_back(at::empty(shape, like.options()));
+  return frames;
+}
+
+// A causal convolution whose input is frame(t), added to `sum` where there is one.
+template <class Frame>
+Frames convolve_causally(const CausalConv3d& conv, int64_t frames, int64_t positions, const Frame& frame,
+                         Frames sum = {}) {
+  constexpr auto past = CausalConv3d::kHistory;
+  const auto write = sum.empty() ? Write::kReplace : Write::kAdd;
+  walk(frames, frames_at_once(frames, positions), past, frame, [&](std::span<const Tensor> window, int64_t first) {
+    const auto n = static_cast<int64_t>(window.size()) - past;
+    if (write == Write::kReplace)
+      std::ranges::move(empty_frames(n, {window[0].size(0), window[0].size(1), conv.weight.size(0)}, window[0]),
+                        std::back_inserter(sum));
+    convolve(window, conv.weight, conv.bias, std::span(sum).subspan(first, n), Border::kReplicate, write);
+  });
+  return sum;
+}
+
+// ---- tiles ----------------------------------------------------------------------------------------------------------
+
+// A tile of space or time, and from one to the next, in pixels or frames of the video.
+constexpr int64_t kTileSize = 256, kTileStride = 192, kTileFrames = 16, kTileStrideFrames = 12;
+
+Tiling tiling_of_space(const VaeConfig& c) {
+  return {.latent_size = kTileSize / c.spatial_compression(),
+          .latent_stride = kTileStride / c.spatial_compression(),
+          .keep = kTileStride,
+          .blend = kTileSize - kTileStride};
+}
+
+// The tiles of a video of this many latent frames: one, or tiles that have a frame more than their size, whose picture
+// the tile before has made already.
+Tiling tiling_of_time(int64_t latent_frames, const VaeConfig& c) {
+  const auto size = kTileFrames / c.temporal_compression_ratio,
+             stride = kTileStrideFrames / c.temporal_compression_ratio;
+  const bool tiled = latent_frames > size;
+  return {.latent_size = tiled ? size + 1 : latent_frames,
+          .latent_stride = tiled ? stride : latent_frames,
+          .keep = kTileStrideFrames,
+          .blend = kTileFrames - kTileStrideFrames};
+}
+
+}  // namespace
+
+// ---- layers ---------------------------------------------------------------------------------------------------------
+
+Frames NormedConv::operator()(const Frames& x, const Place& place, Frames sum) const {
+  const auto affine = norm(x);
+  const auto scale = affine.first.view({1, 1, -1}), shift = affine.second.view({1, 1, -1});  // [1, 1, C]
+  const auto normed = [&](int64_t t) {
+    const auto frame = x[t], out = place(t);
+    modulate_silu(frame, scale, shift, out);
+    return out;
+  };
+  return convolve_causally(conv, std::ssize(x), positions_of(x[0]), normed, std::move(sum));
+}
+
+ResnetBlock::ResnetBlock(const Weights& w, int64_t in, int64_t out, const VaeConfig& c)
+    : conv1(w / "norm1", w / "conv1", in, out, c), conv2(w / "norm2", w / "conv2", out, out, c) {
+  if (in != out) conv_shortcut.emplace(w / "conv_shortcut" / "conv", in, out);
+}
+
+Frames ResnetBlock::operator()(Frames x) const {
+  auto h = conv1(
+      x, [&](int64_t t) { return conv_shortcut ? std::exchange(x[t], (*conv_shortcut)(x[t])) : at::empty_like(x[t]); });
+  return conv2(h, [&](int64_t t) { return std::move(h[t]); }, std::move(x));
+}
+
+Attention::Attention(const Weights& w, int64_t channels, const VaeConfig& c)
+    : group_norm(w / "group_norm", channels, c.norm_num_groups, NormedConv::kEps),
+      to_q(w / "to_q", channels, channels),
+      to_k(w / "to_k", channels, channels),
+      to_v(w / "to_v", channels, channels),
+      to_out(w / "to_out" / 0, channels, channels) {}
+
+Frames Attention::operator()(Frames x) const {
+  const auto frames = std::ssize(x), positions = positions_of(x[0]), channels = x[0].size(2);
+  const auto affine = group_norm(x);
+  const auto scale = affine.first.to(x[0].scalar_type()), shift = affine.second.to(x[0].scalar_type());  // [C]
+  const auto keys = at::empty({frames, positions, channels}, x[0].options()), values = at::empty_like(keys);
+  const auto head = [&](const Tensor& t) { return t.view({1, 1, -1, channels}); };
+  for (int64_t t = 0; t < frames; ++t) {
+    const auto normed = at::addcmul(shift, x[t].flatten(0, 1), scale);  // [S, C]
+    auto key = keys[t], value = values[t];
+    to_k.into(key, normed);
+    to_v.into(value, normed);
+    const auto seen = at::scaled_dot_product_attention(head(to_q(normed)), head(keys.slice(0, 0, t + 1)),
+                                                       head(values.slice(0, 0, t + 1)));  // [1, 1, S, C]
+    x[t].add_(to_out(seen.view_as(x[t])));
+  }
+  return x;
+}
+
+Upsample::Upsample(const Weights& w, int64_t level, const VaeConfig& c)
+    : doubles_space(c.doubles_space(level)),
+      doubles_time(c.doubles_time(level)),
+      conv(w / "conv" / "conv", c.decoder_channels(level), c.decoder_channels(level)) {}
+
+// The enlarged video is never made. In space the convolution reads each position as two by two. In time, frames 2t - 1
+// and 2t both show x[t], and what they see are x[t - 1] and x[t] alone: one of them under two taps of the weight, which
+// are added up.
+Frames Upsample::operator()(Frames x) const {
+  const auto frames = std::ssize(x), scale = int64_t{doubles_space ? 2 : 1};
+  const auto height = scale * x[0].size(0), width = scale * x[0].size(1);
+  const auto apply = [&](std::span<const Tensor> window, const Tensor& weight) {
+    const auto out = empty_frames(std::ssize(window) + 1 - weight.size(2), {height, width, weight.size(0)}, window[0]);
+    if (!out.empty()) convolve(window, weight, conv.bias, out, Border::kReplicate);
+    return out;
+  };
+  Tensor odd, even;  // weights of two taps
+  if (doubles_time) {
+    const auto taps = conv.weight.to(x[0].scalar_type()).split(1, 2);  // [out, in, 1, 3, 3] each
+    odd = at::cat({taps[0] + taps[1], taps[2]}, 2);
+    even = at::cat({taps[0], taps[1] + taps[2]}, 2);
+  }
+
+  Frames out;
+  const auto take = [&](int64_t t) { return std::move(x[t]); };
+  const auto past = doubles_time ? 1 : CausalConv3d::kHistory;
+  walk(frames, frames_at_once(frames, height * width), past, take, [&](std::span<const Tensor> window, int64_t first) {
+    if (!doubles_time) return void(std::ranges::move(apply(window, conv.weight), std::back_inserter(out)));
+    const size_t alone = first == 0 ? 1 : 0;  // the first frame is not doubled
+    const auto before = apply(window, odd), after = apply(window.subspan(alone), even);
+    for (size_t i = 0; i < before.size(); ++i) {
+      out.push_back(before[i]);
+      if (i >= alone) out.push_back(after[i - alone]);
+    }
+  });
+  return out;
+}
+
+MidBlock::MidBlock(const Weights& w, const VaeConfig& c)
+    : first(w / "resnets" / 0, c.decoder_channels(0), c.decoder_channels(0), c),
+      second(w / "resnets" / 1, c.decoder_channels(0), c.decoder_channels(0), c) {
+  if (c.mid_block_add_attention) attention.emplace(w / "attentions" / 0, c.decoder_channels(0), c);
+}
+
+UpBlock::UpBlock(const Weights& w, int64_t level, const VaeConfig& c) {
+  const auto out = c.decoder_channels(level);
+  for (int64_t i = 0; i < c.layers_per_block + 1; ++i) {
+    const auto in = i > 0 ? out : c.decoder_channels(std::max<int64_t>(level - 1, 0));
+    resnets.emplace_back(w / "resnets" / i, in, out, c);
+  }
+  if (c.doubles_space(level) || c.doubles_time(level)) upsample.emplace(w / "upsamplers" / 0, level, c);
+}
+
+Decoder::Decoder(const Weights& w, const VaeConfig& c)
+    : conv_in(w / "conv_in" / "conv", c.latent_channels, c.decoder_channels(0)),
+      mid(w / "mid_block", c),
+      conv_out(w / "conv_norm_out", w / "conv_out", c.block_out_channels[0], c.out_channels, c) {
+  for (int64_t level = 0; level < c.levels(); ++level) up.emplace_back(w / "up_blocks" / level, level, c);
+}
+
+Tensor Decoder::operator()(const Tensor& z, const Progress& progress) const {
+  auto x = convolve_causally(conv_in, z.size(0), z.size(1) * z.size(2), [&](int64_t t) { return z[t]; });
+  const auto run = [&](const auto& layer) {
+    progress.check();
+    x = layer(std::move(x));
+  };
+  run(mid.first);
+  if (mid.attention) run(*mid.attention);
+  run(mid.second);
+  for (const auto& level : up) {
+    for (const auto& block : level.resnets) run(block);
+    if (level.upsample) run(*level.upsample);
+  }
+  progress.check();
+  return at::stack(conv_out(x, [&](int64_t t) { return std::move(x[t]); }));
+}
+
+// ---- decoding -------------------------------------------------------------------------------------------------------
+
+// What is left to do, for the caller to see.
+struct Vae::Job {
+  bool tiling;
+  Progress& progress;
+  int64_t done, total;  // tiles
+};
+
+Vae::Vae(const Weights& w, const VaeConfig& c)
+    : config_(c),
+      post_quant_conv_(w / "post_quant_conv", c.latent_channels, c.latent_channels),
+      decoder_(w / "decoder", c) {}
+
+std::vector<UnneededKey> Vae::unneeded_keys() {
+  return {{"encoder.*", "decoding needs no encoder"}, {"quant_conv.*", "it follows the encoder"}};
+}
+
+Tensor Vae::decode(const Tensor& latents, bool tiling, Progress& progress) const {
+  const auto batch = latents.size(0), frames = latents.size(2), height = latents.size(3), width = latents.size(4);
+  const auto space = tiling_of_space(config_), time = tiling_of_time(frames, config_);
+  const bool tiled = tiling && std::max(height, width) > space.latent_size;
+  const auto tiles =
+      time.tiles(std::max<int64_t>(frames - 1, 1)) * (tiled ? space.tiles(height) * space.tiles(width) : 1);
+  const auto scale = config_.spatial_compression();
+  const auto video = at::empty(
+      {batch, config_.out_channels, config_.video_frames(frames), scale * height, scale * width}, latents.options());
+  Job job{tiled, progress, 0, batch * tiles};
+  for (int64_t b = 0; b < batch; ++b)  // [F, h, w, C] -> [frames, H, W, 3]
+    decode_video(latents[b].permute({1, 2, 3, 0}).contiguous(), video[b].permute({1, 2, 3, 0}), job);
+  return video;
+}
+
+void Vae::decode_video(const Tensor& z, const Tensor& video, Job& job) const {
+  const auto space = tiling_of_space(config_), time = tiling_of_time(z.size(0), config_);
+  const auto decode = [&](const Tensor& tile) {
+    const auto decoded = decoder_(post_quant_conv_(tile), job.progress);
+    job.progress.step(++job.done, job.total);
+    return decoded;
+  };
+  // A tile that begins with the last frame would show nothing new.
+  for (int64_t first = 0; first == 0 || first + 1 < z.size(0); first += time.latent_stride) {
+    const auto latents = z.slice(0, first, first + time.latent_size);
+    auto tile = job.tiling ? decode_tiles(latents, space, space, decode) : decode(latents);  // [T, H, W, 3]
+    auto begin = first * config_.temporal_compression_ratio;
+    if (first > 0) {
+      tile = tile.slice(0, 1);
+      ++begin;
+      blend(video.slice(0, begin, begin + time.blend), tile, 0, time.blend);  // with the end of the tile before
+    }
+    video.slice(0, begin, begin + tile.size(0)).copy_(tile);
+  }
+}
+
+// ---- memory ---------------------------------------------------------------------------------------------------------
+
+namespace {
+
+// Walks through the decoder as Decoder does and counts elements instead of computing them.
+struct ElementCount {
+  const VaeConfig& c;
+  int64_t peak = 0;
+
+  void held(int64_t elements) { peak = std::max(peak, elements); }
+
+  // Decodes this many latent frames of h x w.
+  void decode(int64_t frames, int64_t h, int64_t w) {
+    auto positions = h * w, in = c.decoder_channels(0);  // of a frame
+    const auto window = [&] {                            // elements that a convolution sees at once
+      return std::min(frames, CausalConv3d::kHistory + frames_at_once(frames, positions)) * positions;
+    };
+    const auto resnet = [&](int64_t out) {
+      constexpr int64_t kTransformed = 16 * 3;  // elements of a Winograd transform of a 3x3x3 weight
+      const auto x = frames * positions * in, result = frames * positions * out, packed = kTransformed * in * out;
+      if (in == out) held(x + result + window() * in + packed);
+      if (in != out) held(std::max(x + 2 * window() * out, window() * in + 2 * result) + packed);
+      held(2 * result + packed);
+      in = out;
+    };
+    resnet(in);
+    if (c.mid_block_add_attention) held((3 * frames + 5) * positions * in);
+    resnet(in);
+    for (int64_t level = 0; level < c.levels(); ++level) {
+      for (int64_t i = 0; i < c.layers_per_block + 1; ++i) resnet(c.decoder_channels(level));
+      if (!c.doubles_space(level) && !c.doubles_time(level)) continue;
+      const auto seen = window() * in, x = frames * positions * in;
+      if (c.doubles_time(level)) frames = 2 * frames - 1;
+      if (c.doubles_space(level)) positions *= 4;
+      constexpr int64_t kWeights = 9 * 4 + 16 * 2;  // elements of the two weights with added taps, and of a transform
+      held(std::max(x, seen + frames * positions * in) + kWeights * in * in);
+    }
+    held(frames * positions * (in + c.out_channels));
+  }
+};
+
+}  // namespace
+
+int64_t decode_memory(const VaeConfig& c, int64_t latent_frames, int64_t latent_height, int64_t latent_width,
+                      bool tiling, int64_t element_size) {
+  const auto frame = c.out_channels * latent_height * latent_width * c.spatial_compression() * c.spatial_compression();
+  const auto tile_frames = std::min(latent_frames, tiling_of_time(latent_frames, c).latent_size);
+  if (tiling) {
+    latent_height = std::min(latent_height, tiling_of_space(c).latent_size);
+    latent_width = std::min(latent_width, tiling_of_space(c).latent_size);
+  }
+  ElementCount count{c};
+  count.decode(tile_frames, latent_height, latent_width);
+  // Beside the video, a tile of time is held as tiles of space, which overlap, and as the picture that they become.
+  const auto video = (c.video_frames(latent_frames) + 3 * c.video_frames(tile_frames)) * frame;
+  constexpr int64_t kScratch = 48 << 20;  // bytes that kernels and the allocator keep, whatever the size
+  return (count.peak + video) * element_size + kScratch;
+}
+
+}  // namespace eav::hunyuan_video

@@ -1,0 +1,28 @@
+// Decoding a picture that is too large to be decoded at once: its latents are decoded in overlapping tiles, and these
+// are blended.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <functional>
+
+namespace eav {
+
+using at::Tensor;
+
+// The tiles along one axis.
+struct Tiling {
+  int64_t latent_size, latent_stride;  // of a tile, in latent pixels
+  int64_t keep;                        // pixels that a tile gives to the result; the rest is blended into the next
+  int64_t blend;                       // pixels of overlap
+
+  int64_t tiles(int64_t latent_length) const { return (latent_length + latent_stride - 1) / latent_stride; }
+};
+
+// Fades the end of `before` into the beginning of `tile`, along dimension `dim`, in place.
+void blend(const Tensor& before, const Tensor& tile, int64_t dim, int64_t extent);
+
+// z [F, h, w, Cz] -> [T, H, W, C], where `decode` does the same for a tile.
+Tensor decode_tiles(const Tensor& z, const Tiling& rows, const Tiling& columns,
+                    const std::function<Tensor(const Tensor&)>& decode);
+
+}  // namespace eav
