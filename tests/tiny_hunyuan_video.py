@@ -1,8 +1,16 @@
-"""Tiny random parts of HunyuanVideo pipelines."""
+"""Tiny random HunyuanVideo pipelines, saved as diffusers saves them."""
+
+from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLHunyuanVideo
+from diffusers import (
+    AutoencoderKLHunyuanVideo,
+    FlowMatchEulerDiscreteScheduler,
+    HunyuanVideoPipeline,
+    HunyuanVideoTransformer3DModel,
+)
 from tiny import randomize
+from tiny_text import tiny_clip, tiny_clip_tokenizer, tiny_llama, tiny_llama_tokenizer
 
 
 def tiny_hunyuan_video_vae(**config):
@@ -24,3 +32,51 @@ def tiny_hunyuan_video_vae(**config):
         ),
         seed=2,
     )
+
+
+def tiny_hunyuan_video_transformer(**config):
+    torch.manual_seed(0)
+    return randomize(
+        HunyuanVideoTransformer3DModel(
+            **{
+                "in_channels": 4,
+                "out_channels": 4,
+                "num_attention_heads": 2,
+                "attention_head_dim": 16,
+                "num_layers": 2,
+                "num_single_layers": 3,
+                "num_refiner_layers": 2,
+                "text_embed_dim": 32,
+                "pooled_projection_dim": 32,
+                "rope_axes_dim": (4, 6, 6),
+                **config,
+            }
+        ),
+        seed=1,
+    )
+
+
+def save_tiny_hunyuan_video(
+    path, dtype=torch.float32, sharded=False, transformer={}, vae={}, llama={}, clip={}, scheduler={}
+):
+    """Saves a random HunyuanVideoPipeline and returns it; the dictionaries replace fields of the configurations."""
+    path = Path(path)
+    tokenizer, tokenizer_2 = tiny_llama_tokenizer(path / "tokenizer"), tiny_clip_tokenizer(path / "tokenizer_2")
+    pipeline = HunyuanVideoPipeline(
+        tokenizer=tokenizer,
+        text_encoder=tiny_llama(len(tokenizer), **llama),
+        tokenizer_2=tokenizer_2,
+        text_encoder_2=tiny_clip(len(tokenizer_2), **clip),
+        transformer=tiny_hunyuan_video_transformer(**transformer),
+        vae=tiny_hunyuan_video_vae(**vae),
+        scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 7.0, **scheduler}),
+    ).to(dtype)
+    pipeline.save_pretrained(path, max_shard_size="60kB" if sharded else "10GB")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+if __name__ == "__main__":  # for trying the program out
+    import sys
+
+    save_tiny_hunyuan_video(sys.argv[1])

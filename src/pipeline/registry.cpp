@@ -7,6 +7,7 @@
 #include <map>
 
 #include "models/cogvideox/pipeline.h"
+#include "models/hunyuan_video/pipeline.h"
 #include "weights/config.h"
 
 namespace eav {
@@ -20,6 +21,7 @@ std::unique_ptr<Family> open(const std::filesystem::path& model) {
 const std::map<std::string, std::unique_ptr<Family> (*)(const std::filesystem::path&)>& families() {
   static const std::map<std::string, std::unique_ptr<Family> (*)(const std::filesystem::path&)> known{
       {"CogVideoXPipeline", open<cogvideox::Pipeline>},
+      {"HunyuanVideoPipeline", open<hunyuan_video::Pipeline>},
   };
   return known;
 }

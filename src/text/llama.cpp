@@ -107,8 +107,10 @@ Tensor LlamaBlock::operator()(Tensor x, const LlamaRope& rope) const {
 }
 
 LlamaEncoder::LlamaEncoder(const Weights& w, const LlamaConfig& c, int64_t skipped_layers)
-    : frequencies(rope_frequencies(c)), embed_tokens(w / "embed_tokens", c.vocabulary, c.channels) {
-  for (int64_t i = 0; i < c.layers - skipped_layers; ++i) blocks.emplace_back(w / "layers" / i, c);
+    : frequencies(rope_frequencies(c)),
+      embed_tokens(w / "embed_tokens", c.vocabulary, c.channels),
+      blocks(w / "layers", c.layers - skipped_layers,
+             [c](const Weights& w, int64_t) { return LlamaBlock(w, c); }) {
   if (skipped_layers == 0) norm.emplace(w / "norm", c.channels, c.norm_eps);
 }
 
@@ -140,10 +142,10 @@ Tensor LlamaEncoder::operator()(const Tensor& ids, at::ScalarType compute, const
   auto x = embed_tokens(ids, compute);  // [B, L, C]
   const auto angles = at::outer(at::arange(ids.size(1), at::kFloat), frequencies);  // [L, d/2]
   const LlamaRope rope{angles.cos().to(x.options()), angles.sin().to(x.options())};
-  for (const auto& block : blocks) {
+  blocks.each([&](const LlamaBlock& block) {
     progress.check();
     x = block(std::move(x), rope);
-  }
+  });
   return norm ? (*norm)(x) : x;
 }
 

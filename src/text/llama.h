@@ -11,6 +11,7 @@
 #include "nn/linear.h"
 #include "nn/rms_norm.h"
 #include "text/token_embedding.h"
+#include "weights/blocks.h"
 #include "weights/config.h"
 #include "weights/weights.h"
 
@@ -73,7 +74,7 @@ struct LlamaBlock {
 struct LlamaEncoder {
   Tensor frequencies;  // [d/2] of the rotary embedding, in radians a token
   TokenEmbedding embed_tokens;
-  std::vector<LlamaBlock> blocks;
+  Blocks<LlamaBlock> blocks;
   std::optional<RmsNorm> norm;  // only behind the last layer
   LlamaEncoder(const Weights& w, const LlamaConfig& c, int64_t skipped_layers);
 

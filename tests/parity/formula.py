@@ -64,3 +64,70 @@ def enhance(pipeline, frames, weight, start=0.0, end=1.0, layers=None, steps=Non
 
     switch(0)
     return after_step
+
+
+class HunyuanVideoEnhancedProcessor:
+    def __init__(self, enhancement, layer):
+        self.enhancement, self.layer = enhancement, layer
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, image_rotary_emb=None):
+        return self.enhancement.attend(self.layer, attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
+
+
+class HunyuanVideoEnhancement:
+    """While it is entered, the attention of a HunyuanVideoTransformer3DModel is enhanced where `on` is set.
+
+    `frames` is T; no `weight` means plain attention; `layers` counts dual-stream blocks first, all by default; `fault`
+    breaks the formula on purpose.
+    """
+
+    def __init__(self, transformer, frames, weight, fault=None, layers=None):
+        self.blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
+        self.dual = len(transformer.transformer_blocks)
+        self.frames, self.weight, self.fault, self.layers = frames, weight, fault, layers
+        self.on, self.measured, self.last = True, [], {}
+
+    def __enter__(self):
+        self.plain = [block.attn.processor for block in self.blocks]
+        for layer, block in enumerate(self.blocks):
+            if self.weight is not None and (self.layers is None or layer in self.layers):
+                block.attn.processor = HunyuanVideoEnhancedProcessor(self, layer)
+        return self
+
+    def __exit__(self, *_):
+        for block, processor in zip(self.blocks, self.plain, strict=True):
+            block.attn.processor = processor
+
+    def attend(self, layer, attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb):
+        import diffusers.models.transformers.transformer_hunyuan_video as module
+
+        if not self.on:
+            return self.plain[layer](attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
+        video, seen = hidden_states.shape[1], []
+        attention = module.dispatch_attention_fn
+
+        def watched(query, key, value, **options):  # [B, L, heads, d]
+            seen.extend(x[:, :video].transpose(1, 2) for x in (query, key))
+            return attention(query, key, value, **options)
+
+        with mock.patch.object(module, "dispatch_attention_fn", watched):
+            image, caption = self.plain[layer](attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
+        measured = cfi(*seen, self.frames).mean()
+        if self.fault == "one CFI for both branches":  # that of the branch before
+            measured, self.last[layer] = self.last.get(layer, measured), measured
+        self.measured.append(measured.item())
+        gain = (measured * (self.frames + (self.fault == "one frame too many") + self.weight)).clamp(min=1)
+        if self.fault == "a single stream's MLP scaled too" and layer >= self.dual:
+            # The projection that attention and MLP share, then, is scaled as a whole.
+            block = self.blocks[layer]
+            block.proj_out.register_forward_hook(self.scale_once(gain, video))
+            return image, caption
+        return image * gain, caption * gain if self.fault == "text scaled too" else caption
+
+    @staticmethod
+    def scale_once(gain, video):
+        def hook(module, inputs, output):
+            module._forward_hooks.clear()
+            return torch.cat([output[:, :video] * gain, output[:, video:]], 1)
+
+        return hook
