@@ -20,4 +20,7 @@ std::function<void()> transformer(const Arguments& arguments);
 // library|kernel ROWS IN OUT: one linear layer in float32, computed by ATen or by nn/matmul.h.
 std::function<void()> linear(const Arguments& arguments);
 
+// DIR INPUTS float32|bfloat16 on|off N: the same for HunyuanVideo, with "pooled" too, and N real tokens of "text".
+std::function<void()> hunyuan_video(const Arguments& arguments);
+
 }  // namespace eav::bench
