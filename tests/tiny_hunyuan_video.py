@@ -9,8 +9,13 @@ from diffusers import (
     HunyuanVideoPipeline,
     HunyuanVideoTransformer3DModel,
 )
+from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from tiny import randomize
-from tiny_text import tiny_clip, tiny_clip_tokenizer, tiny_llama, tiny_llama_tokenizer
+from tiny_text import CAPTIONS, tiny_clip, tiny_clip_tokenizer, tiny_llama, tiny_llama_tokenizer
+
+
+# What the LLaMA's tokenizer is trained on: the instruction around a prompt must fit, as with the released one.
+LINES = [*CAPTIONS, *[DEFAULT_PROMPT_TEMPLATE["template"]] * len(CAPTIONS)]
 
 
 def tiny_hunyuan_video_vae(**config):
@@ -61,7 +66,8 @@ def save_tiny_hunyuan_video(
 ):
     """Saves a random HunyuanVideoPipeline and returns it; the dictionaries replace fields of the configurations."""
     path = Path(path)
-    tokenizer, tokenizer_2 = tiny_llama_tokenizer(path / "tokenizer"), tiny_clip_tokenizer(path / "tokenizer_2")
+    tokenizer = tiny_llama_tokenizer(path / "tokenizer", LINES, merges=600)
+    tokenizer_2 = tiny_clip_tokenizer(path / "tokenizer_2")
     pipeline = HunyuanVideoPipeline(
         tokenizer=tokenizer,
         text_encoder=tiny_llama(len(tokenizer), **llama),

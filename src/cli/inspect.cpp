@@ -43,7 +43,7 @@ int inspect(const Options& options) {
   const auto size = [](int64_t bytes) { return human_size(static_cast<uintmax_t>(bytes)); };
 
   fmt::print("{}, {}\n\n", inspection.family, model.string());
-  constexpr const char* kPart = "  {:<14}{:<32}{:>12}{:>12}  {}\n";
+  constexpr const char* kPart = "  {:<16}{:<32}{:>12}{:>12}  {}\n";
   fmt::print(kPart, "part", "class", "parameters", "on disk", "stored as");
   for (const auto& part : inspection.parts)
     part.parameters > 0
@@ -52,7 +52,7 @@ int inspect(const Options& options) {
 
   fmt::print("\nmemory for {} frames of {}x{} in {} on {}\n", *request.frames, *request.width, *request.height,
              to_string(plan.dtype), generator.runtime().device);
-  constexpr const char* kPhase = "  {:<14}{:>12}{:>14}{:>12}\n";
+  constexpr const char* kPhase = "  {:<16}{:>12}{:>14}{:>12}\n";
   fmt::print(kPhase, "phase", "weights", "activations", "together");
   for (const auto& phase : plan.phases)
     fmt::print(kPhase, phase.name, size(phase.weights), size(phase.activations), size(phase.total()));

@@ -110,7 +110,7 @@ VARIANTS = {
     "no embedded guidance": {"transformer": {"guidance_embeds": False}},
     "other heads": {"transformer": {"attention_head_dim": 24, "rope_axes_dim": (8, 8, 8), "rope_theta": 100.0}},
     "other ratio and shift": {"transformer": {"mlp_ratio": 2.5}, "scheduler": {"shift": 3.0}},
-    "other encoders": {"llama": {"num_key_value_heads": 4}, "clip": {"hidden_act": "gelu", "eos_token_id": 713}},
+    "other encoders": {"llama": {"num_key_value_heads": 4}, "clip": {"hidden_act": "gelu", "eos_token_id": 582}},
 }
 
 
