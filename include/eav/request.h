@@ -71,9 +71,12 @@ struct Request {
   std::optional<double> guidance;        // guidance scale; at most 1 turns guidance off. HunyuanVideo: embedded
   std::optional<double> true_guidance;   // HunyuanVideo: above 1, a second pass with the negative prompt
   bool dynamic_guidance = false;         // CogVideoX's cosine schedule of the guidance scale
-  std::optional<std::string> scheduler;  // CogVideoX: "ddim" or "dpm"; HunyuanVideo: "euler"
+  std::optional<std::string> scheduler;  // CogVideoX: "ddim" or "dpm"; HunyuanVideo and LTX-Video: "euler"
   std::optional<double> flow_shift;      // flow matching: how far noise levels are shifted towards 1, above 0
   std::optional<VaeTiling> vae_tiling;
+  std::optional<double> guidance_rescale;    // LTX-Video: 0 to 1, how far the guided result keeps its spread
+  std::optional<double> decode_timestep;     // LTX-Video, where the VAE is told a timestep: 0 to 1
+  std::optional<double> decode_noise_scale;  // and how much noise is mixed into the latents for it: 0 to 1
   bool latents_only = false;  // stop before the VAE
   EnhanceOptions enhance;
   std::filesystem::path init_latents;  // a .safetensors file with "latents": the noise to start from

@@ -291,7 +291,13 @@ Command add_generate(CLI::App& program) {
        [](Record& r) { r.request.dynamic_guidance = false; });
   add_choice(command, "--scheduler", "How noise is taken away [the checkpoint's]", {"ddim", "dpm", "euler"},
              change([](Record& r, const std::string& v) { r.request.scheduler = v; }));
-  add_number(command, "--flow-shift", "HunyuanVideo: shift of the noise levels [the checkpoint's]", 0.001, 1000,
+  add_number(command, "--guidance-rescale", "LTX-Video: how far guidance keeps the spread of the result, 0 to 1 [0]", 0,
+             1, change([](Record& r, double v) { r.request.guidance_rescale = v; }));
+  add_number(command, "--decode-timestep", "LTX-Video from 0.9.1: timestep that the VAE is told, 0 to 1 [0.05]", 0, 1,
+             change([](Record& r, double v) { r.request.decode_timestep = v; }));
+  add_number(command, "--decode-noise-scale", "LTX-Video from 0.9.1: noise mixed in before the VAE, 0 to 1 [0.025]", 0,
+             1, change([](Record& r, double v) { r.request.decode_noise_scale = v; }));
+  add_number(command, "--flow-shift", "HunyuanVideo, LTX-Video: shift of the noise levels [the checkpoint's]", 0.001, 1000,
              change([](Record& r, double v) { r.request.flow_shift = v; }));
   text("--device", "DEVICE", "cpu, cuda or cuda:N [cpu]",
        [](Record& r, const std::string& v) { r.runtime.device = v; });
@@ -307,7 +313,7 @@ Command add_generate(CLI::App& program) {
   flag("--offload", "Load blocks one at a time, each when it is used: slower, in little memory",
        [](Record& r) { r.runtime.offload = true; });
 
-  add_number(command, "--enhance-weight", "Enhance-A-Video's temperature [the family's: CogVideoX 3.4, HunyuanVideo 4]", 0, 100,
+  add_number(command, "--enhance-weight", "Enhance-A-Video's temperature [the family's: CogVideoX 3.4, others 4]", 0, 100,
              change([](Record& r, double v) { r.request.enhance.weight = v; }));
   flag("--no-enhance", "Do not enhance", [](Record& r) { r.request.enhance.enabled = false; });
   flag("--enhance", "Enhance after all, with --from", [](Record& r) { r.request.enhance.enabled = true; });

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <cmath>
+#include <map>
 #include <random>
 
 #include "eav/error.h"
@@ -73,6 +74,25 @@ void check_common(const Request& request, int64_t layers) {
   for (const auto& [first, last] : enhance.layers.ranges)
     if (last >= layers)
       throw Error(fmt::format("the enhancement names layer {}, this model has layers 0 to {}", last, layers - 1));
+}
+
+void check_has_none(const Request& request, const std::string& family, const std::vector<std::string>& what) {
+  const std::map<std::string, bool> set{
+      {"true guidance", request.true_guidance.has_value()},
+      {"dynamic guidance", request.dynamic_guidance},
+      {"flow shift", request.flow_shift.has_value()},
+      {"guidance rescale", request.guidance_rescale.has_value()},
+      {"decode timestep", request.decode_timestep.has_value()},
+      {"decode noise scale", request.decode_noise_scale.has_value()},
+      {"kinds of blocks", request.enhance.blocks != EnhanceBlocks::all},
+  };
+  for (const auto& name : what)
+    if (set.at(name)) throw Error(fmt::format("{} has no {}: leave that option out", family, name));
+}
+
+void check_fraction(const std::string& name, const std::optional<double>& value) {
+  if (value && !(*value >= 0 && *value <= 1))
+    throw Error(fmt::format("{} is {}, expected a number from 0 to 1", name, *value));
 }
 
 void check_size(const std::string& name, int64_t value, int64_t multiple, int64_t most) {

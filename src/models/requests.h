@@ -3,7 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "eav/request.h"
 
@@ -16,6 +18,13 @@ void apply_checkpoint_defaults(Request& request, const std::filesystem::path& mo
 // Fields that do not depend on the family: finite numbers, their ranges, enhancement fractions, UTF-8 prompts; `layers`
 // is the number of transformer layers. The request's optional fields are set.
 void check_common(const Request& request, int64_t layers);
+
+// Throws when a request sets what this family does not have: `what` of it is set in the request, among "true guidance",
+// "dynamic guidance", "flow shift", "guidance rescale", "decode timestep", "decode noise scale" and "kinds of blocks".
+void check_has_none(const Request& request, const std::string& family, const std::vector<std::string>& what);
+
+// Throws when a number is set and outside 0 to 1.
+void check_fraction(const std::string& name, const std::optional<double>& value);
 
 // Throws when `value` is no positive multiple of `multiple` or above `most` (0: no limit), naming the nearest that are.
 void check_size(const std::string& name, int64_t value, int64_t multiple, int64_t most = 0);

@@ -2,9 +2,22 @@
 #pragma once
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "weights/weights.h"
 
 namespace eav {
+
+// x / sqrt(mean(x^2) + eps), computed in float32 and rounded to `result` before it is weighted, as transformers and
+// diffusers do; `weight` [C], where there is one.
+inline Tensor rms_norm(const Tensor& x, const std::optional<Tensor>& weight, double eps, at::ScalarType result) {
+  const auto wide = x.to(at::kFloat);
+  const auto normed = (wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps)).to(result);
+  return weight ? normed * weight->to(result) : normed;
+}
+inline Tensor rms_norm(const Tensor& x, const std::optional<Tensor>& weight, double eps) {
+  return rms_norm(x, weight, eps, x.scalar_type());
+}
 
 struct RmsNorm {
   Tensor weight;  // [C]
@@ -12,14 +25,8 @@ struct RmsNorm {
 
   RmsNorm(const Weights& w, int64_t channels, double eps) : weight(w.load("weight", {channels})), eps(eps) {}
 
-  Tensor operator()(const Tensor& x) const { return (*this)(x, x.scalar_type()); }
-
-  // The norm is computed in float32 and rounded to `result` before it is weighted, as transformers does.
-  Tensor operator()(const Tensor& x, at::ScalarType result) const {
-    const auto wide = x.to(at::kFloat);
-    const auto normed = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
-    return normed.to(result) * weight.to(result);
-  }
+  Tensor operator()(const Tensor& x) const { return rms_norm(x, weight, eps); }
+  Tensor operator()(const Tensor& x, at::ScalarType result) const { return rms_norm(x, weight, eps, result); }
 };
 
 }  // namespace eav

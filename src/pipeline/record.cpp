@@ -38,6 +38,9 @@ Json request_json(const Request& request) {
           {"scheduler", nullable(request.scheduler)},
           {"flow_shift", nullable(request.flow_shift)},
           {"vae_tiling", request.vae_tiling ? Json(to_string(*request.vae_tiling)) : Json(nullptr)},
+          {"guidance_rescale", nullable(request.guidance_rescale)},
+          {"decode_timestep", nullable(request.decode_timestep)},
+          {"decode_noise_scale", nullable(request.decode_noise_scale)},
           {"latents_only", request.latents_only},
           {"enhance",
            {{"enabled", enhance.enabled},
@@ -87,8 +90,8 @@ class Fields {
 Request read_request(const fs::path& file, const nlohmann::json& json) {
   const Fields fields(file, json,
                       {"prompt", "negative_prompt", "seed", "width", "height", "frames", "fps", "steps", "guidance",
-                       "true_guidance", "dynamic_guidance", "scheduler", "flow_shift", "vae_tiling", "latents_only",
-                       "enhance", "init_latents"});
+                       "true_guidance", "dynamic_guidance", "scheduler", "flow_shift", "vae_tiling", "guidance_rescale",
+                       "decode_timestep", "decode_noise_scale", "latents_only", "enhance", "init_latents"});
   Request request;
   fields.read("prompt", request.prompt);
   fields.read("negative_prompt", request.negative_prompt);
@@ -103,6 +106,9 @@ Request read_request(const fs::path& file, const nlohmann::json& json) {
   fields.read("scheduler", request.scheduler);
   fields.read("true_guidance", request.true_guidance);
   fields.read("flow_shift", request.flow_shift);
+  fields.read("guidance_rescale", request.guidance_rescale);
+  fields.read("decode_timestep", request.decode_timestep);
+  fields.read("decode_noise_scale", request.decode_noise_scale);
   fields.read("latents_only", request.latents_only);
   if (const auto tiling = fields.text("vae_tiling"); !tiling.empty()) request.vae_tiling = parse_vae_tiling(tiling);
   fields.read("init_latents", request.init_latents);

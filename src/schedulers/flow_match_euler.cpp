@@ -7,22 +7,55 @@
 namespace eav {
 
 FlowMatchEulerScheduler::FlowMatchEulerScheduler(const JsonFile& config, std::optional<double> shift)
-    : shift_(shift ? *shift : config.get<double>("shift", 1)), train_steps_(config.count("num_train_timesteps", 1000)) {
-  const auto file = config.path().string();
+    : name_(config.path().string()),
+      shift_(shift ? *shift : config.get<double>("shift", 1)),
+      train_steps_(config.count("num_train_timesteps", 1000)) {
   if (const auto name = config.get<std::string>("_class_name"); name != "FlowMatchEulerDiscreteScheduler")
-    throw Error(fmt::format("{}: the scheduler is {}, expected FlowMatchEulerDiscreteScheduler", file, name));
-  for (const auto* setting : {"use_dynamic_shifting", "invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas",
-                              "use_beta_sigmas", "stochastic_sampling"})
-    if (config.get<bool>(setting, false)) throw Error(fmt::format("{}: \"{}\" is not supported", file, setting));
-  if (config.has("shift_terminal")) throw Error(fmt::format("{}: \"shift_terminal\" is not supported", file));
+    throw Error(fmt::format("{}: the scheduler is {}, expected FlowMatchEulerDiscreteScheduler", name_, name));
+  for (const auto* setting : {"invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas",
+                              "stochastic_sampling"})
+    if (config.get<bool>(setting, false)) throw Error(fmt::format("{}: \"{}\" is not supported", name_, setting));
   if (!std::isfinite(shift_) || shift_ <= 0)
-    throw Error(fmt::format("{}: the shift is {}, expected a number above 0", file, shift_));
+    throw Error(fmt::format("{}: the shift is {}, expected a number above 0", name_, shift_));
+
+  shift_terminal_ = config.optional<double>("shift_terminal");
+  if (shift_terminal_ == 0) shift_terminal_.reset();  // as good as none, there
+  if (shift_terminal_ && !(*shift_terminal_ > 0 && *shift_terminal_ < 1))
+    throw Error(fmt::format("{}: \"shift_terminal\" is {}, expected a number between 0 and 1", name_, *shift_terminal_));
+  if (!config.get<bool>("use_dynamic_shifting", false)) return;
+  const auto type = config.get<std::string>("time_shift_type", "exponential");
+  if (type != "exponential" && type != "linear")
+    throw Error(fmt::format("{}: \"time_shift_type\" is \"{}\", supported are exponential and linear", name_, type));
+  dynamic_ = DynamicShift{config.get<double>("base_shift", 0.5), config.get<double>("max_shift", 1.15),
+                          config.count("base_image_seq_len", 256), config.count("max_image_seq_len", 4096),
+                          type == "exponential"};
+  if (dynamic_->base_image_seq_len == dynamic_->max_image_seq_len)
+    throw Error(fmt::format("{}: \"base_image_seq_len\" and \"max_image_seq_len\" are equal", name_));
 }
 
-void FlowMatchEulerScheduler::set_timesteps(int64_t steps) {
+double FlowMatchEulerScheduler::DynamicShift::shift(int64_t tokens) const {
+  const double m = (max_shift - base_shift) / static_cast<double>(max_image_seq_len - base_image_seq_len);
+  const double b = base_shift - m * static_cast<double>(base_image_seq_len);
+  const double mu = static_cast<double>(tokens) * m + b;
+  return exponential ? std::exp(mu) : mu;
+}
+
+void FlowMatchEulerScheduler::set_sigmas(const Tensor& sigmas, std::optional<int64_t> tokens) {
   // Rounded to float32 before the shift, as the reference does it.
-  const auto even = at::linspace(1, 0, steps + 1, at::kDouble).slice(0, 0, steps).to(at::kFloat);
-  const auto shifted = even * shift_ / (1 + even * (shift_ - 1));
+  auto shifted = sigmas.to(at::kFloat);
+  if (!dynamic_) {
+    shifted = shifted * shift_ / (1 + shifted * (shift_ - 1));
+  } else {
+    if (!tokens) throw Error(fmt::format("{}: \"use_dynamic_shifting\" does not serve this model", name_));
+    const double shift = dynamic_->shift(*tokens);
+    shifted = shift / (shift + (1 / shifted - 1));
+  }
+  if (shift_terminal_) {
+    if (sigmas.size(0) < 2)
+      throw Error(fmt::format("{}: \"shift_terminal\" stretches noise levels: 1 step is too few", name_));
+    const auto rest = 1 - shifted;
+    shifted = 1 - rest / (rest[-1] / (1 - *shift_terminal_));
+  }
   timesteps_ = shifted * static_cast<double>(train_steps_);
   sigmas_ = at::cat({shifted, at::zeros({1}, shifted.options())});
 }

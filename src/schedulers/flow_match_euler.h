@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <optional>
-#include <vector>
+#include <string>
 
 #include "weights/config.h"
 
@@ -14,10 +14,12 @@ class FlowMatchEulerScheduler {
  public:
   // Reads scheduler_config.json; `shift`, where given, replaces the file's. Throws eav::Error for another class, and
   // for settings that are not supported.
-  FlowMatchEulerScheduler(const JsonFile& config, std::optional<double> shift);
+  explicit FlowMatchEulerScheduler(const JsonFile& config, std::optional<double> shift = std::nullopt);
 
-  // Chooses `steps` noise levels, evenly from 1 to 1/steps and then shifted towards 1.
-  void set_timesteps(int64_t steps);
+  // Takes noise levels [steps], from 1 downwards, and shifts them towards 1: by the scheduler's shift, or where it
+  // shifts dynamically, by what a video of this many tokens asks for. Throws eav::Error where the number of tokens
+  // is needed and not given, or a single step cannot be stretched to the terminal level.
+  void set_sigmas(const Tensor& sigmas, std::optional<int64_t> tokens = std::nullopt);
   // What the model is told: noise levels times the number of steps trained with, [steps] float32.
   const Tensor& timesteps() const { return timesteps_; }
 
@@ -25,12 +27,24 @@ class FlowMatchEulerScheduler {
   Tensor step(const Tensor& model_output, int64_t index, const Tensor& latents) const;
 
   double shift() const { return shift_; }
+  bool shifts_dynamically() const { return dynamic_.has_value(); }
 
  private:
+  // A shift that grows linearly with the tokens of a video.
+  struct DynamicShift {
+    double base_shift, max_shift;
+    int64_t base_image_seq_len, max_image_seq_len;
+    bool exponential;
+    double shift(int64_t tokens) const;
+  };
+
+  std::string name_;  // of the configuration file, for messages
   double shift_;
   int64_t train_steps_;
-  Tensor sigmas_;     // [steps + 1] float32, the last one 0
-  Tensor timesteps_;  // [steps]
+  std::optional<DynamicShift> dynamic_;
+  std::optional<double> shift_terminal_;  // the last noise level, to which the others are stretched
+  Tensor sigmas_;                         // [steps + 1] float32, the last one 0
+  Tensor timesteps_;                      // [steps]
 };
 
 }  // namespace eav

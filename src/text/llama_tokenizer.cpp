@@ -10,9 +10,8 @@ namespace eav {
 
 Tokenizer open_llama_tokenizer(const std::filesystem::path& dir) try {
   const text::SpecialTokens special(dir, {});
-  // Files that do not say where padding goes leave it to their class: on the left for LlamaTokenizer, else on the right.
-  const auto is_llama = special.settings().value("tokenizer_class", "").starts_with("LlamaTokenizer");
-  if (const auto side = special.settings().value("padding_side", is_llama ? "left" : "right"); side != "right")
+  // Files that do not say where padding goes are taken at their best: the model needs it behind the prompt.
+  if (const auto side = special.settings().value("padding_side", "right"); side != "right")
     throw Error(fmt::format("{}: padding goes on the {}; expected \"padding_side\": \"right\"",
                             (dir / "tokenizer_config.json").string(), side));
 

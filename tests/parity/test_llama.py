@@ -68,8 +68,7 @@ def test_characters_of_later_unicode_versions(run, files):
     ({"tokenizer_class": "PreTrainedTokenizerFast"}, True),
     ({}, True),
     ({"padding_side": "left"}, False),
-    ({"tokenizer_class": "LlamaTokenizerFast"}, False),
-    ({"tokenizer_class": "LlamaTokenizer"}, False),
+    ({"tokenizer_class": "LlamaTokenizerFast"}, True),
 ])  # fmt: skip
 def test_padding_on_the_left_is_an_error(run, files, tmp_path, settings, opens):
     shutil.copy(files / "tokenizer.json", tmp_path)
@@ -182,3 +181,12 @@ def test_llama_errors(run, folder, config, options, message):
     out = folder / "out.safetensors"
     error = run("eav_probe", "llama", folder, "--out", out, *options, input=PROMPT.encode(), fails=True)
     assert message in error and not out.exists()
+
+
+def test_skipped_layers_are_not_read(run, folder):
+    save_encoder(folder)
+    _, whole, _ = encode(run, "llama", folder, PROMPT)
+    path = folder / "text_encoder" / "model.safetensors"
+    read = ("embed_tokens.", "layers.0.", "layers.1.")
+    save_file({key: tensor for key, tensor in load_file(path).items() if key.startswith(read)}, path)
+    assert torch.equal(encode(run, "llama", folder, PROMPT)[1], whole)

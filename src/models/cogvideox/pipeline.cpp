@@ -70,10 +70,9 @@ Request Pipeline::resolve(const Request& asked) const {
   if (!request.enhance.weight) request.enhance.weight = kEnhanceWeight;
 
   check_common(request, config_.num_layers);
-  if (request.true_guidance) throw Error("CogVideoX has no true guidance: its guidance is one already");
-  if (request.flow_shift) throw Error("CogVideoX has no flow shift: its schedulers are ddim and dpm");
-  if (request.enhance.blocks != EnhanceBlocks::all)
-    throw Error("CogVideoX has blocks of one kind: enhance all of them, or choose layers");
+  check_has_none(request, "CogVideoX",
+                 {"true guidance", "flow shift", "guidance rescale", "decode timestep", "decode noise scale",
+                  "kinds of blocks"});
   // CogVideoX 1.5's rotary table ends at the trained size; learned positions exist for that size alone.
   const bool bounded = config_.patch_size_t.has_value();
   check_size("width", *request.width, pixels * config_.patch_size, bounded ? config_.sample_width * pixels : 0);

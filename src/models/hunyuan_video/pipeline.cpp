@@ -37,8 +37,9 @@ constexpr int64_t kClipTokens = 77;       // of CLIP's own prompt
 constexpr int64_t kSkippedLlamaLayers = 2;  // the last ones
 
 // The transformer's working memory in units of one [L, C] tensor: the residual stream, its normed copy, queries, keys,
-// values, the attention's output and its projection. Where ATen norms queries and keys, its copies come on top.
-constexpr int64_t kTransformerTensors = 7;
+// values, the attention's output and its projection, and one for what kernels hold. Where ATen norms queries and keys,
+// its copies come on top.
+constexpr int64_t kTransformerTensors = 8;
 constexpr int64_t kNormTensors = 5;
 
 // The text encoder's, in units of one hidden layer of its feed-forward [L, hidden].
@@ -85,8 +86,8 @@ Request Pipeline::resolve(const Request& asked) const {
   if (!request.enhance.weight) request.enhance.weight = kEnhanceWeight;
 
   check_common(request, config_.layers());
-  if (request.dynamic_guidance)
-    throw Error("HunyuanVideo has no dynamic guidance: its guidance is an input of the model");
+  check_has_none(request, "HunyuanVideo",
+                 {"dynamic guidance", "guidance rescale", "decode timestep", "decode noise scale"});
   if (*request.scheduler != "euler")
     throw Error(fmt::format("the scheduler \"{}\" does not serve HunyuanVideo: its scheduler is euler",
                             *request.scheduler));
@@ -101,7 +102,9 @@ Request Pipeline::resolve(const Request& asked) const {
   if (latent_shape(request)[2] % config_.patch_size_t != 0)
     throw Error(fmt::format("frames is {}: its {} latent frames are no multiple of the {} that make a token",
                             *request.frames, latent_shape(request)[2], config_.patch_size_t));
-  request.flow_shift = FlowMatchEulerScheduler(scheduler_config_, request.flow_shift).shift();
+  FlowMatchEulerScheduler scheduler(scheduler_config_, request.flow_shift);
+  scheduler.set_sigmas(at::linspace(1, 0, *request.steps + 1, at::kDouble).slice(0, 0, *request.steps));
+  request.flow_shift = scheduler.shift();
   enhancement(request);
   if (!request.init_latents.empty()) load_latents(request.init_latents, latent_shape(request));
   return request;
@@ -232,7 +235,7 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
     weights.check_all_read();
   }
   FlowMatchEulerScheduler scheduler(scheduler_config_, request.flow_shift);
-  scheduler.set_timesteps(*request.steps);
+  scheduler.set_sigmas(at::linspace(1, 0, *request.steps + 1, at::kDouble).slice(0, 0, *request.steps));
   auto generator = at::detail::createCPUGenerator(*request.seed);
   // Latents stay in float32 between the steps, whatever the model computes in.
   auto latents = initial_latents(request, latent_shape(request), generator, at::kFloat).to(where.device);

@@ -309,7 +309,8 @@ int64_t decode_memory(const VaeConfig& c, int64_t latent_frames, int64_t latent_
   // Beside the video, a tile of time is held as tiles of space, which overlap, and as the picture that they become.
   const auto video = (c.video_frames(latent_frames) + 3 * c.video_frames(tile_frames)) * frame;
   constexpr int64_t kScratch = 48 << 20;  // bytes that kernels and the allocator keep, whatever the size
-  return (count.peak + video) * element_size + kScratch;
+  const auto gaps = count.peak / 6;       // between frames of different sizes: measured, an eighth and less
+  return (count.peak + gaps + video) * element_size + kScratch;
 }
 
 }  // namespace eav::hunyuan_video

@@ -24,6 +24,9 @@ Record example() {
   request.vae_tiling = VaeTiling::on;
   request.true_guidance = 2.5;
   request.flow_shift = 7;
+  request.guidance_rescale = 0.5;
+  request.decode_timestep = 0.1;
+  request.decode_noise_scale = 0.2;
   request.enhance.blocks = EnhanceBlocks::dual;
   request.scheduler = "dpm";
   request.enhance = {false, 7.3, 1.0 / 3, 2.0 / 3, LayerSet::parse("0-5,8")};

@@ -1,0 +1,123 @@
+#include "models/ltx_video/transformer.h"
+
+#include <numbers>
+
+#include "enhance/enhancer.h"
+
+namespace eav::ltx_video {
+namespace {
+
+constexpr int64_t kTimestepChannels = 256;  // sinusoids of a timestep
+constexpr double kQkNormEps = 1e-5;
+constexpr double kTheta = 10000;                             // of the rotary embedding
+constexpr double kBaseFrames = 20, kBasePixels = 2048;       // positions are told as parts of these
+constexpr int64_t kAxes = 3;
+
+// Angles of all tokens, for all channels of a token together. A third of them, interleaved, tells each axis.
+Rope make_rope(int64_t channels, const Transformer::Size& size) {
+  const auto options = at::TensorOptions(at::kFloat);
+  const auto axis = [&](int64_t n, double scale, double base) { return at::arange(n, options) * scale / base; };
+  const auto grid = at::meshgrid({axis(size.frames, size.frame_scale, kBaseFrames),
+                                  axis(size.height, size.pixel_scale, kBasePixels),
+                                  axis(size.width, size.pixel_scale, kBasePixels)},
+                                 "ij");
+  const auto positions = at::stack({grid[0].flatten(), grid[1].flatten(), grid[2].flatten()}, 1);  // [L, 3]
+  const auto count = channels / (2 * kAxes);
+  const auto frequencies = at::pow(kTheta, at::linspace(0, 1, count, options)) * std::numbers::pi / 2.0;
+  const auto angles = (frequencies.unsqueeze(1) * (positions.unsqueeze(1) * 2 - 1)).flatten(1);  // [L, count * 3]
+  const auto rest = channels % (2 * kAxes);  // channels that are not rotated; they come first
+  const auto pairs = [&](const Tensor& x) { return x.repeat_interleave(2, 1); };
+  return {at::constant_pad_nd(pairs(angles.cos()), {rest, 0}, 1), at::constant_pad_nd(pairs(angles.sin()), {rest, 0}, 0)};
+}
+
+}  // namespace
+
+Attention::Attention(const Weights& w, const TransformerConfig& c)
+    : heads(c.num_attention_heads),
+      to_q(w / "to_q", c.channels(), c.channels()),
+      to_k(w / "to_k", c.channels(), c.channels()),
+      to_v(w / "to_v", c.channels(), c.channels()),
+      to_out(w / "to_out" / 0, c.channels(), c.channels()),
+      norm_q(w / "norm_q", c.channels(), kQkNormEps),
+      norm_k(w / "norm_k", c.channels(), kQkNormEps) {}
+
+SelfAttention::Output SelfAttention::operator()(const Tensor& x, const Rope& rope, int64_t layer, Step& step) const {
+  const auto split = [&](const Tensor& t) { return t.unflatten(2, {heads, -1}).transpose(1, 2); };  // [B, heads, L, d]
+  auto q = to_q(x), k = to_k(x);
+  norm_q(q.unsqueeze(2), &rope);
+  norm_k(k.unsqueeze(2), &rope);
+  q = split(q), k = split(k);
+  auto gain = step.enhance.gain(layer, q, k, step.grid);
+  const auto attended = at::scaled_dot_product_attention(q, k, split(to_v(x)));
+  return {to_out(attended.transpose(1, 2).flatten(2)), std::move(gain)};
+}
+
+Tensor CrossAttention::operator()(const Tensor& x, const Caption& caption) const {
+  const auto split = [&](const Tensor& t) { return t.unflatten(2, {heads, -1}).transpose(1, 2); };  // [B, heads, L, d]
+  const auto q = to_q(x), k = to_k(caption.tokens);
+  norm_q(q.unsqueeze(2), nullptr);
+  norm_k(k.unsqueeze(2), nullptr);
+  const auto seen = caption.mask.unsqueeze(1).unsqueeze(1);  // [B, 1, 1, text_len]
+  const auto attended = at::scaled_dot_product_attention(split(q), split(k), split(to_v(caption.tokens)), seen);
+  return to_out(attended.transpose(1, 2).flatten(2));
+}
+
+Tensor ModulatedNorm::operator()(const Tensor& x, const Tensor& scale, const Tensor& shift) const {
+  const auto factor = scale + 1;
+  return at::addcmul(shift, rms_norm(x, weight, eps), factor);
+}
+
+Block::Block(const Weights& w, const TransformerConfig& c, int64_t layer)
+    : layer(layer),
+      norm1(w / "norm1", c),
+      norm2(w / "norm2", c),
+      attn1(w / "attn1", c),
+      attn2(w / "attn2", c),
+      ff(w / "ff", c.channels(), 4 * c.channels(), Activation::gelu_tanh),
+      scale_shift_table(w.load("scale_shift_table", {6, c.channels()})) {}
+
+void Block::operator()(const Tensor& x, const Caption& caption, const Tensor& temb, const Rope& rope,
+                       Step& step) const {
+  const auto m = (scale_shift_table.to(temb.scalar_type()) + temb).unbind(0);  // shift, scale, gate; twice
+  {
+    const auto [attended, gain] = attn1(norm1(x, m[1], m[0]), rope, layer, step);
+    x.addcmul_(attended, gain.defined() ? m[2] * gain.to(m[2].scalar_type()) : m[2]);
+  }
+  x.add_(attn2(x, caption));
+  x.addcmul_(ff(norm2(x, m[4], m[3])), m[5]);
+}
+
+Transformer::Transformer(const Weights& w, const TransformerConfig& c)
+    : config_(c),
+      proj_in_(w / "proj_in", c.in_channels, c.channels()),
+      timestep_embedder_(w / "time_embed" / "emb" / "timestep_embedder", kTimestepChannels, c.channels()),
+      time_linear_(w / "time_embed" / "linear", c.channels(), 6 * c.channels()),
+      caption_linear_1_(w / "caption_projection" / "linear_1", c.caption_channels, c.channels()),
+      caption_linear_2_(w / "caption_projection" / "linear_2", c.channels(), c.channels()),
+      blocks_(w / "transformer_blocks", c.num_layers, [c](const Weights& w, int64_t i) { return Block(w, c, i); }),
+      scale_shift_table_(w.load("scale_shift_table", {2, c.channels()})),
+      norm_out_(w / "norm_out", c.channels(), 1e-6),
+      proj_out_(w / "proj_out", c.channels(), c.in_channels) {}
+
+Transformer::Inputs Transformer::prepare(const Caption& caption, const Size& size) const {
+  const auto rope = make_rope(config_.channels(), size);
+  const auto device = caption.tokens.device();
+  return {{caption_linear_2_(caption_linear_1_.gelu_tanh(caption.tokens)), caption.mask},
+          {rope.cos.to(device), rope.sin.to(device)},
+          {size.frames, size.height * size.width}};
+}
+
+Tensor Transformer::operator()(const Tensor& latents, const Tensor& timestep, const Inputs& inputs, Step& step) const {
+  const auto sinusoids = timestep_sinusoids(timestep, kTimestepChannels, /*flip_sin_to_cos=*/true, /*freq_shift=*/0);
+  const auto embedded = timestep_embedder_(sinusoids.to(latents.scalar_type()));         // [1, C]
+  const auto temb = time_linear_(at::silu(embedded)).view({6, config_.channels()});
+  const auto x = proj_in_(latents);  // [B, T*S, C]
+  blocks_.each([&](const Block& block) {
+    step.progress.check();
+    block(x, inputs.caption, temb, inputs.rope, step);
+  });
+  const auto m = (scale_shift_table_.to(embedded.scalar_type()) + embedded).unbind(0);  // shift, scale
+  return proj_out_(norm_out_(x, m[1], m[0]));
+}
+
+}  // namespace eav::ltx_video

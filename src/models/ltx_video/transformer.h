@@ -1,0 +1,101 @@
+// LTX-Video's diffusion transformer: self-attention among video tokens, cross-attention to the caption (diffusers'
+// LTXVideoTransformer3DModel).
+#pragma once
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <vector>
+
+#include "eav/step.h"
+#include "models/ltx_video/config.h"
+#include "nn/embeddings.h"
+#include "nn/feed_forward.h"
+#include "nn/layer_norm.h"
+#include "nn/linear.h"
+#include "nn/qk_norm.h"
+#include "weights/blocks.h"
+
+namespace eav::ltx_video {
+
+// The caption's tokens, padded.
+struct Caption {
+  Tensor tokens;  // [B, text_len, caption_channels]; [B, text_len, C] inside the transformer
+  Tensor mask;    // [B, text_len] bool: false where they are padding
+};
+
+// Queries, keys and values; queries and keys are normed over all heads together.
+struct Attention {
+  int64_t heads;
+  Linear to_q, to_k, to_v, to_out;
+  QkNorm norm_q, norm_k;
+  Attention(const Weights& w, const TransformerConfig& c);
+};
+
+struct SelfAttention : Attention {
+  using Attention::Attention;
+  struct Output {
+    Tensor tokens;  // [B, L, C], after the output projection
+    Tensor gain;    // undefined: none
+  };
+  Output operator()(const Tensor& x, const Rope& rope, int64_t layer, Step& step) const;
+};
+
+struct CrossAttention : Attention {
+  using Attention::Attention;
+  Tensor operator()(const Tensor& x, const Caption& caption) const;
+};
+
+// A root mean square norm that is scaled and shifted: norm(x) * (1 + scale) + shift.
+struct ModulatedNorm {
+  std::optional<Tensor> weight;  // [C]; released models have none
+  double eps;
+  ModulatedNorm(const Weights& w, const TransformerConfig& c)
+      : weight(w.optional("weight", {c.channels()})), eps(c.norm_eps) {}
+  Tensor operator()(const Tensor& x, const Tensor& scale, const Tensor& shift) const;  // scale, shift [C]
+};
+
+struct Block {
+  int64_t layer;
+  ModulatedNorm norm1, norm2;
+  SelfAttention attn1;
+  CrossAttention attn2;
+  FeedForward ff;
+  Tensor scale_shift_table;  // [6, C], to which the timestep's are added
+  Block(const Weights& w, const TransformerConfig& c, int64_t layer);
+  // Adds the block's residuals to x [B, L, C] in place; temb [6, C].
+  void operator()(const Tensor& x, const Caption& caption, const Tensor& temb, const Rope& rope, Step& step) const;
+};
+
+class Transformer {
+ public:
+  Transformer(const Weights& w, const TransformerConfig& c);
+
+  // What stays the same over all steps of a video.
+  struct Inputs {
+    Caption caption;
+    Rope rope;
+    Grid grid;
+  };
+  // Latents of `frames` x `height` x `width`; `scale`: seconds to a latent frame, and pixels to a latent one.
+  struct Size {
+    int64_t frames, height, width;
+    double frame_scale, pixel_scale;
+  };
+  Inputs prepare(const Caption& caption, const Size& size) const;
+
+  // Predicts the velocity: packed latents [B, T*S, in_channels] at one timestep ([1] float32) -> the same shape.
+  Tensor operator()(const Tensor& latents, const Tensor& timestep, const Inputs& inputs, Step& step) const;
+
+ private:
+  TransformerConfig config_;
+  Linear proj_in_;
+  TimestepEmbedding timestep_embedder_;
+  Linear time_linear_;
+  Linear caption_linear_1_, caption_linear_2_;
+  Blocks<Block> blocks_;
+  Tensor scale_shift_table_;  // [2, C]
+  LayerNorm norm_out_;
+  Linear proj_out_;
+};
+
+}  // namespace eav::ltx_video
