@@ -53,9 +53,10 @@ int64_t available_memory(at::Device device) {
 
 void keep_freed_memory() {
 #ifdef __GLIBC__
-  constexpr int kMost = std::numeric_limits<int>::max();
-  mallopt(M_MMAP_THRESHOLD, kMost);
-  mallopt(M_TRIM_THRESHOLD, kMost);
+  // Larger ones go back at once: gaps between them would fill a seventh of a VAE's memory.
+  constexpr int kLargest = 64 << 20;
+  mallopt(M_MMAP_THRESHOLD, kLargest);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
 #endif
 }
 
