@@ -1,7 +1,6 @@
 // A linear layer alone, with the project's kernel or with the library that ATen calls.
-#include "nn/matmul.h"
-
 #include "bench.h"
+#include "nn/matmul.h"
 
 namespace eav::bench {
 

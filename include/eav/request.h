@@ -77,7 +77,7 @@ struct Request {
   std::optional<double> guidance_rescale;    // LTX-Video: 0 to 1, how far the guided result keeps its spread
   std::optional<double> decode_timestep;     // LTX-Video, where the VAE is told a timestep: 0 to 1
   std::optional<double> decode_noise_scale;  // and how much noise is mixed into the latents for it: 0 to 1
-  bool latents_only = false;  // stop before the VAE
+  bool latents_only = false;                 // stop before the VAE
   EnhanceOptions enhance;
   std::filesystem::path init_latents;  // a .safetensors file with "latents": the noise to start from
 };

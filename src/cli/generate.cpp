@@ -172,8 +172,8 @@ void report(const Files& files, const Output& output, double write_seconds) {
     fmt::print("{}: latents of {}, {}, seed {}\n", files.latents.string(), fmt::join(latents.sizes(), " x "),
                human_size(size_on_disk(files.latents)), *request.seed);
   else
-    fmt::print("{}: {} frames of {}x{} at {} fps, {}, seed {}\n", files.video.string(), frames.size(0),
-               frames.size(2), frames.size(1), *request.fps, human_size(size_on_disk(files.video)), *request.seed);
+    fmt::print("{}: {} frames of {}x{} at {} fps, {}, seed {}\n", files.video.string(), frames.size(0), frames.size(2),
+               frames.size(1), *request.fps, human_size(size_on_disk(files.video)), *request.seed);
   fmt::print("time: text encoder {}, transformer {}, vae {}, write {}\n", human_seconds(seconds.text_encoder),
              human_seconds(seconds.transformer), human_seconds(seconds.vae), human_seconds(write_seconds));
   fmt::print("enhancement: {}\n", describe_enhancement(request, trace));
@@ -297,8 +297,8 @@ Command add_generate(CLI::App& program) {
              change([](Record& r, double v) { r.request.decode_timestep = v; }));
   add_number(command, "--decode-noise-scale", "LTX-Video from 0.9.1: noise mixed in before the VAE, 0 to 1 [0.025]", 0,
              1, change([](Record& r, double v) { r.request.decode_noise_scale = v; }));
-  add_number(command, "--flow-shift", "HunyuanVideo, LTX-Video: shift of the noise levels [the checkpoint's]", 0.001, 1000,
-             change([](Record& r, double v) { r.request.flow_shift = v; }));
+  add_number(command, "--flow-shift", "HunyuanVideo, LTX-Video: shift of the noise levels [the checkpoint's]", 0.001,
+             1000, change([](Record& r, double v) { r.request.flow_shift = v; }));
   text("--device", "DEVICE", "cpu, cuda or cuda:N [cpu]",
        [](Record& r, const std::string& v) { r.runtime.device = v; });
   add_whole(command, "--threads", "Threads on the CPU [as many as there are cores]", 1, 4096,
@@ -313,8 +313,8 @@ Command add_generate(CLI::App& program) {
   flag("--offload", "Load blocks one at a time, each when it is used: slower, in little memory",
        [](Record& r) { r.runtime.offload = true; });
 
-  add_number(command, "--enhance-weight", "Enhance-A-Video's temperature [the family's: CogVideoX 3.4, others 4]", 0, 100,
-             change([](Record& r, double v) { r.request.enhance.weight = v; }));
+  add_number(command, "--enhance-weight", "Enhance-A-Video's temperature [the family's: CogVideoX 3.4, others 4]", 0,
+             100, change([](Record& r, double v) { r.request.enhance.weight = v; }));
   flag("--no-enhance", "Do not enhance", [](Record& r) { r.request.enhance.enabled = false; });
   flag("--enhance", "Enhance after all, with --from", [](Record& r) { r.request.enhance.enabled = true; });
   add_number(command, "--enhance-start", "Enhance from this fraction of the steps [0]", 0, 1,

@@ -11,8 +11,8 @@ struct Matmul {
   const float* x;      // [rows, in]
   const void* weight;  // [out, in], each element as `stored` says; converted while it is packed
   Stored stored;
-  const float* bias;                        // [out], or null
-  float* y;                                 // [rows, out], its rows y_stride elements apart
+  const float* bias;  // [out], or null
+  float* y;           // [rows, out], its rows y_stride elements apart
   int64_t y_stride;
   void (*finish)(float* x, int64_t count);  // applied to every part of y once it is there, or null
 };

@@ -18,7 +18,8 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // Norms one head x [count], and rotates it by its token's angles; cosines and sines are null where it is not rotated.
-HWY_INLINE void norm_and_rotate(float* x, int64_t count, const float* weight, double eps, const float* cos, const float* sin) {
+HWY_INLINE void norm_and_rotate(float* x, int64_t count, const float* weight, double eps, const float* cos,
+                                const float* sin) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const auto size = static_cast<size_t>(count);

@@ -89,9 +89,26 @@ class Fields {
 
 Request read_request(const fs::path& file, const nlohmann::json& json) {
   const Fields fields(file, json,
-                      {"prompt", "negative_prompt", "seed", "width", "height", "frames", "fps", "steps", "guidance",
-                       "true_guidance", "dynamic_guidance", "scheduler", "flow_shift", "vae_tiling", "guidance_rescale",
-                       "decode_timestep", "decode_noise_scale", "latents_only", "enhance", "init_latents"});
+                      {"prompt",
+                       "negative_prompt",
+                       "seed",
+                       "width",
+                       "height",
+                       "frames",
+                       "fps",
+                       "steps",
+                       "guidance",
+                       "true_guidance",
+                       "dynamic_guidance",
+                       "scheduler",
+                       "flow_shift",
+                       "vae_tiling",
+                       "guidance_rescale",
+                       "decode_timestep",
+                       "decode_noise_scale",
+                       "latents_only",
+                       "enhance",
+                       "init_latents"});
   Request request;
   fields.read("prompt", request.prompt);
   fields.read("negative_prompt", request.negative_prompt);

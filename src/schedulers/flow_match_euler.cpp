@@ -12,8 +12,8 @@ FlowMatchEulerScheduler::FlowMatchEulerScheduler(const JsonFile& config, std::op
       train_steps_(config.count("num_train_timesteps", 1000)) {
   if (const auto name = config.get<std::string>("_class_name"); name != "FlowMatchEulerDiscreteScheduler")
     throw Error(fmt::format("{}: the scheduler is {}, expected FlowMatchEulerDiscreteScheduler", name_, name));
-  for (const auto* setting : {"invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas",
-                              "stochastic_sampling"})
+  for (const auto* setting :
+       {"invert_sigmas", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "stochastic_sampling"})
     if (config.get<bool>(setting, false)) throw Error(fmt::format("{}: \"{}\" is not supported", name_, setting));
   if (!std::isfinite(shift_) || shift_ <= 0)
     throw Error(fmt::format("{}: the shift is {}, expected a number above 0", name_, shift_));
@@ -21,7 +21,8 @@ FlowMatchEulerScheduler::FlowMatchEulerScheduler(const JsonFile& config, std::op
   shift_terminal_ = config.optional<double>("shift_terminal");
   if (shift_terminal_ == 0) shift_terminal_.reset();  // as good as none, there
   if (shift_terminal_ && !(*shift_terminal_ > 0 && *shift_terminal_ < 1))
-    throw Error(fmt::format("{}: \"shift_terminal\" is {}, expected a number between 0 and 1", name_, *shift_terminal_));
+    throw Error(
+        fmt::format("{}: \"shift_terminal\" is {}, expected a number between 0 and 1", name_, *shift_terminal_));
   if (!config.get<bool>("use_dynamic_shifting", false)) return;
   const auto type = config.get<std::string>("time_shift_type", "exponential");
   if (type != "exponential" && type != "linear")

@@ -52,14 +52,12 @@ Tokenizer open_clip_tokenizer(const std::filesystem::path& dir) try {
 
   TokenizerStages stages;
   stages.model = read_model(dir, unknown ? unknown->content : "");
-  stages.normalizer = text::in_order({text::normal_form(text::NormalForm::C),
-                                      text::replaced(text::regex(R"(\s+)"), " "), text::lowercased()});
+  stages.normalizer = text::in_order(
+      {text::normal_form(text::NormalForm::C), text::replaced(text::regex(R"(\s+)"), " "), text::lowercased()});
   stages.added_tokens = text::AddedTokens(special.all({}), *stages.model, stages.normalizer);
-  stages.pre_tokenizer =
-      text::in_order({text::split_at(text::inverse(text::regex(kWords)), text::Delimiter::removed),
-                      text::byte_level(/*prepend_space=*/false, /*split_words=*/true)});
-  stages.decoder = text::in_order({text::byte_level_decoder(),
-                                   text::each(text::replaced(text::literal(kWordEnd), " ")),
+  stages.pre_tokenizer = text::in_order({text::split_at(text::inverse(text::regex(kWords)), text::Delimiter::removed),
+                                         text::byte_level(/*prepend_space=*/false, /*split_words=*/true)});
+  stages.decoder = text::in_order({text::byte_level_decoder(), text::each(text::replaced(text::literal(kWordEnd), " ")),
                                    text::each(text::stripped(/*left=*/true, /*right=*/true))});
   if (const auto start = special.role("bos_token")) stages.before = {*stages.added_tokens.id(start->content)};
   if (const auto end = special.role("eos_token")) stages.after = {*stages.added_tokens.id(end->content)};

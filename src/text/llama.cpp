@@ -109,8 +109,7 @@ Tensor LlamaBlock::operator()(Tensor x, const LlamaRope& rope) const {
 LlamaEncoder::LlamaEncoder(const Weights& w, const LlamaConfig& c, int64_t skipped_layers)
     : frequencies(rope_frequencies(c)),
       embed_tokens(w / "embed_tokens", c.vocabulary, c.channels),
-      blocks(w / "layers", c.layers - skipped_layers,
-             [c](const Weights& w, int64_t) { return LlamaBlock(w, c); }) {
+      blocks(w / "layers", c.layers - skipped_layers, [c](const Weights& w, int64_t) { return LlamaBlock(w, c); }) {
   if (skipped_layers == 0) norm.emplace(w / "norm", c.channels, c.norm_eps);
 }
 
@@ -139,7 +138,7 @@ std::vector<UnneededKey> LlamaEncoder::unneeded_keys(const LlamaConfig& c, int64
 }
 
 Tensor LlamaEncoder::operator()(const Tensor& ids, at::ScalarType compute, const Progress& progress) const {
-  auto x = embed_tokens(ids, compute);  // [B, L, C]
+  auto x = embed_tokens(ids, compute);                                              // [B, L, C]
   const auto angles = at::outer(at::arange(ids.size(1), at::kFloat), frequencies);  // [L, d/2]
   const LlamaRope rope{angles.cos().to(x.options()), angles.sin().to(x.options())};
   blocks.each([&](const LlamaBlock& block) {

@@ -100,8 +100,8 @@ void llama(const Arguments& arguments) {
   const EncoderArguments given(arguments);
   const auto tokens = eav::open_llama_tokenizer(given.tokenizer).encode(standard_input());
   const auto ids = at::tensor(tokens, at::kLong).unsqueeze(0);
-  const auto encoder = eav::LlamaEncoder::open(given.encoder, given.policy,
-                                               std::stoll(option(arguments, "skipped-layers", "2")));
+  const auto encoder =
+      eav::LlamaEncoder::open(given.encoder, given.policy, std::stoll(option(arguments, "skipped-layers", "2")));
   eav::save_safetensors(given.out, {{"ids", ids}, {"embeddings", encoder(ids, given.compute, {})}}, {});
 }
 
@@ -109,11 +109,7 @@ void llama(const Arguments& arguments) {
 
 int main(int argc, char** argv) try {
   const std::map<std::string, void (*)(const Arguments&)> commands{
-      {"clip", clip},
-      {"llama", llama},
-      {"t5", t5},
-      {"tokens", tokens},
-      {"vae", vae},
+      {"clip", clip}, {"llama", llama}, {"t5", t5}, {"tokens", tokens}, {"vae", vae},
   };
   const Arguments arguments(argv + 1, argv + argc);
   const c10::InferenceMode inference;

@@ -70,9 +70,9 @@ Request Pipeline::resolve(const Request& asked) const {
   if (!request.enhance.weight) request.enhance.weight = kEnhanceWeight;
 
   check_common(request, config_.num_layers);
-  check_has_none(request, "CogVideoX",
-                 {"true guidance", "flow shift", "guidance rescale", "decode timestep", "decode noise scale",
-                  "kinds of blocks"});
+  check_has_none(
+      request, "CogVideoX",
+      {"true guidance", "flow shift", "guidance rescale", "decode timestep", "decode noise scale", "kinds of blocks"});
   // CogVideoX 1.5's rotary table ends at the trained size; learned positions exist for that size alone.
   const bool bounded = config_.patch_size_t.has_value();
   check_size("width", *request.width, pixels * config_.patch_size, bounded ? config_.sample_width * pixels : 0);
@@ -121,15 +121,15 @@ MemoryPlan Pipeline::plan(const Request& request, const Placement& placement) co
     if (!placement.offload) blocks.clear();
     return held_parameters(model_ / part, stem, unneeded, blocks) * held;
   };
-  return {{{"text encoder", weights("text_encoder", kTransformersStem, T5Encoder::unneeded_keys()),
-            kTextTensors * config_.max_text_seq_length * text_config_.hidden * element +
-                converted(text_config_.channels * text_config_.hidden)},
-           {"transformer",
-            weights("transformer", kDiffusersStem, Transformer::unneeded_keys(), {"transformer_blocks."}),
-            (kTransformerTensors * rows * tokens * channels + hidden) * element + converted(4 * channels * channels)},
-           {"vae", weights("vae", kDiffusersStem, Vae::unneeded_keys()),
-            decode_memory(vae_config_, shape[1] - padding_frames(request), shape[3], shape[4], request.vae_tiling == VaeTiling::on,
-                          element)}}};
+  return {
+      {{"text encoder", weights("text_encoder", kTransformersStem, T5Encoder::unneeded_keys()),
+        kTextTensors * config_.max_text_seq_length * text_config_.hidden * element +
+            converted(text_config_.channels * text_config_.hidden)},
+       {"transformer", weights("transformer", kDiffusersStem, Transformer::unneeded_keys(), {"transformer_blocks."}),
+        (kTransformerTensors * rows * tokens * channels + hidden) * element + converted(4 * channels * channels)},
+       {"vae", weights("vae", kDiffusersStem, Vae::unneeded_keys()),
+        decode_memory(vae_config_, shape[1] - padding_frames(request), shape[3], shape[4],
+                      request.vae_tiling == VaeTiling::on, element)}}};
 }
 
 Inspection Pipeline::inspect() const {
@@ -174,8 +174,7 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
   CogVideoXScheduler scheduler(scheduler_config_, CogVideoXScheduler::parse_kind(*request.scheduler));
   scheduler.set_timesteps(*request.steps);
   auto generator = at::detail::createCPUGenerator(*request.seed);
-  auto latents =
-      initial_latents(request, latent_shape(request), generator, placement().compute).to(placement().device);
+  auto latents = initial_latents(request, latent_shape(request), generator, placement().compute).to(placement().device);
 
   const auto inputs = transformer_->prepare(conditioning[0], latents.size(1), latents.size(3), latents.size(4));
   Enhancer enhancer(request.enhance, *request.steps, config_.num_layers);
@@ -206,7 +205,8 @@ Tensor Pipeline::decode(const Request& request, const Tensor& latents, Progress&
     weights.check_all_read(Vae::unneeded_keys());
   }
   const auto kept = latents.slice(1, padding_frames(request)).permute({0, 2, 1, 3, 4});  // [1, C, F, h, w]
-  return to_pictures(vae_->decode((1 / vae_config_.scaling_factor) * kept, request.vae_tiling == VaeTiling::on, progress));
+  return to_pictures(
+      vae_->decode((1 / vae_config_.scaling_factor) * kept, request.vae_tiling == VaeTiling::on, progress));
 }
 
 }  // namespace eav::cogvideox

@@ -9,18 +9,18 @@ namespace eav::hunyuan_video {
 
 struct TransformerConfig {
   int64_t num_attention_heads;
-  int64_t attention_head_dim;         // channels of a head
-  int64_t in_channels;                // latent channels
-  int64_t num_layers;                 // dual-stream blocks
-  int64_t num_single_layers;          // single-stream blocks, which follow them
-  int64_t num_refiner_layers;         // blocks of the token refiner
-  int64_t mlp_channels;               // hidden channels of a block's feed-forward layer
-  int64_t patch_size;                 // latent pixels to a token, along height and width
-  int64_t patch_size_t;               // latent frames to a token
-  bool guidance_embeds;               // the guidance scale is an input of the model
-  int64_t text_embed_dim;             // channels of the LLaMA's output
-  int64_t pooled_projection_dim;      // channels of CLIP's pooled output
-  double rope_theta;                  // of the rotary embedding
+  int64_t attention_head_dim;          // channels of a head
+  int64_t in_channels;                 // latent channels
+  int64_t num_layers;                  // dual-stream blocks
+  int64_t num_single_layers;           // single-stream blocks, which follow them
+  int64_t num_refiner_layers;          // blocks of the token refiner
+  int64_t mlp_channels;                // hidden channels of a block's feed-forward layer
+  int64_t patch_size;                  // latent pixels to a token, along height and width
+  int64_t patch_size_t;                // latent frames to a token
+  bool guidance_embeds;                // the guidance scale is an input of the model
+  int64_t text_embed_dim;              // channels of the LLaMA's output
+  int64_t pooled_projection_dim;       // channels of CLIP's pooled output
+  double rope_theta;                   // of the rotary embedding
   std::vector<int64_t> rope_axes_dim;  // channels of a head that tell frame, row and column
 
   // Throws eav::Error that names the field for values that cannot work or that belong to another model.

@@ -32,8 +32,8 @@ constexpr const char* kBeforePrompt =
     "<|start_header_id|>user<|end_header_id|>\n\n";
 constexpr const char* kAfterPrompt = "<|eot_id|>";
 constexpr int64_t kInstructionTokens = 95;
-constexpr int64_t kPromptTokens = 256;    // the most that are left of a prompt
-constexpr int64_t kClipTokens = 77;       // of CLIP's own prompt
+constexpr int64_t kPromptTokens = 256;      // the most that are left of a prompt
+constexpr int64_t kClipTokens = 77;         // of CLIP's own prompt
 constexpr int64_t kSkippedLlamaLayers = 2;  // the last ones
 
 // The transformer's working memory in units of one [L, C] tensor: the residual stream, its normed copy, queries, keys,
@@ -89,8 +89,8 @@ Request Pipeline::resolve(const Request& asked) const {
   check_has_none(request, "HunyuanVideo",
                  {"dynamic guidance", "guidance rescale", "decode timestep", "decode noise scale"});
   if (*request.scheduler != "euler")
-    throw Error(fmt::format("the scheduler \"{}\" does not serve HunyuanVideo: its scheduler is euler",
-                            *request.scheduler));
+    throw Error(
+        fmt::format("the scheduler \"{}\" does not serve HunyuanVideo: its scheduler is euler", *request.scheduler));
   if (!std::isfinite(*request.true_guidance) || *request.true_guidance < 0)
     throw Error(fmt::format("true guidance is {}, expected a number of at least 0 (at most 1 turns it off)",
                             *request.true_guidance));
@@ -184,15 +184,16 @@ Tensor Pipeline::llama_embeds(const std::string& prompt, Progress& progress) con
     auto cut = tokens.cut;
     if (cut.ends_with(kAfterPrompt)) cut.resize(cut.size() - std::string_view(kAfterPrompt).size());
     if (!cut.empty())
-      progress.warning(fmt::format("the prompt is longer than the {} tokens that this model takes; this was cut: \"{}\"",
-                                   kPromptTokens, cut));
+      progress.warning(fmt::format(
+          "the prompt is longer than the {} tokens that this model takes; this was cut: \"{}\"", kPromptTokens, cut));
   }
   // Padding comes last and is never attended to: it is left out.
   const auto count = tokens.mask.sum().item<int64_t>();
   if (count <= kInstructionTokens)
-    throw Error(fmt::format("{}: it makes {} tokens of the instruction and the prompt, of which the first {} are the "
-                            "instruction: it is not the tokenizer that this model was made for",
-                            (model_ / "tokenizer").string(), count, kInstructionTokens));
+    throw Error(
+        fmt::format("{}: it makes {} tokens of the instruction and the prompt, of which the first {} are the "
+                    "instruction: it is not the tokenizer that this model was made for",
+                    (model_ / "tokenizer").string(), count, kInstructionTokens));
   const auto ids = tokens.ids.slice(1, 0, count).to(placement().device);
   return (*llama_)(ids, placement().compute, progress).slice(1, kInstructionTokens);
 }

@@ -5,10 +5,10 @@
 namespace eav::hunyuan_video {
 namespace {
 
-constexpr double kNormEps = 1e-6;              // of every norm
-constexpr int64_t kTimestepChannels = 256;     // sinusoids of a timestep or a guidance scale
-constexpr int64_t kRefinerRatio = 4;           // hidden channels of the refiner's feed-forward layers to C
-constexpr double kGuidanceScale = 1000;        // guidance is embedded like a timestep
+constexpr double kNormEps = 1e-6;           // of every norm
+constexpr int64_t kTimestepChannels = 256;  // sinusoids of a timestep or a guidance scale
+constexpr int64_t kRefinerRatio = 4;        // hidden channels of the refiner's feed-forward layers to C
+constexpr double kGuidanceScale = 1000;     // guidance is embedded like a timestep
 
 Tensor sinusoids(const Tensor& value, at::ScalarType type) {
   return timestep_sinusoids(value, kTimestepChannels, /*flip_sin_to_cos=*/true, /*freq_shift=*/0).to(type);
@@ -95,8 +95,7 @@ Tensor TimeTextEmbedding::operator()(const Tensor& timestep, const Tensor& poole
 TokenRefiner::TokenRefiner(const Weights& w, const TransformerConfig& c)
     : time_text_embed(w / "time_text_embed", c, c.text_embed_dim, /*guidance=*/false),
       proj_in(w / "proj_in", c.text_embed_dim, c.channels()) {
-  for (int64_t i = 0; i < c.num_refiner_layers; ++i)
-    blocks.emplace_back(w / "token_refiner" / "refiner_blocks" / i, c);
+  for (int64_t i = 0; i < c.num_refiner_layers; ++i) blocks.emplace_back(w / "token_refiner" / "refiner_blocks" / i, c);
 }
 
 Tensor TokenRefiner::operator()(const Tensor& text, const Tensor& timestep) const {

@@ -17,8 +17,8 @@
 
 namespace eav::hunyuan_video {
 
-// Every function here computes one branch of one video: B is 1. A caption holds real tokens alone; the reference pads it
-// and masks the padding, which comes to the same.
+// Every function here computes one branch of one video: B is 1. A caption holds real tokens alone; the reference pads
+// it and masks the padding, which comes to the same.
 
 // Video and caption tokens in one tensor, video first.
 struct Tokens {

@@ -94,7 +94,8 @@ ResnetBlock::ResnetBlock(const Weights& w, int64_t in, int64_t out, const VaeCon
 Frames ResnetBlock::operator()(Frames x) const {
   auto h = conv1(
       x, [&](int64_t t) { return conv_shortcut ? std::exchange(x[t], (*conv_shortcut)(x[t])) : at::empty_like(x[t]); });
-  return conv2(h, [&](int64_t t) { return std::move(h[t]); }, std::move(x));
+  return conv2(
+      h, [&](int64_t t) { return std::move(h[t]); }, std::move(x));
 }
 
 Attention::Attention(const Weights& w, int64_t channels, const VaeConfig& c)

@@ -29,7 +29,8 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
     throw fail(fmt::format("\"cross_attention_dim\" is {}, expected the {} channels of the blocks",
                            c.cross_attention_dim, c.channels()));
   if (c.channels() < 6 || c.channels() % 2 != 0)
-    throw fail(fmt::format("{} channels cannot hold a rotary embedding: an even number of at least 6 can", c.channels()));
+    throw fail(
+        fmt::format("{} channels cannot hold a rotary embedding: an even number of at least 6 can", c.channels()));
   return c;
 }
 

@@ -9,25 +9,26 @@ namespace {
 
 constexpr int64_t kTimestepChannels = 256;  // sinusoids of a timestep
 constexpr double kQkNormEps = 1e-5;
-constexpr double kTheta = 10000;                             // of the rotary embedding
-constexpr double kBaseFrames = 20, kBasePixels = 2048;       // positions are told as parts of these
+constexpr double kTheta = 10000;                        // of the rotary embedding
+constexpr double kBaseFrames = 20, kBasePixels = 2048;  // positions are told as parts of these
 constexpr int64_t kAxes = 3;
 
 // Angles of all tokens, for all channels of a token together. A third of them, interleaved, tells each axis.
 Rope make_rope(int64_t channels, const Transformer::Size& size) {
   const auto options = at::TensorOptions(at::kFloat);
   const auto axis = [&](int64_t n, double scale, double base) { return at::arange(n, options) * scale / base; };
-  const auto grid = at::meshgrid({axis(size.frames, size.frame_scale, kBaseFrames),
-                                  axis(size.height, size.pixel_scale, kBasePixels),
-                                  axis(size.width, size.pixel_scale, kBasePixels)},
-                                 "ij");
+  const auto grid =
+      at::meshgrid({axis(size.frames, size.frame_scale, kBaseFrames), axis(size.height, size.pixel_scale, kBasePixels),
+                    axis(size.width, size.pixel_scale, kBasePixels)},
+                   "ij");
   const auto positions = at::stack({grid[0].flatten(), grid[1].flatten(), grid[2].flatten()}, 1);  // [L, 3]
   const auto count = channels / (2 * kAxes);
   const auto frequencies = at::pow(kTheta, at::linspace(0, 1, count, options)) * std::numbers::pi / 2.0;
   const auto angles = (frequencies.unsqueeze(1) * (positions.unsqueeze(1) * 2 - 1)).flatten(1);  // [L, count * 3]
   const auto rest = channels % (2 * kAxes);  // channels that are not rotated; they come first
   const auto pairs = [&](const Tensor& x) { return x.repeat_interleave(2, 1); };
-  return {at::constant_pad_nd(pairs(angles.cos()), {rest, 0}, 1), at::constant_pad_nd(pairs(angles.sin()), {rest, 0}, 0)};
+  return {at::constant_pad_nd(pairs(angles.cos()), {rest, 0}, 1),
+          at::constant_pad_nd(pairs(angles.sin()), {rest, 0}, 0)};
 }
 
 }  // namespace
@@ -109,7 +110,7 @@ Transformer::Inputs Transformer::prepare(const Caption& caption, const Size& siz
 
 Tensor Transformer::operator()(const Tensor& latents, const Tensor& timestep, const Inputs& inputs, Step& step) const {
   const auto sinusoids = timestep_sinusoids(timestep, kTimestepChannels, /*flip_sin_to_cos=*/true, /*freq_shift=*/0);
-  const auto embedded = timestep_embedder_(sinusoids.to(latents.scalar_type()));         // [1, C]
+  const auto embedded = timestep_embedder_(sinusoids.to(latents.scalar_type()));  // [1, C]
   const auto temb = time_linear_(at::silu(embedded)).view({6, config_.channels()});
   const auto x = proj_in_(latents);  // [B, T*S, C]
   blocks_.each([&](const Block& block) {

@@ -1,0 +1,66 @@
+// The norm and rotation of queries and keys against their formulas in double precision, for every instruction set.
+#include "nn/qk_norm.h"
+
+#include <gtest/gtest.h>
+#include <hwy/targets.h>
+
+#include <filesystem>
+
+#include "weights/safetensors.h"
+
+namespace eav {
+namespace {
+
+constexpr double kEps = 1e-6;
+
+// 0 stands for what the CPU has.
+void use_target(int64_t target) {
+  hwy::SetSupportedTargetsForTest(target);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
+
+// x / sqrt(mean(x^2) + eps) * weight, then each pair (even, odd) of the first tokens turned by its angle.
+Tensor expected(const Tensor& x, const Tensor& weight, const Rope* rope) {
+  const auto wide = x.to(at::kDouble);
+  auto y = wide / (wide.square().mean(-1, true) + kEps).sqrt() * weight.to(at::kDouble);
+  if (rope == nullptr) return y;
+  auto turned = y.slice(1, 0, rope->cos.size(0));
+  const auto pairs = turned.unflatten(-1, {-1, 2}).clone();  // [B, tokens, heads, d/2, 2]
+  const auto even = pairs.select(-1, 0), odd = pairs.select(-1, 1);
+  const auto angle = [](const Tensor& t) { return t.slice(1, 0, t.size(1), 2).to(at::kDouble).unsqueeze(1); };
+  const auto c = angle(rope->cos), s = angle(rope->sin);
+  turned.copy_(at::stack({even * c - odd * s, odd * c + even * s}, -1).flatten(-2));
+  return y;
+}
+
+class QkNormTest : public testing::TestWithParam<int64_t> {};
+
+TEST_P(QkNormTest, IsItsFormula) {
+  const auto d = GetParam();
+  const auto dir = std::filesystem::temp_directory_path() / ("eav-qk-norm-" + std::to_string(d));
+  std::filesystem::create_directories(dir);
+  const auto weight = at::randn({d}) + 1;
+  save_safetensors(dir / "model.safetensors", {{"weight", weight}});
+  const auto checkpoint = Checkpoint::open(dir, "model", {});
+  const QkNorm norm(Weights(checkpoint), d, kEps);
+  std::filesystem::remove_all(dir);
+
+  const auto angles = at::randn({130, d / 2}).repeat_interleave(2, 1);
+  const Rope rope{angles.cos(), angles.sin()};
+  for (const auto* turns : {static_cast<const Rope*>(nullptr), &rope})
+    for (const auto type : {at::kFloat, at::kBFloat16})
+      for (int64_t targets = hwy::SupportedTargets() & HWY_TARGETS; targets != 0; targets &= targets - 1) {
+        use_target(targets & -targets);
+        const auto x = (3 * at::randn({2, 150, 3, d})).to(type);
+        auto y = x.clone();
+        norm(y, turns);
+        const auto error = (y.to(at::kDouble) - expected(x, weight, turns)).abs().max().item<double>();
+        EXPECT_LT(error, type == at::kFloat ? 1e-5 : 0.15) << d << " " << hwy::TargetName(targets & -targets);
+      }
+  use_target(0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, QkNormTest, testing::Values(2, 6, 16, 24, 64, 128, 130));
+
+}  // namespace
+}  // namespace eav
