@@ -47,22 +47,23 @@ Part inspect_part(const std::filesystem::path& dir, const std::string& stem) {
   return part;
 }
 
-int64_t held_parameters(const std::filesystem::path& dir, const std::string& stem,
-                        std::span<const UnneededKey> unneeded, std::span<const std::string> streamed) {
+int64_t held_bytes(const std::filesystem::path& dir, const std::string& stem, const Placement& placement,
+                   std::span<const UnneededKey> unneeded, const std::vector<std::string>& blocks) {
   const auto checkpoint = Checkpoint::open(dir, stem, {});
   int64_t held = 0;
-  std::map<std::string, int64_t> blocks;  // such as "transformer_blocks.0."
+  std::map<std::string, int64_t> streamed;  // such as "transformer_blocks.0."
   for (const auto& [key, place] : checkpoint.index()) {
     if (std::ranges::any_of(unneeded, [&](const UnneededKey& u) { return u.matches(key); })) continue;
-    const auto prefix = std::ranges::find_if(streamed, [&](const std::string& p) { return key.starts_with(p); });
+    const auto prefix = std::ranges::find_if(blocks, [&](const std::string& p) { return key.starts_with(p); });
     const auto count = c10::multiply_integers(place.second.shape);
-    if (prefix == streamed.end())
-      held += count;
+    if (placement.offload && prefix != blocks.end())
+      streamed[key.substr(0, key.find('.', prefix->size()) + 1)] += count;
     else
-      blocks[key.substr(0, key.find('.', prefix->size()) + 1)] += count;
+      held += count;
   }
-  const auto largest = std::ranges::max_element(blocks, {}, [](const auto& block) { return block.second; });
-  return held + (largest == blocks.end() ? 0 : largest->second);
+  const auto largest = std::ranges::max_element(streamed, {}, [](const auto& block) { return block.second; });
+  if (largest != streamed.end()) held += largest->second;
+  return held * static_cast<int64_t>(c10::elementSize(placement.storage));
 }
 
 at::ScalarType stored_type(const Part& part) {

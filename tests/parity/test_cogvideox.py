@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from comparing import agree, error, options, psnr
 from formula import enhance
 from PIL import Image
 
@@ -72,26 +73,6 @@ def reference(pipeline, width=96, height=64, frames=9, guidance=6.0, **options):
     with torch.inference_mode():
         video = pipeline.decode_latents(latents[:, padding:])
     return latents, 255 * (video[0].permute(1, 2, 3, 0) / 2 + 0.5).clamp(0, 1).double().numpy()
-
-
-def error(ours, theirs):
-    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
-
-
-def psnr(ours, theirs):
-    """Against frames rounded to 8 bits, as the program writes them."""
-    return 10 * np.log10(255**2 / max(np.mean((ours - np.round(theirs)) ** 2), 1e-12))
-
-
-def agree(ours, theirs):
-    assert ours[0].shape == theirs[0].shape and ours[1].shape == theirs[1].shape
-    print("error", error(ours[0], theirs[0]), "psnr", psnr(ours[1], theirs[1]))
-    assert error(ours[0], theirs[0]) < 1e-4
-    assert psnr(ours[1], theirs[1]) > 50
-
-
-def options(**named):
-    return [part for name, value in named.items() for part in (f"--{name.replace('_', '-')}", value)]
 
 
 THREE_LEVELS = {

@@ -1,6 +1,7 @@
 """Whole runs of the program against diffusers' HunyuanVideoPipeline: latents after 8 steps, and the decoded frames."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from comparing import agree, error, options, psnr
 from formula import HunyuanVideoEnhancement
 from PIL import Image
 
@@ -45,10 +47,6 @@ def checkpoint(tmp_path_factory):
     return make
 
 
-def options(**named):
-    return [part for name, value in named.items() for part in (f"--{name.replace('_', '-')}", value)]
-
-
 @pytest.fixture
 def generate(run, tmp_path):
     """generate(folder, options...) runs the program: the latents, the frames in 0..255, and the trace."""
@@ -84,22 +82,6 @@ def reference(pipeline, weight=None, width=96, height=64, frames=9, guidance=6.0
     with torch.inference_mode():
         video = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample
     return latents, 255 * (video[0].permute(1, 2, 3, 0) / 2 + 0.5).clamp(0, 1).double().numpy(), enhancement.measured
-
-
-def error(ours, theirs):
-    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
-
-
-def psnr(ours, theirs):
-    """Against frames rounded to 8 bits, as the program writes them."""
-    return 10 * np.log10(255**2 / max(np.mean((ours - np.round(theirs)) ** 2), 1e-12))
-
-
-def agree(ours, theirs):
-    assert ours[0].shape == theirs[0].shape and ours[1].shape == theirs[1].shape
-    print("error", error(ours[0], theirs[0]), "psnr", psnr(ours[1], theirs[1]))
-    assert error(ours[0], theirs[0]) < 1e-4
-    assert psnr(ours[1], theirs[1]) > 50
 
 
 VARIANTS = {
@@ -229,8 +211,6 @@ def released_spelling(folder):
 
 
 def test_released_spelling(checkpoint, generate, tmp_path):
-    import shutil
-
     folder, _ = checkpoint()
     released = tmp_path / "released"
     shutil.copytree(folder, released)

@@ -15,9 +15,6 @@
 namespace eav::cogvideox {
 namespace {
 
-constexpr const char* kDiffusersStem = "diffusion_pytorch_model";
-constexpr const char* kTransformersStem = "model";
-
 constexpr double kEnhanceWeight = 3.4;  // the method's own for this family: examples of its authors' repository
 
 // The transformer's working memory in units of one [B, L, C] tensor: the residual stream, its normed copy, queries,
@@ -116,31 +113,23 @@ MemoryPlan Pipeline::plan(const Request& request, const Placement& placement) co
   // Where weights are held in another type, the largest is converted while it is used.
   const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
 
-  const auto weights = [&](const char* part, const char* stem, const std::vector<UnneededKey>& unneeded,
-                           std::vector<std::string> blocks = {}) {
-    if (!placement.offload) blocks.clear();
-    return held_parameters(model_ / part, stem, unneeded, blocks) * held;
-  };
   return {
-      {{"text encoder", weights("text_encoder", kTransformersStem, T5Encoder::unneeded_keys()),
+      {{"text encoder", held_bytes(model_ / "text_encoder", kTransformersStem, placement, T5Encoder::unneeded_keys()),
         kTextTensors * config_.max_text_seq_length * text_config_.hidden * element +
             converted(text_config_.channels * text_config_.hidden)},
-       {"transformer", weights("transformer", kDiffusersStem, Transformer::unneeded_keys(), {"transformer_blocks."}),
+       {"transformer",
+        held_bytes(model_ / "transformer", kDiffusersStem, placement, Transformer::unneeded_keys(),
+                   {"transformer_blocks."}),
         (kTransformerTensors * rows * tokens * channels + hidden) * element + converted(4 * channels * channels)},
-       {"vae", weights("vae", kDiffusersStem, Vae::unneeded_keys()),
+       {"vae", held_bytes(model_ / "vae", kDiffusersStem, placement, Vae::unneeded_keys()),
         decode_memory(vae_config_, shape[1] - padding_frames(request), shape[3], shape[4],
                       request.vae_tiling == VaeTiling::on, element)}}};
 }
 
 Inspection Pipeline::inspect() const {
-  const auto name = [&](const char* part, Part described) {
-    described.name = part;
-    return described;
-  };
   return {"CogVideoX",
-          {name("text_encoder", inspect_part(model_ / "text_encoder", kTransformersStem)),
-           name("transformer", inspect_part(model_ / "transformer", kDiffusersStem)),
-           name("vae", inspect_part(model_ / "vae", kDiffusersStem)),
+          {inspect_part(model_ / "text_encoder", kTransformersStem),
+           inspect_part(model_ / "transformer", kDiffusersStem), inspect_part(model_ / "vae", kDiffusersStem),
            Part{"scheduler", scheduler_config_.get<std::string>("_class_name"), 0, {}, 0}},
           config_.num_layers,
           fmt::format("the self-attention of all {} transformer blocks, video tokens only", config_.num_layers),

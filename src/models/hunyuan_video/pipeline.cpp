@@ -15,9 +15,6 @@
 namespace eav::hunyuan_video {
 namespace {
 
-constexpr const char* kDiffusersStem = "diffusion_pytorch_model";
-constexpr const char* kTransformersStem = "model";
-
 constexpr double kEnhanceWeight = 4;  // the method's own for this family: examples of its authors' repository
 
 // The LLaMA was instructed like this when the model was trained; the prompt stands in the middle. Of its embeddings,
@@ -137,38 +134,30 @@ MemoryPlan Pipeline::plan(const Request& request, const Placement& placement) co
   const int64_t rows = std::min(tokens, FeedForward::kRows);
   // Where weights are held in another type, the largest is converted while it is used.
   const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
-  const auto weights = [&](const char* part, const char* stem, const std::vector<UnneededKey>& unneeded,
-                           std::vector<std::string> blocks = {}) {
-    if (!placement.offload) blocks.clear();
-    return held_parameters(model_ / part, stem, unneeded, blocks) * held;
-  };
   const auto tensors = kTransformerTensors + (placement.compute == at::kFloat ? 0 : kNormTensors);
   const auto prompt = kInstructionTokens + kPromptTokens;
 
   return {{{"text encoder",
-            weights("text_encoder", kTransformersStem, LlamaEncoder::unneeded_keys(llama_config_, kSkippedLlamaLayers),
-                    {"model.layers.", "layers."}) +
-                weights("text_encoder_2", kTransformersStem, ClipTextEncoder::unneeded_keys()),
+            held_bytes(model_ / "text_encoder", kTransformersStem, placement,
+                       LlamaEncoder::unneeded_keys(llama_config_, kSkippedLlamaLayers), {"model.layers.", "layers."}) +
+                held_bytes(model_ / "text_encoder_2", kTransformersStem, placement, ClipTextEncoder::unneeded_keys()),
             kTextTensors * prompt * llama_config_.hidden * element +
                 converted(llama_config_.channels * llama_config_.hidden)},
            {"transformer",
-            weights("transformer", kDiffusersStem, {}, {"transformer_blocks.", "single_transformer_blocks."}),
+            held_bytes(model_ / "transformer", kDiffusersStem, placement, {},
+                       {"transformer_blocks.", "single_transformer_blocks."}),
             (tensors * tokens * channels + rows * (3 * channels + config_.mlp_channels)) * element +
                 2 * tokens * config_.attention_head_dim * static_cast<int64_t>(sizeof(float)) +
                 converted((channels + config_.mlp_channels) * channels)},
-           {"vae", weights("vae", kDiffusersStem, Vae::unneeded_keys()),
+           {"vae", held_bytes(model_ / "vae", kDiffusersStem, placement, Vae::unneeded_keys()),
             decode_memory(vae_config_, shape[2], shape[3], shape[4], request.vae_tiling == VaeTiling::on, element)}}};
 }
 
 Inspection Pipeline::inspect() const {
-  const auto part = [&](const char* name, const char* stem) {
-    auto described = inspect_part(model_ / name, stem);
-    described.name = name;
-    return described;
-  };
   return {"HunyuanVideo",
-          {part("text_encoder", kTransformersStem), part("text_encoder_2", kTransformersStem),
-           part("transformer", kDiffusersStem), part("vae", kDiffusersStem),
+          {inspect_part(model_ / "text_encoder", kTransformersStem),
+           inspect_part(model_ / "text_encoder_2", kTransformersStem),
+           inspect_part(model_ / "transformer", kDiffusersStem), inspect_part(model_ / "vae", kDiffusersStem),
            Part{"scheduler", scheduler_config_.get<std::string>("_class_name"), 0, {}, 0}},
           config_.layers(),
           fmt::format("the attention of {} dual-stream blocks (layers 0 to {}) and {} single-stream blocks (to {}), "
