@@ -6,6 +6,11 @@
 
 namespace eav {
 
+// 1 / sqrt(mean(x^2) + eps) of every position: [..., C] -> [..., 1] in float32
+inline Tensor inverse_rms(const Tensor& x, double eps) {
+  return at::rsqrt(x.to(at::kFloat).square().mean(-1, /*keepdim=*/true) + eps);
+}
+
 struct RmsNorm {
   Tensor weight;  // [C]
   double eps;
@@ -17,7 +22,7 @@ struct RmsNorm {
   // The norm is computed in float32 and rounded to `result` before it is weighted, as transformers does.
   Tensor operator()(const Tensor& x, at::ScalarType result) const {
     const auto wide = x.to(at::kFloat);
-    const auto normed = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
+    const auto normed = wide * inverse_rms(wide, eps);
     return normed.to(result) * weight.to(result);
   }
 };
