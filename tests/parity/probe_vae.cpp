@@ -59,8 +59,8 @@ void vae(const std::vector<std::string>& arguments) {
 
   const eav::JsonFile config(dir / "config.json");
   const auto name = config.get<std::string>("_class_name");
-  const auto family = name == "AutoencoderKLHunyuanVideo" ? decode<eav::hunyuan_video::Vae, eav::hunyuan_video::VaeConfig>
-                      : name == "AutoencoderKLLTXVideo"   ? decode<eav::ltx_video::Vae, eav::ltx_video::VaeConfig>
-                                                          : decode<eav::cogvideox::Vae, eav::cogvideox::VaeConfig>;
+  auto* family = decode<eav::cogvideox::Vae, eav::cogvideox::VaeConfig>;
+  if (name == "AutoencoderKLHunyuanVideo") family = decode<eav::hunyuan_video::Vae, eav::hunyuan_video::VaeConfig>;
+  if (name == "AutoencoderKLLTXVideo") family = decode<eav::ltx_video::Vae, eav::ltx_video::VaeConfig>;
   eav::save_safetensors(option("out", ""), {{"video", family(config, type, latents, tiling, conditions)}});
 }

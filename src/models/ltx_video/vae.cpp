@@ -188,19 +188,21 @@ Tensor Vae::denormalize(const Tensor& latents) const {
 
 Tensor Vae::decode(const Tensor& latents, const std::optional<Tensor>& timestep, bool tiling,
                    std::optional<at::Generator> generator, Progress& progress) const {
-  if (config_.timestep_conditioning && !timestep) throw Error("the VAE is conditioned on a timestep, and none is given");
+  if (config_.timestep_conditioning && !timestep) throw Error("the VAE is told a timestep, and none is given");
   if (config_.injects_noise() && !generator) throw Error("the VAE injects noise, and no generator is given");
   const auto batch = latents.size(0), frames = latents.size(2), height = latents.size(3), width = latents.size(4);
   const auto tiles = tiling_of(config_);
   const bool tiled = tiling && std::max(height, width) > tiles.latent_size;
-  const auto total = batch * (tiled ? tiles.tiles(height) * tiles.tiles(width) : 1), scale = config_.spatial_compression();
+  const auto total = batch * (tiled ? tiles.tiles(height) * tiles.tiles(width) : 1);
+  const auto scale = config_.spatial_compression();
   const auto video = at::empty(
       {batch, config_.out_channels, config_.video_frames(frames), scale * height, scale * width}, latents.options());
   int64_t done = 0;
   for (int64_t b = 0; b < batch; ++b) {
     const auto noise = generator && b + 1 < batch ? std::optional(generator->clone()) : generator;
+    const auto told = timestep ? std::optional(timestep->slice(0, b, b + 1)) : std::nullopt;  // [1]
     const auto decode = [&](const Tensor& z) {
-      const auto decoded = decoder_(z, timestep ? std::optional(timestep->slice(0, b, b + 1)) : timestep, noise, progress);
+      const auto decoded = decoder_(z, told, noise, progress);
       progress.step(++done, total);
       return decoded;
     };

@@ -23,7 +23,8 @@ std::vector<VaeLevel> read_levels(const JsonFile& config, bool timestep_conditio
   const std::string width = "decoder_block_out_channels";
   auto channels = config.get<std::vector<int64_t>>(width, {128, 256, 512, 512});
   const auto blocks = channels.size();
-  if (blocks < 1 || blocks > 8) throw failure(config, fmt::format("\"{}\" has {} entries, expected 1 to 8", width, blocks));
+  if (blocks < 1 || blocks > 8)
+    throw failure(config, fmt::format("\"{}\" has {} entries, expected 1 to 8", width, blocks));
   std::ranges::reverse(channels);
   const auto layers = reversed<int64_t>(config, "decoder_layers_per_block", {4, 3, 3, 3, 4}, blocks + 1);
   const auto noise = reversed<bool>(config, "decoder_inject_noise", std::vector<bool>(5), blocks + 1);
@@ -82,14 +83,13 @@ VaeConfig VaeConfig::read(const JsonFile& config) {
     throw failure(config, fmt::format("\"patch_size_t\" is {}, supported is 1", frames));
   // Sizes of tiles are multiples of all these.
   if (!std::has_single_bit(static_cast<uint64_t>(c.patch_size)) || c.spatial_compression() > 64)
-    throw failure(config, fmt::format("\"patch_size\" is {}, expected a power of two that upsampling makes no more than "
-                                      "64 pixels of",
+    throw failure(config, fmt::format("\"patch_size\" is {}, expected a power of two, and up to 64 pixels upsampled",
                                       c.patch_size));
   // Tiles are laid out by the encoder's ratio, unless the file gives another.
   const auto scaling = config.get<std::vector<bool>>("spatio_temporal_scaling", {true, true, true, false});
   const auto encoder_ratio = c.patch_size << std::min<int64_t>(std::count(scaling.begin(), scaling.end(), true), 32);
   if (const auto ratio = config.count("spatial_compression_ratio", encoder_ratio); ratio != c.spatial_compression())
-    throw failure(config, fmt::format("\"spatial_compression_ratio\" is {}, but the decoder makes {} pixels of a latent one",
+    throw failure(config, fmt::format("\"spatial_compression_ratio\" is {}, but the decoder enlarges by {}",
                                       ratio, c.spatial_compression()));
   return c;
 }
