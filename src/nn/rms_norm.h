@@ -8,11 +8,16 @@
 
 namespace eav {
 
-// x / sqrt(mean(x^2) + eps), computed in float32 and rounded to `result` before it is weighted, as transformers and
+// 1 / sqrt(mean(x^2) + eps) of every position: [..., C] -> [..., 1] in float32.
+inline Tensor inverse_rms(const Tensor& x, double eps) {
+  return at::rsqrt(x.to(at::kFloat).square().mean(-1, /*keepdim=*/true) + eps);
+}
+
+// x times it, computed in float32 and rounded to `result` before it is weighted, as transformers and
 // diffusers do; `weight` [C], where there is one.
 inline Tensor rms_norm(const Tensor& x, const std::optional<Tensor>& weight, double eps, at::ScalarType result) {
   const auto wide = x.to(at::kFloat);
-  const auto normed = (wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps)).to(result);
+  const auto normed = (wide * inverse_rms(wide, eps)).to(result);
   return weight ? normed * weight->to(result) : normed;
 }
 inline Tensor rms_norm(const Tensor& x, const std::optional<Tensor>& weight, double eps) {

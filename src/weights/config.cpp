@@ -83,6 +83,7 @@ template bool JsonFile::convert(const std::string&, const nlohmann::json&) const
 template int64_t JsonFile::convert(const std::string&, const nlohmann::json&) const;
 template double JsonFile::convert(const std::string&, const nlohmann::json&) const;
 template std::string JsonFile::convert(const std::string&, const nlohmann::json&) const;
+template std::vector<bool> JsonFile::convert(const std::string&, const nlohmann::json&) const;
 template std::vector<int64_t> JsonFile::convert(const std::string&, const nlohmann::json&) const;
 template std::vector<double> JsonFile::convert(const std::string&, const nlohmann::json&) const;
 template std::vector<std::string> JsonFile::convert(const std::string&, const nlohmann::json&) const;

@@ -1,25 +1,40 @@
-// eav_probe vae DIR --latents FILE --out FILE [--tiling] [--storage TYPE]: decodes the tensor "latents" with the
-// autoencoder in DIR, computing in float32, and writes the tensor "video".
+// eav_probe vae DIR --latents FILE --out FILE [--tiling] [--storage TYPE] [--timestep T] [--seed N]: decodes the tensor
+// "latents" with the autoencoder in DIR, computing in float32, and writes the tensor "video". LTX-Video's is told the
+// timestep, the same for every video, and the seed of the noise that it injects; the latents are de-normalised first.
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "models/cogvideox/vae.h"
 #include "models/hunyuan_video/vae.h"
+#include "models/ltx_video/vae.h"
 #include "weights/safetensors.h"
 
 namespace {
 
+// What is not said to every family.
+struct Conditions {
+  std::optional<at::Tensor> timestep;  // [B]
+  std::optional<at::Generator> generator;
+};
+
 template <class Vae, class VaeConfig>
-at::Tensor decode(const eav::JsonFile& config, at::ScalarType storage, const at::Tensor& latents, bool tiling) {
+at::Tensor decode(const eav::JsonFile& config, at::ScalarType storage, const at::Tensor& latents, bool tiling,
+                  const Conditions& conditions) {
   const auto checkpoint =
       eav::Checkpoint::open(config.path().parent_path(), "diffusion_pytorch_model", {.dtype = storage});
   const Vae vae(eav::Weights(checkpoint), VaeConfig::read(config));
   checkpoint.check_all_read(Vae::unneeded_keys());
   eav::Progress progress;
-  return vae.decode(latents, tiling, progress);
+  if constexpr (std::is_same_v<Vae, eav::ltx_video::Vae>)
+    return vae.decode(vae.denormalize(latents), conditions.timestep, tiling, conditions.generator, progress);
+  else
+    return vae.decode(latents, tiling, progress);
 }
 
 }  // namespace
@@ -36,9 +51,16 @@ void vae(const std::vector<std::string>& arguments) {
   const eav::SafetensorsFile file(option("latents", ""));
   const auto latents = file.view(file.entries().at("latents"));
 
+  Conditions conditions;
+  if (const auto timestep = option("timestep", ""); !timestep.empty())
+    conditions.timestep = at::full({latents.size(0)}, std::stod(timestep), at::kFloat);
+  if (const auto seed = option("seed", ""); !seed.empty())
+    conditions.generator = at::detail::createCPUGenerator(std::stoull(seed));
+
   const eav::JsonFile config(dir / "config.json");
-  const auto family = config.get<std::string>("_class_name") == "AutoencoderKLHunyuanVideo"
-                          ? decode<eav::hunyuan_video::Vae, eav::hunyuan_video::VaeConfig>
-                          : decode<eav::cogvideox::Vae, eav::cogvideox::VaeConfig>;
-  eav::save_safetensors(option("out", ""), {{"video", family(config, type, latents, tiling)}});
+  const auto name = config.get<std::string>("_class_name");
+  auto* family = decode<eav::cogvideox::Vae, eav::cogvideox::VaeConfig>;
+  if (name == "AutoencoderKLHunyuanVideo") family = decode<eav::hunyuan_video::Vae, eav::hunyuan_video::VaeConfig>;
+  if (name == "AutoencoderKLLTXVideo") family = decode<eav::ltx_video::Vae, eav::ltx_video::VaeConfig>;
+  eav::save_safetensors(option("out", ""), {{"video", family(config, type, latents, tiling, conditions)}});
 }

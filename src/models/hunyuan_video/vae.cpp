@@ -10,42 +10,8 @@
 namespace eav::hunyuan_video {
 namespace {
 
-int64_t positions_of(const Tensor& frame) { return frame.size(0) * frame.size(1); }
-
-// Walks through the frames of a causal convolution, some at a time: gives `convolve` a window of them behind the `past`
-// frames before, and the index of their first. Each frame(t) is asked for once; the first stands for what came before.
-template <class Frame, class Convolve>
-void walk(int64_t frames, int64_t at_once, int64_t past, const Frame& frame, const Convolve& convolve) {
-  Frames window;
-  for (int64_t first = 0; first < frames; first += at_once) {
-    if (first == 0) window.assign(past, frame(0));
-    for (int64_t t = first; t < std::min(first + at_once, frames); ++t) window.push_back(t == 0 ? window[0] : frame(t));
-    convolve(std::span<const Tensor>(window), first);
-    window.erase(window.begin(), window.end() - past);
-  }
-}
-
-Frames empty_frames(int64_t count, at::IntArrayRef shape, const Tensor& like) {
-  Frames frames;
-  for (int64_t t = 0; t < count; ++t) frames.push_back(at::empty(shape, like.options()));
-  return frames;
-}
-
-// A causal convolution whose input is frame(t), added to `sum` where there is one.
-template <class Frame>
-Frames convolve_causally(const CausalConv3d& conv, int64_t frames, int64_t positions, const Frame& frame,
-                         Frames sum = {}) {
-  constexpr auto past = CausalConv3d::kHistory;
-  const auto write = sum.empty() ? Write::kReplace : Write::kAdd;
-  walk(frames, frames_at_once(frames, positions), past, frame, [&](std::span<const Tensor> window, int64_t first) {
-    const auto n = static_cast<int64_t>(window.size()) - past;
-    if (write == Write::kReplace)
-      std::ranges::move(empty_frames(n, {window[0].size(0), window[0].size(1), conv.weight.size(0)}, window[0]),
-                        std::back_inserter(sum));
-    convolve(window, conv.weight, conv.bias, std::span(sum).subspan(first, n), Border::kReplicate, write);
-  });
-  return sum;
-}
+// What a convolution sees beyond the video: its first frame, before the beginning, and its border.
+constexpr Surroundings kSurroundings{.past = CausalConv3d::kHistory, .future = 0, .border = Border::kReplicate};
 
 // ---- tiles ----------------------------------------------------------------------------------------------------------
 
@@ -83,7 +49,7 @@ Frames NormedConv::operator()(const Frames& x, const Place& place, Frames sum) c
     modulate_silu(frame, scale, shift, out);
     return out;
   };
-  return convolve_causally(conv, std::ssize(x), positions_of(x[0]), normed, std::move(sum));
+  return convolve(conv.weight, conv.bias, kSurroundings, std::ssize(x), positions_of(x[0]), normed, std::move(sum));
 }
 
 ResnetBlock::ResnetBlock(const Weights& w, int64_t in, int64_t out, const VaeConfig& c)
@@ -149,7 +115,7 @@ Frames Upsample::operator()(Frames x) const {
   Frames out;
   const auto take = [&](int64_t t) { return std::move(x[t]); };
   const auto past = doubles_time ? 1 : CausalConv3d::kHistory;
-  walk(frames, frames_at_once(frames, height * width), past, take, [&](std::span<const Tensor> window, int64_t first) {
+  const auto enlarge = [&](std::span<const Tensor> window, int64_t first) {
     if (!doubles_time) return void(std::ranges::move(apply(window, conv.weight), std::back_inserter(out)));
     const size_t alone = first == 0 ? 1 : 0;  // the first frame is not doubled
     const auto before = apply(window, odd), after = apply(window.subspan(alone), even);
@@ -157,7 +123,8 @@ Frames Upsample::operator()(Frames x) const {
       out.push_back(before[i]);
       if (i >= alone) out.push_back(after[i - alone]);
     }
-  });
+  };
+  walk(frames, frames_at_once(frames, height * width), past, 0, take, enlarge);
   return out;
 }
 
@@ -184,7 +151,8 @@ Decoder::Decoder(const Weights& w, const VaeConfig& c)
 }
 
 Tensor Decoder::operator()(const Tensor& z, const Progress& progress) const {
-  auto x = convolve_causally(conv_in, z.size(0), z.size(1) * z.size(2), [&](int64_t t) { return z[t]; });
+  auto x = convolve(conv_in.weight, conv_in.bias, kSurroundings, z.size(0), z.size(1) * z.size(2),
+                    [&](int64_t t) { return z[t]; });
   const auto run = [&](const auto& layer) {
     progress.check();
     x = layer(std::move(x));

@@ -9,15 +9,12 @@
 #include "eav/progress.h"
 #include "models/hunyuan_video/vae_config.h"
 #include "nn/conv.h"
+#include "nn/frames.h"
 #include "nn/group_norm.h"
 #include "nn/linear.h"
 #include "weights/weights.h"
 
 namespace eav::hunyuan_video {
-
-// Inside the decoder one video is a list of frames [H, W, C], each with memory of its own: at full size a layer's input
-// fills gigabytes, and its first frames make room for the result while the last ones are still to be read.
-using Frames = std::vector<Tensor>;
 
 // conv(silu(norm(x))): how every convolution of the decoder but the first gets its input. Around the video lies what is
 // on its border, in space and before its beginning.

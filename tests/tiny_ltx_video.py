@@ -1,0 +1,56 @@
+"""Tiny random LTX-Video models, made as diffusers makes them."""
+
+import torch
+from diffusers import AutoencoderKLLTXVideo
+from tiny import randomize
+
+# What is particular to the decoder of each generation of the autoencoder.
+VAE_GENERATIONS = {
+    "0.9.0": {
+        "decoder_block_out_channels": (8, 12, 16),
+        "decoder_inject_noise": (False,) * 4,
+        "upsample_residual": (False,) * 3,
+        "upsample_factor": (1,) * 3,
+        "decoder_spatio_temporal_scaling": (True, True, False),
+    },
+    "0.9.1": {
+        "decoder_block_out_channels": (16, 32, 64),
+        "decoder_inject_noise": (True, True, False, True),
+        "upsample_residual": (True,) * 3,
+        "upsample_factor": (2,) * 3,
+        "decoder_spatio_temporal_scaling": (True,) * 3,
+        "timestep_conditioning": True,
+    },
+    "0.9.5": {
+        "decoder_block_out_channels": (16, 32, 64),
+        "decoder_inject_noise": (False,) * 4,
+        "upsample_residual": (True,) * 3,
+        "upsample_factor": (2,) * 3,
+        "decoder_spatio_temporal_scaling": (True,) * 3,
+        "timestep_conditioning": True,
+    },
+}
+
+
+def tiny_ltx_video_vae(generation, **config):
+    config = {
+        **VAE_GENERATIONS[generation],
+        "latent_channels": 6,
+        "block_out_channels": (8, 8, 8),
+        "down_block_types": ("LTXVideoDownBlock3D",) * 3,
+        "layers_per_block": (1, 1, 1, 1),
+        "decoder_layers_per_block": (1, 2, 1, 2),
+        "downsample_type": ("conv",) * 3,
+        "patch_size": 2,
+        "scaling_factor": 0.7,
+        **config,
+    }
+    config.setdefault("spatio_temporal_scaling", config["decoder_spatio_temporal_scaling"])
+    torch.manual_seed(0)
+    vae = randomize(AutoencoderKLLTXVideo(**config), seed=2)
+    with torch.no_grad():
+        vae.latents_mean.normal_()
+        vae.latents_std.uniform_(0.5, 1.5)
+        if vae.decoder.timestep_scale_multiplier is not None:  # a larger number, which training does not change
+            vae.decoder.timestep_scale_multiplier.fill_(1000)
+    return vae
