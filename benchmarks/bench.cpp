@@ -28,10 +28,9 @@ double peak_memory_mib() {
 int main(int argc, char** argv) try {
   using namespace eav::bench;
   const std::map<std::string, Prepare> parts{
-      {"linear", linear},
-      {"transformer", transformer},
-      {"vae_decode", vae_decode},
-      {"hunyuan_video", hunyuan_video},
+      {"linear", linear},         {"transformer", transformer},
+      {"vae_decode", vae_decode}, {"hunyuan_video", hunyuan_video},
+      {"ltx_video", ltx_video},
   };
   const Arguments arguments(argv + 1, argv + argc);
   eav::keep_freed_memory();  // as eav does

@@ -23,4 +23,7 @@ std::function<void()> linear(const Arguments& arguments);
 // DIR INPUTS float32|bfloat16 on|off N: the same for HunyuanVideo, with "pooled" too, and N real tokens of "text".
 std::function<void()> hunyuan_video(const Arguments& arguments);
 
+// DIR INPUTS float32|bfloat16 on|off F H W: the same for LTX-Video, with packed latents of F x H x W.
+std::function<void()> ltx_video(const Arguments& arguments);
+
 }  // namespace eav::bench

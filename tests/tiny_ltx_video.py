@@ -1,8 +1,10 @@
 """Tiny random LTX-Video models, made as diffusers makes them."""
 
+from pathlib import Path
+
 import torch
-from diffusers import AutoencoderKLLTXVideo
-from tiny import randomize
+from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXPipeline, LTXVideoTransformer3DModel
+from tiny import randomize, tiny_text_encoder, tiny_tokenizer
 
 # What is particular to the decoder of each generation of the autoencoder.
 VAE_GENERATIONS = {
@@ -54,3 +56,48 @@ def tiny_ltx_video_vae(generation, **config):
         if vae.decoder.timestep_scale_multiplier is not None:  # a larger number, which training does not change
             vae.decoder.timestep_scale_multiplier.fill_(1000)
     return vae
+
+
+def tiny_ltx_video_transformer(**config):
+    torch.manual_seed(0)
+    return randomize(
+        LTXVideoTransformer3DModel(
+            **{
+                "in_channels": 6,
+                "out_channels": 6,
+                "num_attention_heads": 2,
+                "attention_head_dim": 16,
+                "cross_attention_dim": 32,
+                "num_layers": 2,
+                "caption_channels": 24,
+                **config,
+            }
+        ),
+        seed=1,
+    )
+
+
+def save_tiny_ltx_video(path, generation="0.9.0", transformer={}, vae={}, scheduler={}):
+    """Saves a random LTXPipeline and returns it; the dictionaries replace fields of the configurations."""
+    path = Path(path)
+    tokenizer = tiny_tokenizer(path / "tokenizer")
+    pipeline = LTXPipeline(
+        tokenizer=tokenizer,
+        text_encoder=tiny_text_encoder(len(tokenizer)),
+        transformer=tiny_ltx_video_transformer(**transformer),
+        vae=tiny_ltx_video_vae(generation, **vae),
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            **{
+                "use_dynamic_shifting": True,
+                "base_shift": 0.95,
+                "max_shift": 2.05,
+                "base_image_seq_len": 1024,
+                "max_image_seq_len": 4096,
+                "shift_terminal": 0.1,
+                **scheduler,
+            }
+        ),
+    )
+    pipeline.save_pretrained(path)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

@@ -8,6 +8,7 @@
 
 #include "models/cogvideox/pipeline.h"
 #include "models/hunyuan_video/pipeline.h"
+#include "models/ltx_video/pipeline.h"
 #include "weights/config.h"
 
 namespace eav {
@@ -22,6 +23,7 @@ const std::map<std::string, std::unique_ptr<Family> (*)(const std::filesystem::p
   static const std::map<std::string, std::unique_ptr<Family> (*)(const std::filesystem::path&)> known{
       {"CogVideoXPipeline", open<cogvideox::Pipeline>},
       {"HunyuanVideoPipeline", open<hunyuan_video::Pipeline>},
+      {"LTXPipeline", open<ltx_video::Pipeline>},
   };
   return known;
 }

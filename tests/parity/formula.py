@@ -131,3 +131,31 @@ class HunyuanVideoEnhancement:
             return torch.cat([output[:, :video] * gain, output[:, video:]], 1)
 
         return hook
+
+
+class LtxVideoEnhancedProcessor:
+    """The processor of a self-attention of LTXVideoTransformer3DModel with the gain; `on` switches it."""
+
+    def __init__(self, plain, frames, weight, fault=None):
+        self.plain, self.frames, self.weight, self.fault = plain, frames, weight, fault
+        self.on, self.measured = True, []
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, image_rotary_emb=None):
+        import diffusers.models.transformers.transformer_ltx as module
+
+        seen = []
+        attention = module.dispatch_attention_fn
+
+        def watched(query, key, value, **options):  # [B, L, heads, d]
+            seen.extend(x.transpose(1, 2) for x in (query, key))
+            return attention(query, key, value, **options)
+
+        with mock.patch.object(module, "dispatch_attention_fn", watched):
+            result = self.plain(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
+        if not self.on:
+            return result
+        measured = cfi(*seen, self.frames)
+        self.measured.append(measured.mean().item())
+        if self.fault != "a gain for each branch":
+            measured = measured.mean().expand(len(measured))
+        return result * (measured * (self.frames + self.weight)).clamp(min=1).view(-1, 1, 1)

@@ -68,7 +68,7 @@ Tensor ModulatedNorm::operator()(const Tensor& x, const Tensor& scale, const Ten
   return at::addcmul(shift, rms_norm(x, weight, eps), factor);
 }
 
-Block::Block(const Weights& w, const TransformerConfig& c, int64_t layer)
+TransformerBlock::TransformerBlock(const Weights& w, const TransformerConfig& c, int64_t layer)
     : layer(layer),
       norm1(w / "norm1", c),
       norm2(w / "norm2", c),
@@ -77,8 +77,8 @@ Block::Block(const Weights& w, const TransformerConfig& c, int64_t layer)
       ff(w / "ff", c.channels(), 4 * c.channels(), Activation::gelu_tanh),
       scale_shift_table(w.load("scale_shift_table", {6, c.channels()})) {}
 
-void Block::operator()(const Tensor& x, const Caption& caption, const Tensor& temb, const Rope& rope,
-                       Step& step) const {
+void TransformerBlock::operator()(const Tensor& x, const Caption& caption, const Tensor& temb, const Rope& rope,
+                                  Step& step) const {
   const auto m = (scale_shift_table.to(temb.scalar_type()) + temb).unbind(0);  // shift, scale, gate; twice
   {
     const auto [attended, gain] = attn1(norm1(x, m[1], m[0]), rope, layer, step);
@@ -95,7 +95,8 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c)
       time_linear_(w / "time_embed" / "linear", c.channels(), 6 * c.channels()),
       caption_linear_1_(w / "caption_projection" / "linear_1", c.caption_channels, c.channels()),
       caption_linear_2_(w / "caption_projection" / "linear_2", c.channels(), c.channels()),
-      blocks_(w / "transformer_blocks", c.num_layers, [c](const Weights& w, int64_t i) { return Block(w, c, i); }),
+      blocks_(w / "transformer_blocks", c.num_layers,
+              [c](const Weights& w, int64_t i) { return TransformerBlock(w, c, i); }),
       scale_shift_table_(w.load("scale_shift_table", {2, c.channels()})),
       norm_out_(w / "norm_out", c.channels(), 1e-6),
       proj_out_(w / "proj_out", c.channels(), c.in_channels) {}
@@ -113,7 +114,7 @@ Tensor Transformer::operator()(const Tensor& latents, const Tensor& timestep, co
   const auto embedded = timestep_embedder_(sinusoids.to(latents.scalar_type()));  // [1, C]
   const auto temb = time_linear_(at::silu(embedded)).view({6, config_.channels()});
   const auto x = proj_in_(latents);  // [B, T*S, C]
-  blocks_.each([&](const Block& block) {
+  blocks_.each([&](const TransformerBlock& block) {
     step.progress.check();
     block(x, inputs.caption, temb, inputs.rope, step);
   });

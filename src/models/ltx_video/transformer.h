@@ -54,14 +54,14 @@ struct ModulatedNorm {
   Tensor operator()(const Tensor& x, const Tensor& scale, const Tensor& shift) const;  // scale, shift [C]
 };
 
-struct Block {
+struct TransformerBlock {
   int64_t layer;
   ModulatedNorm norm1, norm2;
   SelfAttention attn1;
   CrossAttention attn2;
   FeedForward ff;
   Tensor scale_shift_table;  // [6, C], to which the timestep's are added
-  Block(const Weights& w, const TransformerConfig& c, int64_t layer);
+  TransformerBlock(const Weights& w, const TransformerConfig& c, int64_t layer);
   // Adds the block's residuals to x [B, L, C] in place; temb [6, C].
   void operator()(const Tensor& x, const Caption& caption, const Tensor& temb, const Rope& rope, Step& step) const;
 };
@@ -92,7 +92,7 @@ class Transformer {
   TimestepEmbedding timestep_embedder_;
   Linear time_linear_;
   Linear caption_linear_1_, caption_linear_2_;
-  Blocks<Block> blocks_;
+  Blocks<TransformerBlock> blocks_;
   Tensor scale_shift_table_;  // [2, C]
   LayerNorm norm_out_;
   Linear proj_out_;

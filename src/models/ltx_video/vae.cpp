@@ -90,7 +90,8 @@ Frames ResnetBlock::operator()(Frames x, const std::optional<Tensor>& temb,
     return conv_shortcut ? std::exchange(x[t], (*conv_shortcut)((*norm3)(x[t]))) : at::empty_like(x[t]);
   });
   inject_noise(h, per_channel_scale1);
-  x = conv2(h, modulation2, [&](int64_t t) { return std::move(h[t]); }, std::move(x));
+  x = conv2(
+      h, modulation2, [&](int64_t t) { return std::move(h[t]); }, std::move(x));
   inject_noise(x, per_channel_scale2);
   return x;
 }
@@ -111,7 +112,7 @@ Frames Upsample::operator()(Frames x) const {
       for (int64_t half = first + i == 0 ? 1 : 0; half < 2; ++half) {
         const auto frame = at::empty({height, 2, width, 2, channels}, seen[i].options());
         frame.copy_(spread(made[i], half));
-        if (residual) {  // its channels are repeated until there are enough
+        if (residual) {                              // its channels are repeated until there are enough
           const auto input = spread(seen[i], half);  // [H, 2, W, 2, Cin / 8]
           frame.unflatten(4, {-1, input.size(4)}).add_(input.unsqueeze(4));
         }

@@ -50,9 +50,9 @@ struct TimeEmbedder {
 
 struct ResnetBlock {
   NormedConv conv1, conv2;
-  std::optional<LayerNorm> norm3;              // where the number of channels changes
-  std::optional<PointwiseConv> conv_shortcut;  // and this after it
-  std::optional<Tensor> scale_shift_table;     // [4, C]: shift and scale of both norms
+  std::optional<LayerNorm> norm3;                                // where the number of channels changes
+  std::optional<PointwiseConv> conv_shortcut;                    // and this after it
+  std::optional<Tensor> scale_shift_table;                       // [4, C]: shift and scale of both norms
   std::optional<Tensor> per_channel_scale1, per_channel_scale2;  // [C, 1, 1], of injected noise
   ResnetBlock(const Weights& w, int64_t in, int64_t out, const VaeLevel& level, const VaeConfig& c);
 

@@ -49,16 +49,16 @@ std::vector<VaeLevel> read_levels(const JsonFile& config, bool timestep_conditio
                          upsamples[i],    residual[i],          factor};
     const bool changes = level.in != level.out;
     if (factor != 1 && (changes || !level.upsamples))
-      throw failure(config, fmt::format("\"upsample_factor\" has {} for a block of {} to {} channels that {}", factor,
-                                        level.in, level.out,
-                                        level.upsamples ? "changes their number" : "does not upsample"));
+      throw failure(config,
+                    fmt::format("\"upsample_factor\" has {} for a block of {} to {} channels that {}", factor, level.in,
+                                level.out, level.upsamples ? "changes their number" : "does not upsample"));
     // The reference gives such a block a timestep that is not embedded, and noise of as many channels as it takes.
     if (changes && (timestep_conditioning || level.inject_noise))
       throw failure(config, fmt::format("\"{}\" changes from {} to {} in a block with {}", width, level.in, level.out,
                                         timestep_conditioning ? "\"timestep_conditioning\"" : "injected noise"));
     if (level.upsamples && level.upsample_residual && level.out * factor % 8 != 0)
-      throw failure(config, fmt::format("\"upsample_residual\" needs channels in multiples of 8, not {}",
-                                        level.out * factor));
+      throw failure(config,
+                    fmt::format("\"upsample_residual\" needs channels in multiples of 8, not {}", level.out * factor));
     levels.push_back(level);
   }
   return levels;
@@ -89,8 +89,8 @@ VaeConfig VaeConfig::read(const JsonFile& config) {
   const auto scaling = config.get<std::vector<bool>>("spatio_temporal_scaling", {true, true, true, false});
   const auto encoder_ratio = c.patch_size << std::min<int64_t>(std::count(scaling.begin(), scaling.end(), true), 32);
   if (const auto ratio = config.count("spatial_compression_ratio", encoder_ratio); ratio != c.spatial_compression())
-    throw failure(config, fmt::format("\"spatial_compression_ratio\" is {}, but the decoder enlarges by {}",
-                                      ratio, c.spatial_compression()));
+    throw failure(config, fmt::format("\"spatial_compression_ratio\" is {}, but the decoder enlarges by {}", ratio,
+                                      c.spatial_compression()));
   return c;
 }
 

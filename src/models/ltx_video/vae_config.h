@@ -9,19 +9,19 @@ namespace eav::ltx_video {
 
 // Resnet blocks of one resolution. The first level is the middle block, at the latents' resolution.
 struct VaeLevel {
-  int64_t in, out;         // channels
-  int64_t layers;          // resnet blocks of `out` channels
-  bool inject_noise;       // into what each convolution of a resnet block makes
-  bool upsamples;          // doubles frames, height and width before the blocks
-  bool upsample_residual;  // adds the input, its channels rearranged, to what the upsampling convolution makes
+  int64_t in, out;              // channels
+  int64_t layers;               // resnet blocks of `out` channels
+  bool inject_noise;            // into what each convolution of a resnet block makes
+  bool upsamples;               // doubles frames, height and width before the blocks
+  bool upsample_residual;       // adds the input, its channels rearranged, to what the upsampling convolution makes
   int64_t upsample_factor = 1;  // the upsampling takes so many times `out` channels
 };
 
 struct VaeConfig {
   int64_t latent_channels;
-  int64_t out_channels;         // of the video: 3
+  int64_t out_channels;          // of the video: 3
   std::vector<VaeLevel> levels;  // the middle block and the up blocks, from the latents' resolution to the video's
-  int64_t patch_size;           // pixels along height and width that the last convolution makes of one position
+  int64_t patch_size;            // pixels along height and width that the last convolution makes of one position
   double resnet_norm_eps;
   double scaling_factor;
   bool timestep_conditioning;  // how much noise is left in the latents is told to the decoder

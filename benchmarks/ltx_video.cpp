@@ -1,0 +1,32 @@
+// One forward pass of LTX-Video's transformer.
+#include "bench.h"
+#include "enhance/enhancer.h"
+#include "models/ltx_video/transformer.h"
+#include "weights/safetensors.h"
+
+namespace eav::bench {
+
+std::function<void()> ltx_video(const Arguments& arguments) {
+  const auto& folder = arguments.at(0);
+  const SafetensorsFile inputs(arguments.at(1));
+  const auto type = arguments.at(2) == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  const bool enhanced = arguments.at(3) == "on";
+  const int64_t frames = std::stol(arguments.at(4)), height = std::stol(arguments.at(5)),
+                width = std::stol(arguments.at(6));
+
+  const auto config = ltx_video::TransformerConfig::read(JsonFile(folder + "/config.json"));
+  const auto checkpoint = Checkpoint::open(folder, "diffusion_pytorch_model", {type, at::kCPU});
+  const auto model = std::make_shared<ltx_video::Transformer>(Weights(checkpoint), config);
+  const auto latents = inputs.view(inputs.entries().at("latents")).to(type);  // [B, L, in_channels]
+  const auto text = inputs.view(inputs.entries().at("text")).to(type);        // [B, text_len, caption_channels]
+  const auto mask = at::ones({text.size(0), text.size(1)}, at::kBool);
+  return [=] {
+    const auto prepared = model->prepare({text, mask}, {frames, height, width, 8 / 25.0, 32});
+    Enhancer enhancer({.enabled = enhanced, .weight = 4}, 1, config.num_layers);
+    const Progress progress;
+    Step step{prepared.grid, enhancer, progress};
+    (*model)(latents, at::full({1}, 500.0), prepared, step);
+  };
+}
+
+}  // namespace eav::bench
