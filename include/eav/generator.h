@@ -21,7 +21,7 @@ namespace eav {
 struct Output {
   Request request;       // every field set, the seed too: this request makes the same video again
   at::Tensor latents{};  // before the VAE, shaped as the diffusers pipeline returns them with output_type="latent"
-  at::Tensor frames{};   // [frames, height, width, 3] uint8, RGB
+  at::Tensor frames{};   // [frames, height, width, 3] uint8, RGB; undefined with latents_only
   Trace trace{};         // what the enhancement did
   struct Seconds {
     double text_encoder = 0, transformer = 0, vae = 0;
@@ -51,7 +51,7 @@ struct Part {
 
 // What a checkpoint holds.
 struct Inspection {
-  std::string family;  // "CogVideoX"
+  std::string family;  // "CogVideoX", "HunyuanVideo", "LTX-Video"
   std::vector<Part> parts;
   int64_t layers = 0;           // transformer layers
   std::string enhanced_layers;  // which attention the enhancement touches, in words
@@ -72,7 +72,7 @@ class Generator {
   // seed is drawn. Throws eav::Error when a value cannot work, naming values that do.
   Request resolve(const Request& request) const;
 
-  // What a resolved request needs, in the type that the runtime chose.
+  // What a resolved request needs, in the type that the runtime chose; without a VAE where it stops at latents.
   MemoryPlan plan(const Request& request) const;
   // The grid of video tokens of a resolved request.
   Grid grid(const Request& request) const;

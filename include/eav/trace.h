@@ -5,6 +5,7 @@
 
 namespace eav {
 
+// With HunyuanVideo's true guidance a layer has two entries in a step: the prompt's and the negative prompt's.
 struct TraceEntry {
   int64_t step, layer;
   double cfi;   // cross-frame intensity, 0 to 1

@@ -276,11 +276,12 @@ Command add_generate(CLI::App& program) {
   add_whole(command, "--height", "Pixels [the checkpoint's]", 1, kMost, change(integer(&Request::height)));
   add_whole(command, "--frames", "Frames of the video: 1 or 8k + 1, HunyuanVideo 4k + 1 [the checkpoint's]", 1, kMost,
             change(integer(&Request::frames)));
-  add_number(command, "--fps", "Frames a second [the checkpoint's, else 8]", 0.01, 240,
-             change([](Record& r, double v) { r.request.fps = v; }));
+  add_number(command, "--fps", "Frames a second [the checkpoint's: CogVideoX 8 or 16, HunyuanVideo 24, LTX-Video 25]",
+             0.01, 240, change([](Record& r, double v) { r.request.fps = v; }));
   add_whole(command, "--steps", "Denoising steps [the checkpoint's, else 50]", 1, kMost,
             change(integer(&Request::steps)));
-  add_number(command, "--guidance", "Guidance scale; at most 1 turns guidance off [the checkpoint's, else 6]", 0, 1000,
+  add_number(command, "--guidance",
+             "Guidance scale; at most 1 turns guidance off [the checkpoint's, else 6; LTX-Video 3]", 0, 1000,
              change([](Record& r, double v) { r.request.guidance = v; }));
   add_number(command, "--true-guidance",
              "HunyuanVideo: above 1, a second pass with --negative-prompt; --guidance is embedded [1]", 0, 1000,
