@@ -1,5 +1,7 @@
 #include "models/parts.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 
@@ -64,6 +66,13 @@ int64_t held_bytes(const std::filesystem::path& dir, const std::string& stem, co
   const auto largest = std::ranges::max_element(streamed, {}, [](const auto& block) { return block.second; });
   if (largest != streamed.end()) held += largest->second;
   return held * static_cast<int64_t>(c10::elementSize(placement.storage));
+}
+
+void check_agree(const std::filesystem::path& model, const std::string& what, int64_t transformer,
+                 const std::string& other, int64_t theirs) {
+  if (transformer != theirs)
+    throw Error(fmt::format("{}: the transformer takes {} {}, the {} gives {}", model.string(), transformer, what,
+                            other, theirs));
 }
 
 at::ScalarType stored_type(const Part& part) {

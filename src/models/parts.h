@@ -25,6 +25,21 @@ inline constexpr const char* kTransformersStem = "model";
 int64_t held_bytes(const std::filesystem::path& dir, const std::string& stem, const Placement& placement,
                    std::span<const UnneededKey> unneeded, const std::vector<std::string>& blocks = {});
 
+// Throws when the transformer takes other latents or embeddings than the part `other` gives: numbers of channels,
+// `what` in words.
+void check_agree(const std::filesystem::path& model, const std::string& what, int64_t transformer,
+                 const std::string& other, int64_t theirs);
+
+// The model that `dir` holds, built from its weights. Throws eav::Error when weights are missing or left over.
+template <class Model, class Config>
+Model load_part(const std::filesystem::path& dir, const std::string& stem, const LoadPolicy& policy,
+                const Config& config, std::span<const UnneededKey> unneeded) {
+  const auto checkpoint = Checkpoint::open(dir, stem, policy);
+  Model model(Weights(checkpoint), config);
+  checkpoint.check_all_read(unneeded);
+  return model;
+}
+
 // The floating point type that most parameters of a part are stored in.
 at::ScalarType stored_type(const Part& part);
 

@@ -90,6 +90,12 @@ void check_has_none(const Request& request, const std::string& family, const std
     if (set.at(name)) throw Error(fmt::format("{} has no {}: leave that option out", family, name));
 }
 
+void check_euler(const Request& request, const std::string& family) {
+  if (*request.scheduler != "euler")
+    throw Error(
+        fmt::format("the scheduler \"{}\" does not serve {}: its scheduler is euler", *request.scheduler, family));
+}
+
 void check_fraction(const std::string& name, const std::optional<double>& value) {
   if (value && !(*value >= 0 && *value <= 1))
     throw Error(fmt::format("{} is {}, expected a number from 0 to 1", name, *value));

@@ -23,6 +23,9 @@ void check_common(const Request& request, int64_t layers);
 // "dynamic guidance", "flow shift", "guidance rescale", "decode timestep", "decode noise scale" and "kinds of blocks".
 void check_has_none(const Request& request, const std::string& family, const std::vector<std::string>& what);
 
+// Throws when the request's scheduler is not "euler", the one of a family that matches flows.
+void check_euler(const Request& request, const std::string& family);
+
 // Throws when a number is set and outside 0 to 1.
 void check_fraction(const std::string& name, const std::optional<double>& value);
 

@@ -120,9 +120,8 @@ Tensor T5Block::operator()(Tensor x, const Tensor& bias, at::ScalarType compute)
 T5Encoder::T5Encoder(const Weights& w, const T5Config& c)
     : embedding(w.has("shared.weight") ? w / "shared" : w / "encoder" / "embed_tokens", c.vocabulary, c.channels),
       position_bias(w / "encoder" / "block" / 0 / "layer" / 0 / "SelfAttention" / "relative_attention_bias", c),
-      norm(w / "encoder" / "final_layer_norm", c.channels, c.norm_eps) {
-  for (int64_t i = 0; i < c.layers; ++i) blocks.emplace_back(w / "encoder" / "block" / i, c);
-}
+      blocks(w / "encoder" / "block", c.layers, [c](const Weights& w, int64_t) { return T5Block(w, c); }),
+      norm(w / "encoder" / "final_layer_norm", c.channels, c.norm_eps) {}
 
 T5Encoder T5Encoder::open(const std::filesystem::path& dir, LoadPolicy policy) {
   const T5Config config{JsonFile(dir / "config.json")};
@@ -149,10 +148,10 @@ Tensor T5Encoder::operator()(const Tensor& ids, const std::optional<Tensor>& mas
     bias =
         bias.masked_fill(mask->to(bias.device()).logical_not().unsqueeze(1).unsqueeze(1), lowest);  // [B, heads, L, L]
   }
-  for (const auto& block : blocks) {
+  blocks.each([&](const T5Block& block) {
     progress.check();
     x = block(std::move(x), bias, compute);
-  }
+  });
   return norm(x, compute);
 }
 

@@ -10,6 +10,7 @@
 #include "nn/linear.h"
 #include "nn/rms_norm.h"
 #include "text/token_embedding.h"
+#include "weights/blocks.h"
 #include "weights/config.h"
 #include "weights/weights.h"
 
@@ -73,7 +74,7 @@ struct T5Block {
 struct T5Encoder {
   TokenEmbedding embedding;
   T5PositionBias position_bias;
-  std::vector<T5Block> blocks;
+  Blocks<T5Block> blocks;
   RmsNorm norm;
   T5Encoder(const Weights& w, const T5Config& c);
 

@@ -81,9 +81,6 @@ class Weights {
     copy.describes_ = true;
     return copy;
   }
-  // The same place in a copy of the checkpoint.
-  Weights in(const Checkpoint& copy) const { return Weights(copy, prefix_); }
-
   // The tensor `name`; `shape`, when given, is checked (-1 matches any length).
   Tensor load(const std::string& name, std::vector<int64_t> shape = {}) const {
     return describes_ ? checkpoint_->describe(prefix_ + name, shape) : checkpoint_->load(prefix_ + name, shape);

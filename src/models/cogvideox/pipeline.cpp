@@ -41,12 +41,8 @@ Pipeline::Pipeline(const std::filesystem::path& model)
       vae_config_(VaeConfig::read(JsonFile(model / "vae" / "config.json"))),
       text_config_(JsonFile(model / "text_encoder" / "config.json")),
       scheduler_config_(model / "scheduler" / "scheduler_config.json") {
-  if (vae_config_.latent_channels != config_.in_channels)
-    throw Error(fmt::format("{}: the transformer has {} latent channels, the VAE {}", model.string(),
-                            config_.in_channels, vae_config_.latent_channels));
-  if (text_config_.channels != config_.text_embed_dim)
-    throw Error(fmt::format("{}: the transformer takes text embeddings of {} channels, the text encoder gives {}",
-                            model.string(), config_.text_embed_dim, text_config_.channels));
+  check_agree(model, "latent channels", config_.in_channels, "VAE", vae_config_.latent_channels);
+  check_agree(model, "channels of text embeddings", config_.text_embed_dim, "text encoder", text_config_.channels);
 }
 
 Request Pipeline::resolve(const Request& asked) const {
@@ -113,17 +109,18 @@ MemoryPlan Pipeline::plan(const Request& request, const Placement& placement) co
   // Where weights are held in another type, the largest is converted while it is used.
   const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
 
-  return {
-      {{"text encoder", held_bytes(model_ / "text_encoder", kTransformersStem, placement, T5Encoder::unneeded_keys()),
-        kTextTensors * config_.max_text_seq_length * text_config_.hidden * element +
-            converted(text_config_.channels * text_config_.hidden)},
-       {"transformer",
-        held_bytes(model_ / "transformer", kDiffusersStem, placement, Transformer::unneeded_keys(),
-                   {"transformer_blocks."}),
-        (kTransformerTensors * rows * tokens * channels + hidden) * element + converted(4 * channels * channels)},
-       {"vae", held_bytes(model_ / "vae", kDiffusersStem, placement, Vae::unneeded_keys()),
-        decode_memory(vae_config_, shape[1] - padding_frames(request), shape[3], shape[4],
-                      request.vae_tiling == VaeTiling::on, element)}}};
+  return {{{"text encoder",
+            held_bytes(model_ / "text_encoder", kTransformersStem, placement, T5Encoder::unneeded_keys(),
+                       {"encoder.block."}),
+            kTextTensors * config_.max_text_seq_length * text_config_.hidden * element +
+                converted(text_config_.channels * text_config_.hidden)},
+           {"transformer",
+            held_bytes(model_ / "transformer", kDiffusersStem, placement, Transformer::unneeded_keys(),
+                       {"transformer_blocks."}),
+            (kTransformerTensors * rows * tokens * channels + hidden) * element + converted(4 * channels * channels)},
+           {"vae", held_bytes(model_ / "vae", kDiffusersStem, placement, Vae::unneeded_keys()),
+            decode_memory(vae_config_, shape[1] - padding_frames(request), shape[3], shape[4],
+                          request.vae_tiling == VaeTiling::on, element)}}};
 }
 
 Inspection Pipeline::inspect() const {
@@ -155,11 +152,9 @@ Conditioning Pipeline::encode(const Request& request, Progress& progress) {
 }
 
 Tensor Pipeline::denoise(const Request& request, const Conditioning& conditioning, Progress& progress, Trace& trace) {
-  if (!transformer_) {
-    const auto weights = Checkpoint::open(model_ / "transformer", kDiffusersStem, placement().policy());
-    transformer_.emplace(Weights(weights), config_);
-    weights.check_all_read(Transformer::unneeded_keys());
-  }
+  if (!transformer_)
+    transformer_ = load_part<Transformer>(model_ / "transformer", kDiffusersStem, placement().policy(), config_,
+                                          Transformer::unneeded_keys());
   CogVideoXScheduler scheduler(scheduler_config_, CogVideoXScheduler::parse_kind(*request.scheduler));
   scheduler.set_timesteps(*request.steps);
   auto generator = at::detail::createCPUGenerator(*request.seed);
@@ -188,11 +183,8 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
 }
 
 Tensor Pipeline::decode(const Request& request, const Tensor& latents, Progress& progress) {
-  if (!vae_) {
-    const auto weights = Checkpoint::open(model_ / "vae", kDiffusersStem, placement().policy());
-    vae_.emplace(Weights(weights), vae_config_);
-    weights.check_all_read(Vae::unneeded_keys());
-  }
+  if (!vae_)
+    vae_ = load_part<Vae>(model_ / "vae", kDiffusersStem, placement().policy(), vae_config_, Vae::unneeded_keys());
   const auto kept = latents.slice(1, padding_frames(request)).permute({0, 2, 1, 3, 4});  // [1, C, F, h, w]
   return to_pictures(
       vae_->decode((1 / vae_config_.scaling_factor) * kept, request.vae_tiling == VaeTiling::on, progress));

@@ -53,14 +53,9 @@ Pipeline::Pipeline(const std::filesystem::path& model)
       llama_config_(JsonFile(model / "text_encoder" / "config.json")),
       clip_config_(JsonFile(model / "text_encoder_2" / "config.json")),
       scheduler_config_(model / "scheduler" / "scheduler_config.json") {
-  const auto must_agree = [&](const char* what, int64_t transformer, const char* other, int64_t theirs) {
-    if (transformer != theirs)
-      throw Error(fmt::format("{}: the transformer takes {} {}, the {} gives {}", model.string(), transformer, what,
-                              other, theirs));
-  };
-  must_agree("latent channels", config_.in_channels, "VAE", vae_config_.latent_channels);
-  must_agree("channels of text embeddings", config_.text_embed_dim, "LLaMA", llama_config_.channels);
-  must_agree("channels of pooled embeddings", config_.pooled_projection_dim, "CLIP", clip_config_.channels);
+  check_agree(model, "latent channels", config_.in_channels, "VAE", vae_config_.latent_channels);
+  check_agree(model, "channels of text embeddings", config_.text_embed_dim, "LLaMA", llama_config_.channels);
+  check_agree(model, "channels of pooled embeddings", config_.pooled_projection_dim, "CLIP", clip_config_.channels);
   if (llama_config_.layers <= kSkippedLlamaLayers)
     throw Error(fmt::format("{}: the LLaMA has {} layers, of which the last {} are left out: too few", model.string(),
                             llama_config_.layers, kSkippedLlamaLayers));
@@ -85,9 +80,7 @@ Request Pipeline::resolve(const Request& asked) const {
   check_common(request, config_.layers());
   check_has_none(request, "HunyuanVideo",
                  {"dynamic guidance", "guidance rescale", "decode timestep", "decode noise scale"});
-  if (*request.scheduler != "euler")
-    throw Error(
-        fmt::format("the scheduler \"{}\" does not serve HunyuanVideo: its scheduler is euler", *request.scheduler));
+  check_euler(request, "HunyuanVideo");
   if (!std::isfinite(*request.true_guidance) || *request.true_guidance < 0)
     throw Error(fmt::format("true guidance is {}, expected a number of at least 0 (at most 1 turns it off)",
                             *request.true_guidance));
@@ -99,12 +92,16 @@ Request Pipeline::resolve(const Request& asked) const {
   if (latent_shape(request)[2] % config_.patch_size_t != 0)
     throw Error(fmt::format("frames is {}: its {} latent frames are no multiple of the {} that make a token",
                             *request.frames, latent_shape(request)[2], config_.patch_size_t));
-  FlowMatchEulerScheduler scheduler(scheduler_config_, request.flow_shift);
-  scheduler.set_sigmas(at::linspace(1, 0, *request.steps + 1, at::kDouble).slice(0, 0, *request.steps));
-  request.flow_shift = scheduler.shift();
+  request.flow_shift = scheduler(request).shift();
   enhancement(request);
   if (!request.init_latents.empty()) load_latents(request.init_latents, latent_shape(request));
   return request;
+}
+
+FlowMatchEulerScheduler Pipeline::scheduler(const Request& request) const {
+  FlowMatchEulerScheduler scheduler(scheduler_config_, request.flow_shift);
+  scheduler.set_sigmas(at::linspace(1, 0, *request.steps + 1, at::kDouble).slice(0, 0, *request.steps));
+  return scheduler;
 }
 
 EnhanceOptions Pipeline::enhancement(const Request& request) const {
@@ -219,13 +216,9 @@ void Pipeline::release_text_encoder() {
 
 Tensor Pipeline::denoise(const Request& request, const Conditioning& conditioning, Progress& progress, Trace& trace) {
   const auto& where = placement();
-  if (!transformer_) {
-    const auto weights = Checkpoint::open(model_ / "transformer", kDiffusersStem, where.policy());
-    transformer_.emplace(Weights(weights), config_);
-    weights.check_all_read();
-  }
-  FlowMatchEulerScheduler scheduler(scheduler_config_, request.flow_shift);
-  scheduler.set_sigmas(at::linspace(1, 0, *request.steps + 1, at::kDouble).slice(0, 0, *request.steps));
+  if (!transformer_)
+    transformer_ = load_part<Transformer>(model_ / "transformer", kDiffusersStem, placement().policy(), config_, {});
+  const auto schedule = scheduler(request);
   auto generator = at::detail::createCPUGenerator(*request.seed);
   // Latents stay in float32 between the steps, whatever the model computes in.
   auto latents = initial_latents(request, latent_shape(request), generator, at::kFloat).to(where.device);
@@ -236,7 +229,7 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
   Step step{inputs.grid, enhancer, progress};
   for (int64_t i = 0; i < *request.steps; ++i) {
     enhancer.begin_step(i);
-    const auto timestep = scheduler.timesteps().narrow(0, i, 1).to(where.device);
+    const auto timestep = schedule.timesteps().narrow(0, i, 1).to(where.device);
     const auto predict = [&](const Transformer::Caption& caption) {
       return (*transformer_)(latents.to(where.compute), timestep, *request.guidance, caption, inputs, step);
     };
@@ -245,7 +238,7 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
       const auto negative = predict({conditioning[2], conditioning[3]});
       velocity = negative + *request.true_guidance * (velocity - negative);
     }
-    latents = scheduler.step(velocity, i, latents);
+    latents = schedule.step(velocity, i, latents);
     progress.step(i + 1, *request.steps);
   }
   trace = enhancer.trace();
@@ -253,11 +246,8 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
 }
 
 Tensor Pipeline::decode(const Request& request, const Tensor& latents, Progress& progress) {
-  if (!vae_) {
-    const auto weights = Checkpoint::open(model_ / "vae", kDiffusersStem, placement().policy());
-    vae_.emplace(Weights(weights), vae_config_);
-    weights.check_all_read(Vae::unneeded_keys());
-  }
+  if (!vae_)
+    vae_ = load_part<Vae>(model_ / "vae", kDiffusersStem, placement().policy(), vae_config_, Vae::unneeded_keys());
   const auto scaled = latents.to(placement().compute) / vae_config_.scaling_factor;
   return to_pictures(vae_->decode(scaled, request.vae_tiling == VaeTiling::on, progress));
 }

@@ -35,6 +35,7 @@ class Pipeline : public Family {
   std::vector<int64_t> latent_shape(const Request& request) const;  // [1, C, F, h, w] for a resolved request
   // Layers that the request's enhancement touches: dual-stream blocks come first.
   EnhanceOptions enhancement(const Request& request) const;
+  FlowMatchEulerScheduler scheduler(const Request& request) const;
   Transformer::Caption embed(const std::string& prompt, Progress& progress) const;
   Tensor llama_embeds(const std::string& prompt, Progress& progress) const;   // [1, tokens, text_embed_dim]
   Tensor pooled_embeds(const std::string& prompt, Progress& progress) const;  // [1, pooled_projection_dim]

@@ -42,14 +42,8 @@ Pipeline::Pipeline(const std::filesystem::path& model)
       vae_config_(VaeConfig::read(JsonFile(model / "vae" / "config.json"))),
       text_config_(JsonFile(model / "text_encoder" / "config.json")),
       scheduler_config_(model / "scheduler" / "scheduler_config.json") {
-  if (vae_config_.latent_channels != config_.in_channels)
-    throw Error(fmt::format("{}: the transformer has {} latent channels, the VAE {}", model.string(),
-                            config_.in_channels, vae_config_.latent_channels));
-  if (text_config_.channels != config_.caption_channels)
-    throw Error(
-        fmt::format("{}: the transformer takes text embeddings of {} "
-                    "channels, the text encoder gives {}",
-                    model.string(), config_.caption_channels, text_config_.channels));
+  check_agree(model, "latent channels", config_.in_channels, "VAE", vae_config_.latent_channels);
+  check_agree(model, "channels of text embeddings", config_.caption_channels, "text encoder", text_config_.channels);
 }
 
 Request Pipeline::resolve(const Request& asked) const {
@@ -78,9 +72,7 @@ Request Pipeline::resolve(const Request& asked) const {
   check_fraction("guidance rescale", request.guidance_rescale);
   check_fraction("the decode timestep", request.decode_timestep);
   check_fraction("the decode noise scale", request.decode_noise_scale);
-  if (*request.scheduler != "euler")
-    throw Error(
-        fmt::format("the scheduler \"{}\" does not serve LTX-Video: its scheduler is euler", *request.scheduler));
+  check_euler(request, "LTX-Video");
   check_size("width", *request.width, vae_config_.spatial_compression());
   check_size("height", *request.height, vae_config_.spatial_compression());
   check_frames(*request.frames, vae_config_.temporal_compression());
@@ -92,9 +84,7 @@ Request Pipeline::resolve(const Request& asked) const {
 FlowMatchEulerScheduler Pipeline::scheduler(const Request& request) const {
   FlowMatchEulerScheduler scheduler(scheduler_config_, request.flow_shift);
   if (request.flow_shift && scheduler.shifts_dynamically())
-    throw Error(
-        "this LTX-Video chooses its flow shift by the size of the "
-        "video: leave that option out");
+    throw Error("this LTX-Video chooses its flow shift by the size of the video: leave that option out");
   const auto n = *request.steps;
   scheduler.set_sigmas(at::linspace(1, 1 / static_cast<double>(n), n, at::kDouble), packed_shape(request)[1]);
   return scheduler;
@@ -127,14 +117,15 @@ MemoryPlan Pipeline::plan(const Request& request, const Placement& placement) co
   const int64_t hidden = std::min<int64_t>(rows * tokens, FeedForward::kRows) * 4 * channels;
   // Where weights are held in another type, the largest is converted while it is used.
   const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
-  return {
-      {{"text encoder", held_bytes(model_ / "text_encoder", kTransformersStem, placement, T5Encoder::unneeded_keys()),
-        kTextTensors * kCaptionTokens * text_config_.hidden * element +
-            converted(text_config_.channels * text_config_.hidden)},
-       {"transformer", held_bytes(model_ / "transformer", kDiffusersStem, placement, {}, {"transformer_blocks."}),
-        (kTransformerTensors * rows * tokens * channels + hidden) * element + converted(4 * channels * channels)},
-       {"vae", held_bytes(model_ / "vae", kDiffusersStem, placement, Vae::unneeded_keys()),
-        decode_memory(vae_config_, s.frames, s.height, s.width, request.vae_tiling == VaeTiling::on, element)}}};
+  return {{{"text encoder",
+            held_bytes(model_ / "text_encoder", kTransformersStem, placement, T5Encoder::unneeded_keys(),
+                       {"encoder.block."}),
+            kTextTensors * kCaptionTokens * text_config_.hidden * element +
+                converted(text_config_.channels * text_config_.hidden)},
+           {"transformer", held_bytes(model_ / "transformer", kDiffusersStem, placement, {}, {"transformer_blocks."}),
+            (kTransformerTensors * rows * tokens * channels + hidden) * element + converted(4 * channels * channels)},
+           {"vae", held_bytes(model_ / "vae", kDiffusersStem, placement, Vae::unneeded_keys()),
+            decode_memory(vae_config_, s.frames, s.height, s.width, request.vae_tiling == VaeTiling::on, element)}}};
 }
 
 Inspection Pipeline::inspect() const {
@@ -177,11 +168,8 @@ Tensor Pipeline::initial_latents(const Request& request, at::Generator& generato
 
 Tensor Pipeline::denoise(const Request& request, const Conditioning& conditioning, Progress& progress, Trace& trace) {
   const auto& where = placement();
-  if (!transformer_) {
-    const auto weights = Checkpoint::open(model_ / "transformer", kDiffusersStem, where.policy());
-    transformer_.emplace(Weights(weights), config_);
-    weights.check_all_read();
-  }
+  if (!transformer_)
+    transformer_ = load_part<Transformer>(model_ / "transformer", kDiffusersStem, placement().policy(), config_, {});
   const auto schedule = scheduler(request);
   auto generator = at::detail::createCPUGenerator(*request.seed);
   // Latents stay in float32 between the steps, whatever the model computes in.
@@ -210,11 +198,8 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
 
 Tensor Pipeline::decode(const Request& request, const Tensor& latents, Progress& progress) {
   const auto& where = placement();
-  if (!vae_) {
-    const auto weights = Checkpoint::open(model_ / "vae", kDiffusersStem, where.policy());
-    vae_.emplace(Weights(weights), vae_config_);
-    weights.check_all_read(Vae::unneeded_keys());
-  }
+  if (!vae_)
+    vae_ = load_part<Vae>(model_ / "vae", kDiffusersStem, placement().policy(), vae_config_, Vae::unneeded_keys());
   const auto s = size(request);
   const auto unpacked = latents.transpose(1, 2).reshape({1, config_.in_channels, s.frames, s.height, s.width});
   auto z = vae_->denormalize(unpacked).to(where.compute);
