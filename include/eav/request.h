@@ -59,6 +59,23 @@ struct Runtime {
   bool offload = false;  // load the blocks of a model one at a time, each when it is used: slower, in little memory
 };
 
+// A picture or clip that the video shows, or sets out from. Which ones a checkpoint takes is its family's matter.
+struct Condition {
+  std::filesystem::path file;
+  bool is_video = false;               // all of its frames count, not one
+  std::optional<int64_t> frame_index;  // of the video, where the condition begins; negative: from the end; unset: 0
+  std::optional<double> strength;      // 0 to 1, how closely the video follows it; unset: 1
+};
+
+// How a picture of another shape comes to the video's size.
+enum class ImageFit {
+  stretch,  // to that size
+  crop,     // with its own aspect, until it covers the video, whose middle is kept
+};
+// "stretch", "crop"; throws eav::Error that lists them.
+ImageFit parse_image_fit(const std::string& name);
+std::string to_string(ImageFit fit);
+
 // Unset fields take the checkpoint's defaults (its eav.json, else its configuration): see Generator::resolve.
 struct Request {
   std::string prompt;                          // UTF-8
@@ -77,7 +94,9 @@ struct Request {
   std::optional<double> guidance_rescale;    // LTX-Video: 0 to 1, how far the guided result keeps its spread
   std::optional<double> decode_timestep;     // LTX-Video, where the VAE is told a timestep: 0 to 1
   std::optional<double> decode_noise_scale;  // and how much noise is mixed into the latents for it: 0 to 1
-  bool latents_only = false;                 // stop before the VAE
+  std::vector<Condition> conditions;
+  ImageFit image_fit = ImageFit::stretch;
+  bool latents_only = false;  // stop before the VAE
   EnhanceOptions enhance;
   std::filesystem::path init_latents;  // a .safetensors file with "latents": the noise to start from
 };

@@ -29,6 +29,7 @@ namespace fs = std::filesystem;
 
 struct Options {
   fs::path from, prompt_file, out, save_latents, trace;
+  std::vector<Condition> conditions;
   bool overwrite = false, has_prompt = false;
   // What options change in the model, runtime and request of --from, or in the defaults.
   std::vector<std::function<void(Record&)>> changes;
@@ -190,6 +191,7 @@ int generate(const Options& options) {
   const Record recorded = options.from.empty() ? Record{} : read_record(options.from);
   Record wanted = recorded;
   for (const auto& change : options.changes) change(wanted);
+  if (!options.conditions.empty()) wanted.request.conditions = options.conditions;
   const auto prompts =
       options.prompt_file.empty() ? std::vector{wanted.request.prompt} : read_prompts(options.prompt_file);
   const auto model = wanted.model.empty() ? demo_model() : wanted.model;
@@ -231,6 +233,36 @@ int generate(const Options& options) {
     return interrupt.exit_code();
   }
   return 0;
+}
+
+}  // namespace
+
+namespace {
+
+// --image and --video in their order, and what belongs to the last of them.
+void add_conditions(CLI::App& command, std::vector<Condition>& conditions) {
+  const auto last = [&conditions](const char* option) -> Condition& {
+    if (conditions.empty()) throw Error(fmt::format("{} belongs to the --image or --video before it", option));
+    return conditions.back();
+  };
+  const auto begin = [&conditions](bool is_video) {
+    return [&conditions, is_video](const std::string& file) {
+      conditions.push_back({.file = file, .is_video = is_video, .frame_index = {}, .strength = {}});
+    };
+  };
+  command.add_option_function<std::string>("--image", begin(false), "A picture that the video begins with or shows")
+      ->type_name("FILE")
+      ->trigger_on_parse();
+  command.add_option_function<std::string>("--video", begin(true), "A video that is gone on with or shown")
+      ->type_name("FILE")
+      ->trigger_on_parse();
+  add_whole(command, "--frame-index", "LTX-Video 0.9.5: frame at which the --image or --video before it begins [0]", 0,
+            std::numeric_limits<int32_t>::max(),
+            [last](uint64_t v) { last("--frame-index").frame_index = static_cast<int64_t>(v); })
+      ->trigger_on_parse();
+  add_number(command, "--strength", "LTX-Video 0.9.5: how closely the --image or --video before it is kept, 0 to 1 [1]",
+             0, 1, [last](double v) { last("--strength").strength = v; })
+      ->trigger_on_parse();
 }
 
 }  // namespace
@@ -300,6 +332,10 @@ Command add_generate(CLI::App& program) {
              1, change([](Record& r, double v) { r.request.decode_noise_scale = v; }));
   add_number(command, "--flow-shift", "HunyuanVideo, LTX-Video: shift of the noise levels [the checkpoint's]", 0.001,
              1000, change([](Record& r, double v) { r.request.flow_shift = v; }));
+  add_conditions(command, options->conditions);
+  add_choice(command, "--image-fit", "How a picture of another shape comes to the video's size [stretch]",
+             {"stretch", "crop"},
+             change([](Record& r, const std::string& v) { r.request.image_fit = parse_image_fit(v); }));
   text("--device", "DEVICE", "cpu, cuda or cuda:N [cpu]",
        [](Record& r, const std::string& v) { r.runtime.device = v; });
   add_whole(command, "--threads", "Threads on the CPU [as many as there are cores]", 1, 4096,

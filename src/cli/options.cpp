@@ -10,8 +10,8 @@ namespace eav {
 namespace {
 
 template <class T>
-void add(CLI::App& command, const std::string& name, const std::string& description, const std::string& kind, T least,
-         T most, std::function<void(T)> set) {
+CLI::Option* add(CLI::App& command, const std::string& name, const std::string& description, const std::string& kind,
+                 T least, T most, std::function<void(T)> set) {
   const auto read = [=](const std::string& text) {
     T value{};
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -21,19 +21,19 @@ void add(CLI::App& command, const std::string& name, const std::string& descript
                                  fmt::format("'{}' does not work, expected {} from {} to {}", text, kind, least, most));
     set(value);
   };
-  command.add_option_function<std::string>(name, read, description)->type_name("N");
+  return command.add_option_function<std::string>(name, read, description)->type_name("N");
 }
 
 }  // namespace
 
-void add_whole(CLI::App& command, const std::string& name, const std::string& description, uint64_t least,
-               uint64_t most, std::function<void(uint64_t)> set) {
-  add<uint64_t>(command, name, description, "a whole number", least, most, std::move(set));
+CLI::Option* add_whole(CLI::App& command, const std::string& name, const std::string& description, uint64_t least,
+                       uint64_t most, std::function<void(uint64_t)> set) {
+  return add<uint64_t>(command, name, description, "a whole number", least, most, std::move(set));
 }
 
-void add_number(CLI::App& command, const std::string& name, const std::string& description, double least, double most,
-                std::function<void(double)> set) {
-  add<double>(command, name, description, "a number", least, most, std::move(set));
+CLI::Option* add_number(CLI::App& command, const std::string& name, const std::string& description, double least,
+                        double most, std::function<void(double)> set) {
+  return add<double>(command, name, description, "a number", least, most, std::move(set));
 }
 
 void add_choice(CLI::App& command, const std::string& name, const std::string& description,

@@ -8,12 +8,12 @@
 namespace eav {
 
 // Adds an option for a whole number from `least` to `most`; `set` gets it.
-void add_whole(CLI::App& command, const std::string& name, const std::string& description, uint64_t least,
-               uint64_t most, std::function<void(uint64_t)> set);
+CLI::Option* add_whole(CLI::App& command, const std::string& name, const std::string& description, uint64_t least,
+                       uint64_t most, std::function<void(uint64_t)> set);
 
 // Adds an option for a finite number from `least` to `most`.
-void add_number(CLI::App& command, const std::string& name, const std::string& description, double least, double most,
-                std::function<void(double)> set);
+CLI::Option* add_number(CLI::App& command, const std::string& name, const std::string& description, double least,
+                        double most, std::function<void(double)> set);
 
 // Adds an option for one of `choices`.
 void add_choice(CLI::App& command, const std::string& name, const std::string& description,

@@ -22,6 +22,16 @@ Json nullable(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
+Json conditions_json(const std::vector<Condition>& conditions) {
+  auto list = Json::array();
+  for (const auto& condition : conditions)
+    list.push_back({{"file", condition.file.string()},
+                    {"is_video", condition.is_video},
+                    {"frame_index", nullable(condition.frame_index)},
+                    {"strength", nullable(condition.strength)}});
+  return list;
+}
+
 Json request_json(const Request& request) {
   const auto& enhance = request.enhance;
   return {{"prompt", request.prompt},
@@ -41,6 +51,8 @@ Json request_json(const Request& request) {
           {"guidance_rescale", nullable(request.guidance_rescale)},
           {"decode_timestep", nullable(request.decode_timestep)},
           {"decode_noise_scale", nullable(request.decode_noise_scale)},
+          {"conditions", conditions_json(request.conditions)},
+          {"image_fit", to_string(request.image_fit)},
           {"latents_only", request.latents_only},
           {"enhance",
            {{"enabled", enhance.enabled},
@@ -87,6 +99,20 @@ class Fields {
   JsonFile json_;
 };
 
+std::vector<Condition> read_conditions(const fs::path& file, const nlohmann::json& list) {
+  if (!list.is_array()) throw Error(fmt::format("{}: \"conditions\" is no list", file.string()));
+  std::vector<Condition> conditions;
+  for (const auto& item : list) {
+    const Fields fields(file, item, {"file", "is_video", "frame_index", "strength"});
+    auto& condition = conditions.emplace_back();
+    fields.read("file", condition.file);
+    fields.read("is_video", condition.is_video);
+    fields.read("frame_index", condition.frame_index);
+    fields.read("strength", condition.strength);
+  }
+  return conditions;
+}
+
 Request read_request(const fs::path& file, const nlohmann::json& json) {
   const Fields fields(file, json,
                       {"prompt",
@@ -106,6 +132,8 @@ Request read_request(const fs::path& file, const nlohmann::json& json) {
                        "guidance_rescale",
                        "decode_timestep",
                        "decode_noise_scale",
+                       "conditions",
+                       "image_fit",
                        "latents_only",
                        "enhance",
                        "init_latents"});
@@ -126,6 +154,8 @@ Request read_request(const fs::path& file, const nlohmann::json& json) {
   fields.read("guidance_rescale", request.guidance_rescale);
   fields.read("decode_timestep", request.decode_timestep);
   fields.read("decode_noise_scale", request.decode_noise_scale);
+  if (json.contains("conditions")) request.conditions = read_conditions(file, json.at("conditions"));
+  if (const auto fit = fields.text("image_fit"); !fit.empty()) request.image_fit = parse_image_fit(fit);
   fields.read("latents_only", request.latents_only);
   if (const auto tiling = fields.text("vae_tiling"); !tiling.empty()) request.vae_tiling = parse_vae_tiling(tiling);
   fields.read("init_latents", request.init_latents);
@@ -151,11 +181,20 @@ bool is_video(const fs::path& file) {
 }  // namespace
 
 Record make_record(const fs::path& model, const Generator& generator, const Request& request) {
-  Record record{
-      fs::absolute(model).lexically_normal(), generator.fingerprint(), generator.runtime(), environment(), request, ""};
+  Record record{fs::absolute(model).lexically_normal(),
+                generator.fingerprint(),
+                generator.runtime(),
+                environment(),
+                request,
+                "",
+                {}};
   if (!request.init_latents.empty()) {
     record.request.init_latents = fs::absolute(request.init_latents).lexically_normal();
     record.init_latents = file_fingerprint(request.init_latents);
+  }
+  for (auto& condition : record.request.conditions) {
+    condition.file = fs::absolute(condition.file).lexically_normal();
+    record.conditions.push_back(file_fingerprint(condition.file));
   }
   return record;
 }
@@ -172,6 +211,7 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
             {"fingerprint", record.fingerprint},
             {"request", request_json(record.request)}};
   if (!record.init_latents.empty()) json["init_latents_fingerprint"] = record.init_latents;
+  if (!record.conditions.empty()) json["conditions_fingerprints"] = record.conditions;
   json["enhanced"] = summary_json(trace);
   if (seconds != nullptr)
     json["seconds"] = {
@@ -206,12 +246,13 @@ Record read_record(const fs::path& file) {
 
   const Fields fields(file, json,
                       {"eav", "torch", "cpu", "device", "dtype", "threads", "model", "fingerprint", "request",
-                       "init_latents_fingerprint", "enhanced", "seconds"});
+                       "init_latents_fingerprint", "conditions_fingerprints", "enhanced", "seconds"});
   Record record;
   record.model = fields.text("model");
   record.fingerprint = fields.text("fingerprint");
   record.environment = {fields.text("eav"), fields.text("torch"), fields.text("cpu")};
   record.init_latents = fields.text("init_latents_fingerprint");
+  fields.read("conditions_fingerprints", record.conditions);
   fields.read("device", record.runtime.device);
   if (const auto dtype = fields.text("dtype"); !dtype.empty()) record.runtime.dtype = parse_dtype(dtype);
   int64_t threads = 0;
@@ -239,6 +280,9 @@ std::vector<std::string> differences(const Record& then, const Record& now) {
     compare("the number of threads", std::to_string(then.runtime.threads), std::to_string(now.runtime.threads));
   compare("the model's fingerprint", then.fingerprint, now.fingerprint);
   compare("the fingerprint of the initial latents", then.init_latents, now.init_latents);
+  for (size_t i = 0; i < std::min(then.conditions.size(), now.conditions.size()); ++i)
+    compare(fmt::format("the fingerprint of '{}'", now.request.conditions[i].file.string()), then.conditions[i],
+            now.conditions[i]);
   return lines;
 }
 

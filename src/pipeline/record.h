@@ -13,8 +13,9 @@ struct Record {
   std::string fingerprint;  // Generator::fingerprint
   Runtime runtime;          // as it was chosen: no "auto", no 0 threads
   Environment environment;
-  Request request;           // resolved
-  std::string init_latents;  // fingerprint of the file request.init_latents; empty without one
+  Request request;                      // resolved
+  std::string init_latents;             // fingerprint of the file request.init_latents; empty without one
+  std::vector<std::string> conditions;  // those of the files of request.conditions
 };
 
 // The record of an output made by `generator`.

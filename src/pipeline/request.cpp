@@ -84,6 +84,10 @@ const Names<EnhanceBlocks>& names(EnhanceBlocks) {
       {EnhanceBlocks::all, "all"}, {EnhanceBlocks::dual, "double"}, {EnhanceBlocks::single, "single"}};
   return all;
 }
+const Names<ImageFit>& names(ImageFit) {
+  static const Names<ImageFit> all{{ImageFit::stretch, "stretch"}, {ImageFit::crop, "crop"}};
+  return all;
+}
 
 template <class T>
 T parse(const std::string& what, const std::string& wanted) {
@@ -110,5 +114,8 @@ std::string to_string(VaeTiling tiling) { return name_of(tiling); }
 
 EnhanceBlocks parse_enhance_blocks(const std::string& name) { return parse<EnhanceBlocks>("kind of blocks", name); }
 std::string to_string(EnhanceBlocks blocks) { return name_of(blocks); }
+
+ImageFit parse_image_fit(const std::string& name) { return parse<ImageFit>("fit", name); }
+std::string to_string(ImageFit fit) { return name_of(fit); }
 
 }  // namespace eav

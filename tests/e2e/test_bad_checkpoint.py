@@ -61,7 +61,7 @@ def test_weights_that_are_missing(refused, checkpoint):
         ("transformer/config.json", "num_layers", 0, '"num_layers" is 0, expected a number of at least 1'),
         ("transformer/config.json", "use_rotary_positional_embeddings", 1, "expected true or false"),
         ("transformer/config.json", "ofs_embed_dim", 512, "image-to-video"),
-        ("transformer/config.json", "text_embed_dim", 32, "text embeddings of 32 channels"),
+        ("transformer/config.json", "text_embed_dim", 32, "takes 32 channels of text embeddings"),
         ("vae/config.json", "block_out_channels", "8", '"block_out_channels" is "8"'),
         ("vae/config.json", "act_fn", "relu", '"act_fn" is "relu"'),
         ("scheduler/scheduler_config.json", "num_train_timesteps", "x", '"num_train_timesteps" is "x"'),

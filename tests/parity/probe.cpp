@@ -20,6 +20,8 @@
 #include "text/prompt.h"
 #include "text/t5.h"
 #include "text/t5_tokenizer.h"
+#include "video/reader.h"
+#include "video/resize.h"
 #include "weights/safetensors.h"
 
 void vae(const std::vector<std::string>& arguments);  // probe_vae.cpp
@@ -105,11 +107,20 @@ void llama(const Arguments& arguments) {
   eav::save_safetensors(given.out, {{"ids", ids}, {"embeddings", encoder(ids, given.compute, {})}}, {});
 }
 
+// pictures FILE --out FILE [--height N --width N --filter bicubic|lanczos]: reads frames, and resizes them
+void pictures(const Arguments& arguments) {
+  auto frames = eav::read_frames(arguments.at(0));
+  if (const auto height = option(arguments, "height"); !height.empty())
+    frames = eav::resize(frames, std::stoll(height), std::stoll(option(arguments, "width")),
+                         option(arguments, "filter") == "bicubic" ? eav::Filter::bicubic : eav::Filter::lanczos);
+  eav::save_safetensors(option(arguments, "out"), {{"frames", frames}}, {});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
   const std::map<std::string, void (*)(const Arguments&)> commands{
-      {"clip", clip}, {"llama", llama}, {"t5", t5}, {"tokens", tokens}, {"vae", vae},
+      {"clip", clip}, {"llama", llama}, {"pictures", pictures}, {"t5", t5}, {"tokens", tokens}, {"vae", vae},
   };
   const Arguments arguments(argv + 1, argv + argc);
   const c10::InferenceMode inference;
