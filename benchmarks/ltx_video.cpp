@@ -1,6 +1,7 @@
 // One forward pass of LTX-Video's transformer.
 #include "bench.h"
 #include "enhance/enhancer.h"
+#include "models/ltx_video/start.h"
 #include "models/ltx_video/transformer.h"
 #include "weights/safetensors.h"
 
@@ -20,12 +21,14 @@ std::function<void()> ltx_video(const Arguments& arguments) {
   const auto latents = inputs.view(inputs.entries().at("latents")).to(type);  // [B, L, in_channels]
   const auto text = inputs.view(inputs.entries().at("text")).to(type);        // [B, text_len, caption_channels]
   const auto mask = at::ones({text.size(0), text.size(1)}, at::kBool);
+  const auto start =
+      ltx_video::start_from_latents(latents, {latents.size(2), frames, height, width, /*frame_ratio=*/8, 32, 25});
   return [=] {
-    const auto prepared = model->prepare({text, mask}, {frames, height, width, 8 / 25.0, 32});
+    const auto prepared = model->prepare({text, mask}, start.positions, 0);
     Enhancer enhancer({.enabled = enhanced, .weight = 4}, 1, config.num_layers);
     const Progress progress;
-    Step step{prepared.grid, enhancer, progress};
-    (*model)(latents, at::full({1}, 500.0), prepared, step);
+    Step step{{frames, height * width}, enhancer, progress};
+    (*model)(latents, {at::full({1}, 500.0), {latents.size(1)}}, prepared, step);
   };
 }
 

@@ -77,11 +77,11 @@ def tiny_ltx_video_transformer(**config):
     )
 
 
-def save_tiny_ltx_video(path, generation="0.9.0", transformer={}, vae={}, scheduler={}):
-    """Saves a random LTXPipeline and returns it; the dictionaries replace fields of the configurations."""
+def save_tiny_ltx_video(path, generation="0.9.0", transformer={}, vae={}, scheduler={}, pipeline=LTXPipeline):
+    """Saves a random pipeline and returns it; the dictionaries replace fields of the configurations."""
     path = Path(path)
     tokenizer = tiny_tokenizer(path / "tokenizer")
-    pipeline = LTXPipeline(
+    pipeline = pipeline(
         tokenizer=tokenizer,
         text_encoder=tiny_text_encoder(len(tokenizer)),
         transformer=tiny_ltx_video_transformer(**transformer),

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <fstream>
 #include <limits>
@@ -239,6 +240,22 @@ int generate(const Options& options) {
 
 namespace {
 
+// Reads "1000,909.5,725".
+std::vector<double> parse_timesteps(const std::string& list) {
+  std::vector<double> timesteps;
+  for (size_t begin = 0; begin <= list.size();) {
+    const auto end = std::min(list.find(',', begin), list.size());
+    double value = 0;
+    const auto [stop, error] = std::from_chars(list.data() + begin, list.data() + end, value);
+    if (error != std::errc() || stop != list.data() + end)
+      throw CLI::ValidationError("--timesteps",
+                                 fmt::format("'{}' does not work, expected numbers such as 1000,909,725", list));
+    timesteps.push_back(value);
+    begin = end + 1;
+  }
+  return timesteps;
+}
+
 // --image and --video in their order, and what belongs to the last of them.
 void add_conditions(CLI::App& command, std::vector<Condition>& conditions) {
   const auto last = [&conditions](const char* option) -> Condition& {
@@ -332,7 +349,15 @@ Command add_generate(CLI::App& program) {
              1, change([](Record& r, double v) { r.request.decode_noise_scale = v; }));
   add_number(command, "--flow-shift", "HunyuanVideo, LTX-Video: shift of the noise levels [the checkpoint's]", 0.001,
              1000, change([](Record& r, double v) { r.request.flow_shift = v; }));
+  text("--timesteps", "LIST", "LTX-Video 0.9.5: the steps by their timesteps, such as 1000,909,725 [--steps]",
+       [](Record& r, const std::string& v) { r.request.timesteps = parse_timesteps(v); });
   add_conditions(command, options->conditions);
+  add_number(command, "--image-cond-noise-scale",
+             "LTX-Video 0.9.5: noise on conditions of strength 1 while denoising, 0 to 1 [0.15]", 0, 1,
+             change([](Record& r, double v) { r.request.image_cond_noise_scale = v; }));
+  add_number(command, "--denoise-strength",
+             "LTX-Video 0.9.5: 0 to 1, the part of the steps that changes the video of --init-latents [1]", 0, 1,
+             change([](Record& r, double v) { r.request.denoise_strength = v; }));
   add_choice(command, "--image-fit", "How a picture of another shape comes to the video's size [stretch]",
              {"stretch", "crop"},
              change([](Record& r, const std::string& v) { r.request.image_fit = parse_image_fit(v); }));

@@ -76,8 +76,11 @@ void check_common(const Request& request, int64_t layers) {
       throw Error(fmt::format("the enhancement names layer {}, this model has layers 0 to {}", last, layers - 1));
 }
 
-void check_has_none(const Request& request, const std::string& family, const std::vector<std::string>& what) {
-  const std::map<std::string, bool> set{
+namespace {
+
+// Which of the options that serve only some models are set.
+std::map<std::string, bool> particular_options(const Request& request) {
+  return {
       {"true guidance", request.true_guidance.has_value()},
       {"dynamic guidance", request.dynamic_guidance},
       {"flow shift", request.flow_shift.has_value()},
@@ -85,9 +88,19 @@ void check_has_none(const Request& request, const std::string& family, const std
       {"decode timestep", request.decode_timestep.has_value()},
       {"decode noise scale", request.decode_noise_scale.has_value()},
       {"kinds of blocks", request.enhance.blocks != EnhanceBlocks::all},
+      {"timesteps to choose", !request.timesteps.empty()},
+      {"denoise strength", request.denoise_strength.has_value()},
+      {"noise on conditions", request.image_cond_noise_scale.has_value()},
+      {"image or video to condition on", !request.conditions.empty()},
   };
-  for (const auto& name : what)
-    if (set.at(name)) throw Error(fmt::format("{} has no {}: leave that option out", family, name));
+}
+
+}  // namespace
+
+void check_has_only(const Request& request, const std::string& family, const std::vector<std::string>& has) {
+  for (const auto& [name, is_set] : particular_options(request))
+    if (is_set && std::ranges::find(has, name) == has.end())
+      throw Error(fmt::format("{} has no {}: leave that option out", family, name));
 }
 
 void check_euler(const Request& request, const std::string& family) {

@@ -19,9 +19,9 @@ void apply_checkpoint_defaults(Request& request, const std::filesystem::path& mo
 // is the number of transformer layers. The request's optional fields are set.
 void check_common(const Request& request, int64_t layers);
 
-// Throws when a request sets what this family does not have: `what` of it is set in the request, among "true guidance",
-// "dynamic guidance", "flow shift", "guidance rescale", "decode timestep", "decode noise scale" and "kinds of blocks".
-void check_has_none(const Request& request, const std::string& family, const std::vector<std::string>& what);
+// Some options serve only some models, such as "true guidance" (requests.cpp lists them). Throws when
+// the request sets any but those of `has`.
+void check_has_only(const Request& request, const std::string& family, const std::vector<std::string>& has);
 
 // Throws when the request's scheduler is not "euler", the one of a family that matches flows.
 void check_euler(const Request& request, const std::string& family);

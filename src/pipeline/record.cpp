@@ -51,6 +51,9 @@ Json request_json(const Request& request) {
           {"guidance_rescale", nullable(request.guidance_rescale)},
           {"decode_timestep", nullable(request.decode_timestep)},
           {"decode_noise_scale", nullable(request.decode_noise_scale)},
+          {"timesteps", request.timesteps},
+          {"denoise_strength", nullable(request.denoise_strength)},
+          {"image_cond_noise_scale", nullable(request.image_cond_noise_scale)},
           {"conditions", conditions_json(request.conditions)},
           {"image_fit", to_string(request.image_fit)},
           {"latents_only", request.latents_only},
@@ -132,6 +135,9 @@ Request read_request(const fs::path& file, const nlohmann::json& json) {
                        "guidance_rescale",
                        "decode_timestep",
                        "decode_noise_scale",
+                       "timesteps",
+                       "denoise_strength",
+                       "image_cond_noise_scale",
                        "conditions",
                        "image_fit",
                        "latents_only",
@@ -154,6 +160,9 @@ Request read_request(const fs::path& file, const nlohmann::json& json) {
   fields.read("guidance_rescale", request.guidance_rescale);
   fields.read("decode_timestep", request.decode_timestep);
   fields.read("decode_noise_scale", request.decode_noise_scale);
+  fields.read("timesteps", request.timesteps);
+  fields.read("denoise_strength", request.denoise_strength);
+  fields.read("image_cond_noise_scale", request.image_cond_noise_scale);
   if (json.contains("conditions")) request.conditions = read_conditions(file, json.at("conditions"));
   if (const auto fit = fields.text("image_fit"); !fit.empty()) request.image_fit = parse_image_fit(fit);
   fields.read("latents_only", request.latents_only);

@@ -23,6 +23,8 @@ const std::map<std::string, std::unique_ptr<Family> (*)(const std::filesystem::p
   static const std::map<std::string, std::unique_ptr<Family> (*)(const std::filesystem::path&)> known{
       {"CogVideoXPipeline", open<cogvideox::Pipeline>},
       {"HunyuanVideoPipeline", open<hunyuan_video::Pipeline>},
+      {"LTXConditionPipeline", open<ltx_video::Pipeline>},
+      {"LTXImageToVideoPipeline", open<ltx_video::Pipeline>},
       {"LTXPipeline", open<ltx_video::Pipeline>},
   };
   return known;

@@ -61,9 +61,22 @@ void FlowMatchEulerScheduler::set_sigmas(const Tensor& sigmas, std::optional<int
   sigmas_ = at::cat({shifted, at::zeros({1}, shifted.options())});
 }
 
+void FlowMatchEulerScheduler::set_timesteps(const Tensor& timesteps) {
+  const auto given = timesteps.to(at::kFloat);
+  set_sigmas(given / static_cast<double>(train_steps_));
+  timesteps_ = given;
+}
+
 Tensor FlowMatchEulerScheduler::step(const Tensor& model_output, int64_t index, const Tensor& latents) const {
   const auto change = sigmas_[index + 1] - sigmas_[index];
   return latents + change.to(latents.device()) * model_output;
+}
+
+Tensor FlowMatchEulerScheduler::step(const Tensor& model_output, const Tensor& timesteps, const Tensor& latents) const {
+  const auto current = timesteps / static_cast<double>(train_steps_);  // [tokens]
+  const auto sigmas = sigmas_.to(latents.device()).unsqueeze(1);       // [steps + 1, 1]
+  const auto next = std::get<0>(((sigmas < current - 1e-6) * sigmas).max(0));
+  return latents + (next - current).unsqueeze(1) * model_output;
 }
 
 }  // namespace eav

@@ -20,11 +20,19 @@ class FlowMatchEulerScheduler {
   // shifts dynamically, by what a video of this many tokens asks for. Throws eav::Error where the number of tokens
   // is needed and not given, or a single step cannot be stretched to the terminal level.
   void set_sigmas(const Tensor& sigmas, std::optional<int64_t> tokens = std::nullopt);
+  // Takes timesteps, from the number of steps trained with downwards, instead: the model is told these, while the noise
+  // levels that they stand for are shifted. Throws eav::Error where the scheduler shifts dynamically.
+  void set_timesteps(const Tensor& timesteps);
   // What the model is told: noise levels times the number of steps trained with, [steps] float32.
   const Tensor& timesteps() const { return timesteps_; }
+  const Tensor& sigmas() const { return sigmas_; }  // the steps' noise levels, and 0 [steps + 1]
 
   // The latents of the next step from those of step `index`, and the model's output for them; both float32.
   Tensor step(const Tensor& model_output, int64_t index, const Tensor& latents) const;
+
+  // The same where every token [1, tokens, C] has a timestep of its own [tokens] float32, from which it goes to the
+  // next lower noise level of a step.
+  Tensor step(const Tensor& model_output, const Tensor& timesteps, const Tensor& latents) const;
 
   double shift() const { return shift_; }
   bool shifts_dynamically() const { return dynamic_.has_value(); }

@@ -89,6 +89,7 @@ at::Tensor read_frames(const fs::path& file, int64_t most) {
   if (!packet || !frame) throw std::bad_alloc();
   const auto full = [&] { return most > 0 && static_cast<int64_t>(frames.size()) >= most; };
   const auto broken = [&] {
+    if (frames.empty()) return unreadable();
     return Error(fmt::format("'{}' is damaged: frame {} cannot be decoded", file.string(), frames.size()));
   };
   const auto receive = [&] {

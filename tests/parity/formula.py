@@ -134,10 +134,14 @@ class HunyuanVideoEnhancement:
 
 
 class LtxVideoEnhancedProcessor:
-    """The processor of a self-attention of LTXVideoTransformer3DModel with the gain; `on` switches it."""
+    """The processor of a self-attention of LTXVideoTransformer3DModel with the gain; `on` switches it.
 
-    def __init__(self, plain, frames, weight, fault=None):
+    The first `conditions` tokens only condition: they are no part of the map, and are not scaled.
+    """
+
+    def __init__(self, plain, frames, weight, fault=None, conditions=0):
         self.plain, self.frames, self.weight, self.fault = plain, frames, weight, fault
+        self.conditions = conditions
         self.on, self.measured = True, []
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, image_rotary_emb=None):
@@ -147,7 +151,7 @@ class LtxVideoEnhancedProcessor:
         attention = module.dispatch_attention_fn
 
         def watched(query, key, value, **options):  # [B, L, heads, d]
-            seen.extend(x.transpose(1, 2) for x in (query, key))
+            seen.extend(x[:, self.conditions :].transpose(1, 2) for x in (query, key))
             return attention(query, key, value, **options)
 
         with mock.patch.object(module, "dispatch_attention_fn", watched):
@@ -158,4 +162,6 @@ class LtxVideoEnhancedProcessor:
         self.measured.append(measured.mean().item())
         if self.fault != "a gain for each branch":
             measured = measured.mean().expand(len(measured))
-        return result * (measured * (self.frames + self.weight)).clamp(min=1).view(-1, 1, 1)
+        gain = (measured * (self.frames + self.weight)).clamp(min=1).view(-1, 1, 1)
+        first = 0 if self.fault == "conditions scaled too" else self.conditions
+        return torch.cat([result[:, :first], result[:, first:] * gain], 1)

@@ -60,12 +60,12 @@ def generate(run, tmp_path):
 
 
 def reference(pipeline, weight=None, width=96, height=64, frames=17, fps=25, fault=None, start=0.0, end=1.0,
-              decode_timestep=0.05, decode_noise_scale=0.025, layers=None, **more):  # fmt: skip
+              decode_timestep=0.05, decode_noise_scale=0.025, layers=None, condition_tokens=0, **more):  # fmt: skip
     """The same run by diffusers, enhanced with `weight`: the latents, the frames in 0..255, the CFI of every call."""
     blocks = pipeline.transformer.transformer_blocks
     token_frames = (frames - 1) // pipeline.vae_temporal_compression_ratio + 1
     plain = [block.attn1.processor for block in blocks]
-    processors = [LtxVideoEnhancedProcessor(p, token_frames, weight, fault) for p in plain]
+    processors = [LtxVideoEnhancedProcessor(p, token_frames, weight, fault, condition_tokens) for p in plain]
     chosen = [p for i, p in enumerate(processors) if layers is None or i in layers]
 
     def switch(step):
@@ -78,11 +78,12 @@ def reference(pipeline, weight=None, width=96, height=64, frames=17, fps=25, fau
 
     def call(output_type):
         switch(0)
-        return pipeline(
-            prompt=PROMPT, negative_prompt=NEGATIVE, width=width, height=height, num_frames=frames, frame_rate=fps,
-            num_inference_steps=STEPS, generator=torch.Generator("cpu").manual_seed(SEED), output_type=output_type,
-            callback_on_step_end=after_step, decode_timestep=decode_timestep, decode_noise_scale=decode_noise_scale, **more,
-        ).frames  # fmt: skip
+        return pipeline(**{
+            "prompt": PROMPT, "negative_prompt": NEGATIVE, "width": width, "height": height, "num_frames": frames,
+            "frame_rate": fps, "num_inference_steps": STEPS, "generator": torch.Generator("cpu").manual_seed(SEED),
+            "output_type": output_type, "callback_on_step_end": after_step, "decode_timestep": decode_timestep,
+            "decode_noise_scale": decode_noise_scale, **more,
+        }).frames  # fmt: skip
 
     decode = pipeline.vae.decode
 

@@ -63,9 +63,7 @@ Request Pipeline::resolve(const Request& asked) const {
   if (!request.enhance.weight) request.enhance.weight = kEnhanceWeight;
 
   check_common(request, config_.num_layers);
-  check_has_none(
-      request, "CogVideoX",
-      {"true guidance", "flow shift", "guidance rescale", "decode timestep", "decode noise scale", "kinds of blocks"});
+  check_has_only(request, "CogVideoX", {"dynamic guidance"});
   // CogVideoX 1.5's rotary table ends at the trained size; learned positions exist for that size alone.
   const bool bounded = config_.patch_size_t.has_value();
   check_size("width", *request.width, pixels * config_.patch_size, bounded ? config_.sample_width * pixels : 0);

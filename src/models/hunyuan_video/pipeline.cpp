@@ -78,8 +78,7 @@ Request Pipeline::resolve(const Request& asked) const {
   if (!request.enhance.weight) request.enhance.weight = kEnhanceWeight;
 
   check_common(request, config_.layers());
-  check_has_none(request, "HunyuanVideo",
-                 {"dynamic guidance", "guidance rescale", "decode timestep", "decode noise scale"});
+  check_has_only(request, "HunyuanVideo", {"true guidance", "flow shift", "kinds of blocks"});
   check_euler(request, "HunyuanVideo");
   if (!std::isfinite(*request.true_guidance) || *request.true_guidance < 0)
     throw Error(fmt::format("true guidance is {}, expected a number of at least 0 (at most 1 turns it off)",

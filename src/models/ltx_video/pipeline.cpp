@@ -2,8 +2,13 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <functional>
 
 #include "enhance/enhancer.h"
+#include "models/conditions.h"
 #include "models/parts.h"
 #include "models/requests.h"
 #include "text/prompt.h"
@@ -13,7 +18,8 @@ namespace eav::ltx_video {
 namespace {
 
 constexpr double kEnhanceWeight = 4;  // that of both known implementations for this family
-constexpr int64_t kCaptionTokens = 128;
+constexpr double kImageCondNoiseScale = 0.15;
+constexpr double kTrainSteps = 1000;  // timesteps are parts of these
 
 // The transformer's working memory in units of one [B, L, C] tensor: the residual stream, its norm in three steps,
 // queries, keys, values, the attention's output and its projection, and one for what kernels hold.
@@ -31,13 +37,28 @@ Tensor rescaled(const Tensor& guided, const Tensor& conditional, double amount) 
   return amount * (guided * spread) + (1 - amount) * guided;
 }
 
-// [1, C, F, h, w] -> [1, F*h*w, C]
-Tensor pack(const Tensor& latents) { return latents.flatten(2).transpose(1, 2).contiguous(); }
+// Noise levels of LTXConditionPipeline: the first half of the steps takes little away, the second more and more.
+Tensor linear_quadratic_sigmas(int64_t steps) {
+  constexpr double kThreshold = 0.025;  // of noise that the linear half takes away
+  const auto sigmas = at::ones({steps}, at::kDouble);
+  if (steps < 2) return sigmas;
+  const auto linear = static_cast<double>(steps / 2), quadratic = static_cast<double>(steps - steps / 2);
+  const double difference = linear - kThreshold * static_cast<double>(steps);
+  const double a = difference / (linear * quadratic * quadratic);
+  const double b = kThreshold / linear - 2 * difference / (quadratic * quadratic);
+  const double c = a * linear * linear;
+  for (int64_t i = 1; i < steps; ++i) {
+    const auto x = static_cast<double>(i);
+    sigmas[i] = 1 - (x < linear ? x * kThreshold / linear : a * x * x + b * x + c);
+  }
+  return sigmas;
+}
 
 }  // namespace
 
 Pipeline::Pipeline(const std::filesystem::path& model)
     : model_(model),
+      conditional_(JsonFile(model / "model_index.json").get<std::string>("_class_name") == "LTXConditionPipeline"),
       config_(TransformerConfig::read(JsonFile(model / "transformer" / "config.json"))),
       vae_config_(VaeConfig::read(JsonFile(model / "vae" / "config.json"))),
       text_config_(JsonFile(model / "text_encoder" / "config.json")),
@@ -54,21 +75,36 @@ Request Pipeline::resolve(const Request& asked) const {
   if (!request.height) request.height = 512;
   if (!request.frames) request.frames = 161;
   if (!request.fps) request.fps = 25;
+  if (!request.timesteps.empty()) {
+    const auto count = std::ssize(request.timesteps);
+    if (asked.steps && *asked.steps != count)
+      throw Error(fmt::format("there are {} timesteps, and {} steps: leave one of the two out", count, *asked.steps));
+    request.steps = count;
+    if (!std::ranges::is_sorted(request.timesteps, std::greater_equal()) || request.timesteps[0] > kTrainSteps ||
+        request.timesteps.back() <= 0)
+      throw Error(fmt::format("the timesteps are {}, expected numbers from {} downwards and above 0",
+                              fmt::join(request.timesteps, ", "), kTrainSteps));
+  }
   if (!request.steps) request.steps = 50;
   if (!request.guidance) request.guidance = 3;
   if (!request.guidance_rescale) request.guidance_rescale = 0;
   if (!request.scheduler) request.scheduler = "euler";
   if (!request.vae_tiling) request.vae_tiling = VaeTiling::automatic;
   if (!request.enhance.weight) request.enhance.weight = kEnhanceWeight;
+  std::vector<std::string> has{"flow shift", "guidance rescale", "image or video to condition on"};
+  if (conditional_) {
+    if (!request.denoise_strength) request.denoise_strength = 1;
+    if (!request.image_cond_noise_scale) request.image_cond_noise_scale = kImageCondNoiseScale;
+    has.insert(has.end(), {"timesteps to choose", "denoise strength", "noise on conditions"});
+  }
   if (vae_config_.timestep_conditioning) {
     if (!request.decode_timestep) request.decode_timestep = 0.05;
     if (!request.decode_noise_scale) request.decode_noise_scale = 0.025;
-  } else {
-    check_has_none(request, "the VAE of this LTX-Video", {"decode timestep", "decode noise scale"});
+    has.insert(has.end(), {"decode timestep", "decode noise scale"});
   }
 
   check_common(request, config_.num_layers);
-  check_has_none(request, "LTX-Video", {"true guidance", "dynamic guidance", "kinds of blocks"});
+  check_has_only(request, "this LTX-Video", has);
   check_fraction("guidance rescale", request.guidance_rescale);
   check_fraction("the decode timestep", request.decode_timestep);
   check_fraction("the decode noise scale", request.decode_noise_scale);
@@ -76,9 +112,35 @@ Request Pipeline::resolve(const Request& asked) const {
   check_size("width", *request.width, vae_config_.spatial_compression());
   check_size("height", *request.height, vae_config_.spatial_compression());
   check_frames(*request.frames, vae_config_.temporal_compression());
+  check_fraction("the noise on conditions", request.image_cond_noise_scale);
+  check_fraction("the denoise strength", request.denoise_strength);
+  check_conditions(request);
   scheduler(request);
-  if (!request.init_latents.empty()) load_latents(request.init_latents, packed_shape(request));
+  if (conditional_ && skipped_steps(request) >= *request.steps)
+    throw Error(fmt::format("a denoise strength of {} leaves none of {} steps", *request.denoise_strength,
+                            *request.steps));
+  if (!request.init_latents.empty()) {
+    if (conditional_ && *request.denoise_strength == 1)
+      throw Error("this LTX-Video takes initial latents to change them: give a --denoise-strength below 1");
+    load_latents(request.init_latents, latents_shape(request));
+  }
   return request;
+}
+
+void Pipeline::check_conditions(const Request& request) const {
+  if (request.conditions.empty()) return;
+  encoder_config();
+  eav::check_conditions(request);
+  if (!conditional_) {
+    if (request.conditions.size() > 1 || request.conditions[0].is_video)
+      throw Error("this LTX-Video takes a single image to begin with: several, and videos, need one from 0.9.5 on");
+    if (request.conditions[0].frame_index.value_or(0) != 0 || request.conditions[0].strength.value_or(1) != 1)
+      throw Error("this LTX-Video keeps an image as its first frame: leave frame index and strength out");
+  }
+  for (const auto& condition : request.conditions)
+    if (const auto first = condition.frame_index.value_or(0); first < 0 || first >= *request.frames)
+      throw Error(fmt::format("'{}' is to begin at frame {}, but the video has frames 0 to {}",
+                              condition.file.string(), first, *request.frames - 1));
 }
 
 FlowMatchEulerScheduler Pipeline::scheduler(const Request& request) const {
@@ -86,22 +148,35 @@ FlowMatchEulerScheduler Pipeline::scheduler(const Request& request) const {
   if (request.flow_shift && scheduler.shifts_dynamically())
     throw Error("this LTX-Video chooses its flow shift by the size of the video: leave that option out");
   const auto n = *request.steps;
-  scheduler.set_sigmas(at::linspace(1, 1 / static_cast<double>(n), n, at::kDouble), packed_shape(request)[1]);
+  if (!request.timesteps.empty())
+    scheduler.set_timesteps(at::tensor(request.timesteps, at::kDouble));
+  else if (conditional_)
+    scheduler.set_timesteps(linear_quadratic_sigmas(n).to(at::kFloat) * kTrainSteps);
+  else
+    scheduler.set_sigmas(at::linspace(1, 1 / static_cast<double>(n), n, at::kDouble), size(request).tokens());
   return scheduler;
 }
 
-Transformer::Size Pipeline::size(const Request& request) const {
-  const auto pixels = vae_config_.spatial_compression(), frames = vae_config_.temporal_compression();
-  return {.frames = (*request.frames - 1) / frames + 1,
-          .height = *request.height / pixels,
-          .width = *request.width / pixels,
-          .frame_scale = static_cast<double>(frames) / *request.fps,
-          .pixel_scale = static_cast<double>(pixels)};
+int64_t Pipeline::skipped_steps(const Request& request) const {
+  const auto steps = *request.steps;
+  return conditional_ ? steps - static_cast<int64_t>(static_cast<double>(steps) * *request.denoise_strength) : 0;
 }
 
-std::vector<int64_t> Pipeline::packed_shape(const Request& request) const {
+LatentSize Pipeline::size(const Request& request) const {
+  const auto pixels = vae_config_.spatial_compression(), frames = vae_config_.temporal_compression();
+  return {.channels = config_.in_channels,
+          .frames = (*request.frames - 1) / frames + 1,
+          .height = *request.height / pixels,
+          .width = *request.width / pixels,
+          .frame_ratio = frames,
+          .pixel_ratio = pixels,
+          .fps = *request.fps};
+}
+
+std::vector<int64_t> Pipeline::latents_shape(const Request& request) const {
   const auto s = size(request);
-  return {1, s.frames * s.height * s.width, config_.in_channels};
+  if (conditional_) return {1, s.channels, s.frames, s.height, s.width};
+  return {1, s.tokens(), s.channels};
 }
 
 Grid Pipeline::grid(const Request& request) const {
@@ -113,14 +188,17 @@ MemoryPlan Pipeline::plan(const Request& request, const Placement& placement) co
   const auto s = size(request);
   const auto held = static_cast<int64_t>(c10::elementSize(placement.storage)),
              element = static_cast<int64_t>(c10::elementSize(placement.compute));
-  const int64_t rows = guided(request) ? 2 : 1, channels = config_.channels(), tokens = packed_shape(request)[1];
+  int64_t tokens = s.tokens();
+  for (const auto& condition : request.conditions)
+    if (condition.frame_index.value_or(0) != 0) tokens += (condition.is_video ? 2 : 1) * s.height * s.width;
+  const int64_t rows = guided(request) ? 2 : 1, channels = config_.channels();
   const int64_t hidden = std::min<int64_t>(rows * tokens, FeedForward::kRows) * 4 * channels;
   // Where weights are held in another type, the largest is converted while it is used.
   const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
   return {{{"text encoder",
             held_bytes(model_ / "text_encoder", kTransformersStem, placement, T5Encoder::unneeded_keys(),
                        {"encoder.block."}),
-            kTextTensors * kCaptionTokens * text_config_.hidden * element +
+            kTextTensors * caption_tokens() * text_config_.hidden * element +
                 converted(text_config_.channels * text_config_.hidden)},
            {"transformer", held_bytes(model_ / "transformer", kDiffusersStem, placement, {}, {"transformer_blocks."}),
             (kTransformerTensors * rows * tokens * channels + hidden) * element + converted(4 * channels * channels)},
@@ -139,77 +217,134 @@ Inspection Pipeline::inspect() const {
 }
 
 Caption Pipeline::embed(const std::string& prompt, Progress& progress) const {
-  const auto tokens = tokenize(*tokenizer_, prompt, kCaptionTokens);
+  const auto tokens = tokenize(*tokenizer_, prompt, caption_tokens());
   if (!tokens.cut.empty())
     progress.warning(
         fmt::format("the prompt is longer than the {} tokens that "
                     "this model takes; this was cut: \"{}\"",
-                    kCaptionTokens, tokens.cut));
-  // Among themselves, tokens attend to the padding too; the video does not.
-  return {(*text_encoder_)(tokens.ids.to(placement().device), std::nullopt, placement().compute, progress),
-          tokens.mask.to(placement().device)};
+                    caption_tokens(), tokens.cut));
+  const auto device = placement().device;
+  // The video does not attend to padding; the caption's tokens among themselves do, except in LTXConditionPipeline.
+  const auto mask = conditional_ ? std::optional(tokens.mask.to(device)) : std::nullopt;
+  return {(*text_encoder_)(tokens.ids.to(device), mask, placement().compute, progress), tokens.mask.to(device)};
 }
 
 Conditioning Pipeline::encode(const Request& request, Progress& progress) {
   if (!tokenizer_) tokenizer_ = open_t5_tokenizer(model_ / "tokenizer");
   if (!text_encoder_) text_encoder_ = T5Encoder::open(model_ / "text_encoder", placement().policy());
   const auto prompt = embed(request.prompt, progress);
-  if (!guided(request)) return {prompt.tokens, prompt.mask};
-  const auto negative = embed(request.negative_prompt.value_or(""), progress);
-  return {at::cat({negative.tokens, prompt.tokens}), at::cat({negative.mask, prompt.mask})};
+  Conditioning conditioning{prompt.tokens, prompt.mask};
+  if (guided(request)) {
+    const auto negative = embed(request.negative_prompt.value_or(""), progress);
+    conditioning = {at::cat({negative.tokens, prompt.tokens}), at::cat({negative.mask, prompt.mask})};
+  }
+  if (request.conditions.empty()) return conditioning;
+  progress.phase("vae encoder");
+  if (!vae_encoder_) {
+    const auto checkpoint = Checkpoint::open(model_ / "vae", kDiffusersStem, placement().policy());
+    vae_encoder_.emplace(Weights(checkpoint), vae_config_, encoder_config());
+    checkpoint.check_all_read(VaeEncoder::unneeded_keys());
+  }
+  for (const auto& condition : request.conditions)
+    std::ranges::move(encode_condition(condition, request, progress), std::back_inserter(conditioning));
+  return conditioning;
 }
 
-Tensor Pipeline::initial_latents(const Request& request, at::Generator& generator) const {
-  if (!request.init_latents.empty()) return load_latents(request.init_latents, packed_shape(request)).to(at::kFloat);
+VaeEncoderConfig Pipeline::encoder_config() const {
+  return VaeEncoderConfig::read(JsonFile(model_ / "vae" / "config.json"), vae_config_);
+}
+
+std::vector<Tensor> Pipeline::encode_condition(const Condition& condition, const Request& request, Progress& progress) {
+  const auto first = condition.frame_index.value_or(0), ratio = vae_config_.temporal_compression();
+  auto frames = load_condition(condition, request, progress, *request.frames - first);
+  frames = frames.slice(0, 0, (frames.size(0) - 1) / ratio * ratio + 1);
+  const auto video = to_video(frames).to(placement().device, placement().compute);
+  const auto [mean, std] = (*vae_encoder_)(video, request.vae_tiling == VaeTiling::on, progress);
+  return {mean.cpu(), std.cpu()};
+}
+
+Start Pipeline::start(const Request& request, const Conditioning& conditioning, at::Generator& generator) const {
   const auto s = size(request);
-  return pack(
-      at::randn({1, config_.in_channels, s.frames, s.height, s.width}, generator, at::TensorOptions(at::kFloat)));
+  std::vector<EncodedCondition> conditions;
+  for (size_t i = 0; i < request.conditions.size(); ++i) {
+    const auto& condition = request.conditions[i];
+    conditions.push_back({conditioning[2 + 2 * i], conditioning[3 + 2 * i], condition.frame_index.value_or(0),
+                          condition.strength.value_or(1)});
+  }
+  const auto given = [&] { return load_latents(request.init_latents, latents_shape(request)).to(at::kFloat); };
+  if (!conditional_ && !request.init_latents.empty())
+    return start_from_latents(given(), s, conditions.empty() ? 0 : 1);
+  if (!conditional_ && !conditions.empty()) return start_from_image(conditions[0], s, generator);
+
+  auto latents = at::randn({1, s.channels, s.frames, s.height, s.width}, generator, at::TensorOptions(at::kFloat));
+  if (!conditional_) return start_from_latents(pack(latents), s);
+  if (!request.init_latents.empty()) {
+    const auto sigma = scheduler(request).sigmas()[skipped_steps(request)];
+    latents = sigma * latents + (1 - sigma) * given();
+  }
+  return start_from_conditions(latents, conditions, s, generator);
 }
 
 Tensor Pipeline::denoise(const Request& request, const Conditioning& conditioning, Progress& progress, Trace& trace) {
   const auto& where = placement();
   if (!transformer_)
-    transformer_ = load_part<Transformer>(model_ / "transformer", kDiffusersStem, placement().policy(), config_, {});
+    transformer_ = load_part<Transformer>(model_ / "transformer", kDiffusersStem, where.policy(), config_, {});
   const auto schedule = scheduler(request);
-  auto generator = at::detail::createCPUGenerator(*request.seed);
-  // Latents stay in float32 between the steps, whatever the model computes in.
-  auto latents = initial_latents(request, generator).to(where.device);  // [1, T*S, in_channels]
+  generator_ = at::detail::createCPUGenerator(*request.seed);
+  const auto begin = start(request, conditioning, generator_);
+  const auto inputs =
+      transformer_->prepare({conditioning[0], conditioning[1]}, begin.positions, begin.conditions);
 
-  const auto inputs = transformer_->prepare({conditioning[0], conditioning[1]}, size(request));
-  Enhancer enhancer(request.enhance, *request.steps, config_.num_layers);
-  Step step{inputs.grid, enhancer, progress};
-  for (int64_t i = 0; i < *request.steps; ++i) {
+  const auto of_tokens = [&](const Tensor& of_runs) {  // [runs] -> [L]
+    return of_runs.repeat_interleave(at::tensor(begin.tokens)).to(where.device);
+  };
+  const auto strengths = at::tensor(begin.strengths, at::kFloat);  // [runs]
+  const auto kept = of_tokens(strengths).unsqueeze(1);             // [L, 1]
+  const bool keeps = !request.conditions.empty();
+  const double noise_scale = request.image_cond_noise_scale.value_or(0);
+
+  // Latents stay in float32 between the steps, whatever the model computes in.
+  auto latents = begin.latents.to(where.device);  // [1, L, in_channels]
+  const auto first = latents;
+  const auto skipped = skipped_steps(request), steps = *request.steps - skipped;
+  Enhancer enhancer(request.enhance, steps, config_.num_layers);
+  Step step{grid(request), enhancer, progress};
+  for (int64_t i = 0; i < steps; ++i) {
     enhancer.begin_step(i);
-    const auto timestep = schedule.timesteps().narrow(0, i, 1).to(where.device);
+    const auto t = schedule.timesteps().narrow(0, skipped + i, 1);
+    const auto level = (t / kTrainSteps).to(where.device);
+    if (keeps && noise_scale > 0) {  // helps motion begin at frames that are kept whole
+      const auto noise = at::randn(latents.sizes(), generator_, at::TensorOptions(at::kFloat)).to(where.device);
+      latents = at::where(kept > 1 - 1e-6, first + noise_scale * noise * level.square(), latents);
+    }
+    const auto timesteps = at::minimum(t, (1 - strengths) * kTrainSteps);  // [runs]
     // Unconditional and conditional in one batch: they share the mean of their CFI.
     const auto input = (guided(request) ? at::cat({latents, latents}) : latents).to(where.compute);
-    auto velocity = (*transformer_)(input, timestep, inputs, step).to(at::kFloat);
+    auto velocity = (*transformer_)(input, {timesteps.to(where.device), begin.tokens}, inputs, step).to(at::kFloat);
     if (guided(request)) {
       const auto branches = velocity.chunk(2);
       velocity = branches[0] + *request.guidance * (branches[1] - branches[0]);
       if (*request.guidance_rescale > 0) velocity = rescaled(velocity, branches[1], *request.guidance_rescale);
     }
-    latents = schedule.step(velocity, i, latents);
-    progress.step(i + 1, *request.steps);
+    const auto next = conditional_ ? schedule.step(velocity, of_tokens(timesteps), latents)
+                                   : schedule.step(velocity, skipped + i, latents);
+    latents = keeps ? at::where(level - 1e-6 < 1 - kept, next, latents) : next;
+    progress.step(i + 1, steps);
   }
   trace = enhancer.trace();
-  return latents;
+  latents = latents.slice(1, begin.conditions);
+  return conditional_ ? unpack(latents, size(request)) : latents;
 }
 
 Tensor Pipeline::decode(const Request& request, const Tensor& latents, Progress& progress) {
   const auto& where = placement();
   if (!vae_)
-    vae_ = load_part<Vae>(model_ / "vae", kDiffusersStem, placement().policy(), vae_config_, Vae::unneeded_keys());
-  const auto s = size(request);
-  const auto unpacked = latents.transpose(1, 2).reshape({1, config_.in_channels, s.frames, s.height, s.width});
-  auto z = vae_->denormalize(unpacked).to(where.compute);
+    vae_ = load_part<Vae>(model_ / "vae", kDiffusersStem, where.policy(), vae_config_, Vae::unneeded_keys());
+  auto z = vae_->denormalize(conditional_ ? latents : unpack(latents, size(request))).to(where.compute);
   std::optional<Tensor> timestep;
   std::optional<at::Generator> injected;
   if (vae_config_.timestep_conditioning) {
-    // The generator goes on from where it was when the first latents were drawn.
-    auto generator = at::detail::createCPUGenerator(*request.seed);
-    initial_latents(request, generator);
-    const auto noise = at::randn(z.sizes(), generator, at::TensorOptions(z.scalar_type())).to(where.device);
+    const auto noise = at::randn(z.sizes(), generator_, at::TensorOptions(z.scalar_type())).to(where.device);
     // The scale is rounded to the model's type before it is used, as the reference does it.
     const auto scale = at::full({1, 1, 1, 1, 1}, *request.decode_noise_scale, z.options());
     z = (1 - scale) * z + scale * noise;

@@ -14,14 +14,9 @@ constexpr double kBaseFrames = 20, kBasePixels = 2048;  // positions are told as
 constexpr int64_t kAxes = 3;
 
 // Angles of all tokens, for all channels of a token together. A third of them, interleaved, tells each axis.
-Rope make_rope(int64_t channels, const Transformer::Size& size) {
-  const auto options = at::TensorOptions(at::kFloat);
-  const auto axis = [&](int64_t n, double scale, double base) { return at::arange(n, options) * scale / base; };
-  const auto grid =
-      at::meshgrid({axis(size.frames, size.frame_scale, kBaseFrames), axis(size.height, size.pixel_scale, kBasePixels),
-                    axis(size.width, size.pixel_scale, kBasePixels)},
-                   "ij");
-  const auto positions = at::stack({grid[0].flatten(), grid[1].flatten(), grid[2].flatten()}, 1);  // [L, 3]
+Rope make_rope(int64_t channels, const Tensor& tokens) {
+  const auto options = tokens.options();
+  const auto positions = tokens / at::tensor({kBaseFrames, kBasePixels, kBasePixels}, options);  // [L, 3]
   const auto count = channels / (2 * kAxes);
   const auto frequencies = at::pow(kTheta, at::linspace(0, 1, count, options)) * std::numbers::pi / 2.0;
   const auto angles = (frequencies.unsqueeze(1) * (positions.unsqueeze(1) * 2 - 1)).flatten(1);  // [L, count * 3]
@@ -42,13 +37,14 @@ Attention::Attention(const Weights& w, const TransformerConfig& c)
       norm_q(w / "norm_q", c.channels(), kQkNormEps),
       norm_k(w / "norm_k", c.channels(), kQkNormEps) {}
 
-SelfAttention::Output SelfAttention::operator()(const Tensor& x, const Rope& rope, int64_t layer, Step& step) const {
+SelfAttention::Output SelfAttention::operator()(const Tensor& x, const Rope& rope, int64_t conditions, int64_t layer,
+                                                Step& step) const {
   const auto split = [&](const Tensor& t) { return t.unflatten(2, {heads, -1}).transpose(1, 2); };  // [B, heads, L, d]
   auto q = to_q(x), k = to_k(x);
   norm_q(q.unsqueeze(2), &rope);
   norm_k(k.unsqueeze(2), &rope);
   q = split(q), k = split(k);
-  auto gain = step.enhance.gain(layer, q, k, step.grid);
+  auto gain = step.enhance.gain(layer, q.slice(2, conditions), k.slice(2, conditions), step.grid);
   const auto attended = at::scaled_dot_product_attention(q, k, split(to_v(x)));
   return {to_out(attended.transpose(1, 2).flatten(2)), std::move(gain)};
 }
@@ -63,9 +59,14 @@ Tensor CrossAttention::operator()(const Tensor& x, const Caption& caption) const
   return to_out(attended.transpose(1, 2).flatten(2));
 }
 
-Tensor ModulatedNorm::operator()(const Tensor& x, const Tensor& scale, const Tensor& shift) const {
-  const auto factor = scale + 1;
-  return at::addcmul(shift, rms_norm(x, weight, eps), factor);
+Tensor ModulatedNorm::operator()(const Tensor& x, const Modulation& m, int64_t scale, int64_t shift) const {
+  const auto normed = rms_norm(x, weight, eps);
+  const auto factors = m.rows[scale] + 1;  // [runs, C]
+  m.each([&](int64_t run, int64_t first, int64_t n) {
+    auto tokens = normed.narrow(1, first, n);
+    at::addcmul_out(tokens, m.rows[shift][run], tokens, factors[run]);
+  });
+  return normed;
 }
 
 TransformerBlock::TransformerBlock(const Weights& w, const TransformerConfig& c, int64_t layer)
@@ -77,15 +78,22 @@ TransformerBlock::TransformerBlock(const Weights& w, const TransformerConfig& c,
       ff(w / "ff", c.channels(), 4 * c.channels(), Activation::gelu_tanh),
       scale_shift_table(w.load("scale_shift_table", {6, c.channels()})) {}
 
-void TransformerBlock::operator()(const Tensor& x, const Caption& caption, const Tensor& temb, const Rope& rope,
-                                  Step& step) const {
-  const auto m = (scale_shift_table.to(temb.scalar_type()) + temb).unbind(0);  // shift, scale, gate; twice
+void TransformerBlock::operator()(const Tensor& x, const Inputs& in, Step& step) const {
+  // Shift, scale and gate of the attention, then of the feed-forward.
+  const Modulation m{(scale_shift_table.to(in.temb.scalar_type()) + in.temb).transpose(0, 1).contiguous(), in.tokens};
   {
-    const auto [attended, gain] = attn1(norm1(x, m[1], m[0]), rope, layer, step);
-    x.addcmul_(attended, gain.defined() ? m[2] * gain.to(m[2].scalar_type()) : m[2]);
+    const auto [attended, gain] = attn1(norm1(x, m, 1, 0), in.rope, in.conditions, layer, step);
+    m.each([&](int64_t run, int64_t first, int64_t n) {
+      auto gate = m.rows[2][run];
+      if (gain.defined() && first >= in.conditions) gate = gate * gain.to(gate.scalar_type());
+      x.narrow(1, first, n).addcmul_(attended.narrow(1, first, n), gate);
+    });
   }
-  x.add_(attn2(x, caption));
-  x.addcmul_(ff(norm2(x, m[4], m[3])), m[5]);
+  x.add_(attn2(x, in.caption));
+  const auto y = ff(norm2(x, m, 4, 3));
+  m.each([&](int64_t run, int64_t first, int64_t n) {
+    x.narrow(1, first, n).addcmul_(y.narrow(1, first, n), m.rows[5][run]);
+  });
 }
 
 Transformer::Transformer(const Weights& w, const TransformerConfig& c)
@@ -101,25 +109,33 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c)
       norm_out_(w / "norm_out", c.channels(), 1e-6),
       proj_out_(w / "proj_out", c.channels(), c.in_channels) {}
 
-Transformer::Inputs Transformer::prepare(const Caption& caption, const Size& size) const {
-  const auto rope = make_rope(config_.channels(), size);
+Transformer::Inputs Transformer::prepare(const Caption& caption, const Tensor& positions, int64_t conditions) const {
+  const auto rope = make_rope(config_.channels(), positions);
   const auto device = caption.tokens.device();
   return {{caption_linear_2_(caption_linear_1_.gelu_tanh(caption.tokens)), caption.mask},
           {rope.cos.to(device), rope.sin.to(device)},
-          {size.frames, size.height * size.width}};
+          conditions};
 }
 
-Tensor Transformer::operator()(const Tensor& latents, const Tensor& timestep, const Inputs& inputs, Step& step) const {
-  const auto sinusoids = timestep_sinusoids(timestep, kTimestepChannels, /*flip_sin_to_cos=*/true, /*freq_shift=*/0);
-  const auto embedded = timestep_embedder_(sinusoids.to(latents.scalar_type()));  // [1, C]
-  const auto temb = time_linear_(at::silu(embedded)).view({6, config_.channels()});
-  const auto x = proj_in_(latents);  // [B, T*S, C]
+Tensor Transformer::operator()(const Tensor& latents, const Timesteps& timesteps, const Inputs& inputs,
+                               Step& step) const {
+  const auto sinusoids =
+      timestep_sinusoids(timesteps.values, kTimestepChannels, /*flip_sin_to_cos=*/true, /*freq_shift=*/0);
+  const auto embedded = timestep_embedder_(sinusoids.to(latents.scalar_type()));       // [runs, C]
+  const auto temb = time_linear_(at::silu(embedded)).view({-1, 6, config_.channels()});  // [runs, 6, C]
+  const auto x = proj_in_(latents);                                                      // [B, L, C]
+  const TransformerBlock::Inputs shared{inputs.caption, inputs.rope, inputs.conditions, temb, timesteps.tokens};
   blocks_.each([&](const TransformerBlock& block) {
     step.progress.check();
-    block(x, inputs.caption, temb, inputs.rope, step);
+    block(x, shared, step);
   });
-  const auto m = (scale_shift_table_.to(embedded.scalar_type()) + embedded).unbind(0);  // shift, scale
-  return proj_out_(norm_out_(x, m[1], m[0]));
+  const auto table = scale_shift_table_.to(embedded.scalar_type());  // [2, C]: shift, scale
+  const Modulation m{table.unsqueeze(1) + embedded, timesteps.tokens};
+  m.each([&](int64_t run, int64_t first, int64_t n) {
+    const auto tokens = x.narrow(1, first, n);
+    tokens.copy_(norm_out_(tokens, m.rows[1][run], m.rows[0][run]));
+  });
+  return proj_out_(x);
 }
 
 }  // namespace eav::ltx_video

@@ -23,6 +23,25 @@ struct Caption {
   Tensor mask;    // [B, text_len] bool: false where they are padding
 };
 
+// Timesteps of tokens: the first `tokens[0]` have the first one, and so on.
+struct Timesteps {
+  Tensor values;  // [runs] float32
+  std::vector<int64_t> tokens;
+};
+
+// What a table of numbers and the timesteps make of every run of tokens: factors and shifts of its channels.
+struct Modulation {
+  Tensor rows;  // [numbers, runs, C]
+  const std::vector<int64_t>& tokens;
+
+  // Calls f(run, first token, number of tokens) for every run.
+  template <class F>
+  void each(const F& f) const {
+    int64_t first = 0;
+    for (size_t run = 0; run < tokens.size(); first += tokens[run++]) f(static_cast<int64_t>(run), first, tokens[run]);
+  }
+};
+
 // Queries, keys and values; queries and keys are normed over all heads together.
 struct Attention {
   int64_t heads;
@@ -37,7 +56,8 @@ struct SelfAttention : Attention {
     Tensor tokens;  // [B, L, C], after the output projection
     Tensor gain;    // undefined: none
   };
-  Output operator()(const Tensor& x, const Rope& rope, int64_t layer, Step& step) const;
+  // The first `conditions` tokens are none of the video's grid.
+  Output operator()(const Tensor& x, const Rope& rope, int64_t conditions, int64_t layer, Step& step) const;
 };
 
 struct CrossAttention : Attention {
@@ -51,7 +71,8 @@ struct ModulatedNorm {
   double eps;
   ModulatedNorm(const Weights& w, const TransformerConfig& c)
       : weight(w.optional("weight", {c.channels()})), eps(c.norm_eps) {}
-  Tensor operator()(const Tensor& x, const Tensor& scale, const Tensor& shift) const;  // scale, shift [C]
+  // scale and shift: rows of the modulation
+  Tensor operator()(const Tensor& x, const Modulation& m, int64_t scale, int64_t shift) const;
 };
 
 struct TransformerBlock {
@@ -62,8 +83,17 @@ struct TransformerBlock {
   FeedForward ff;
   Tensor scale_shift_table;  // [6, C], to which the timestep's are added
   TransformerBlock(const Weights& w, const TransformerConfig& c, int64_t layer);
-  // Adds the block's residuals to x [B, L, C] in place; temb [6, C].
-  void operator()(const Tensor& x, const Caption& caption, const Tensor& temb, const Rope& rope, Step& step) const;
+
+  // What stays the same in all blocks of a step.
+  struct Inputs {
+    const Caption& caption;
+    const Rope& rope;
+    int64_t conditions;  // tokens before the video's grid
+    const Tensor& temb;  // [runs, 6, C]
+    const std::vector<int64_t>& tokens;
+  };
+  // Adds the block's residuals to x [B, L, C] in place.
+  void operator()(const Tensor& x, const Inputs& inputs, Step& step) const;
 };
 
 class Transformer {
@@ -74,17 +104,13 @@ class Transformer {
   struct Inputs {
     Caption caption;
     Rope rope;
-    Grid grid;
+    int64_t conditions;  // tokens that only condition, before those of the video's grid
   };
-  // Latents of `frames` x `height` x `width`; `scale`: seconds to a latent frame, and pixels to a latent one.
-  struct Size {
-    int64_t frames, height, width;
-    double frame_scale, pixel_scale;
-  };
-  Inputs prepare(const Caption& caption, const Size& size) const;
+  // Positions of all tokens, [L, 3] float32: seconds, and pixels down and to the right.
+  Inputs prepare(const Caption& caption, const Tensor& positions, int64_t conditions) const;
 
-  // Predicts the velocity: packed latents [B, T*S, in_channels] at one timestep ([1] float32) -> the same shape.
-  Tensor operator()(const Tensor& latents, const Tensor& timestep, const Inputs& inputs, Step& step) const;
+  // Predicts the velocity: packed latents [B, L, in_channels] -> the same shape.
+  Tensor operator()(const Tensor& latents, const Timesteps& timesteps, const Inputs& inputs, Step& step) const;
 
  private:
   TransformerConfig config_;

@@ -16,13 +16,6 @@ constexpr int64_t kUpsampled = 8;  // positions that upsampling makes of one: tw
 // A tile, and from one to the next, in pixels of the video.
 constexpr int64_t kTileSize = 512, kTileStride = 448;
 
-Tiling tiling_of(const VaeConfig& c) {
-  return {.latent_size = kTileSize / c.spatial_compression(),
-          .latent_stride = kTileStride / c.spatial_compression(),
-          .keep = kTileStride,
-          .blend = kTileSize - kTileStride};
-}
-
 // Frame `half` of the two whose positions lie in the channels of x [H, W, 8 C], as a view [H, 2, W, 2, C].
 Tensor spread(const Tensor& x, int64_t half) {
   return x.unflatten(2, {-1, 2, 2, 2}).select(3, half).permute({0, 3, 1, 4, 2});
@@ -30,12 +23,19 @@ Tensor spread(const Tensor& x, int64_t half) {
 
 }  // namespace
 
+Tiling tiling_of(const VaeConfig& c) {
+  return {.latent_size = kTileSize / c.spatial_compression(),
+          .latent_stride = kTileStride / c.spatial_compression(),
+          .keep = kTileStride,
+          .blend = kTileSize - kTileStride};
+}
+
 // ---- layers ---------------------------------------------------------------------------------------------------------
 
-Conv3d::Conv3d(const Weights& w, int64_t in, int64_t out, const VaeConfig& c)
+Conv3d::Conv3d(const Weights& w, int64_t in, int64_t out, bool causal)
     : weight(w.load("conv.weight", {out, in, 3, 3, 3})),
       bias(w.optional("conv.bias", {out})),
-      around{.past = c.decoder_causal ? 2 : 1, .future = c.decoder_causal ? 0 : 1, .border = Border::kZero} {}
+      around{.past = causal ? 2 : 1, .future = causal ? 0 : 1, .border = Border::kZero} {}
 
 Frames NormedConv::operator()(const Frames& x, const std::optional<Tensor>& modulation, const Place& place,
                               Frames sum) const {
@@ -57,14 +57,14 @@ Tensor TimeEmbedder::operator()(const Tensor& timestep, at::ScalarType type) con
   return timestep_embedder(sinusoids.to(type)).view({tables, -1});
 }
 
-ResnetBlock::ResnetBlock(const Weights& w, int64_t in, int64_t out, const VaeLevel& level, const VaeConfig& c)
-    : conv1{{w / "conv1", in, out, c}}, conv2{{w / "conv2", out, out, c}} {
+ResnetBlock::ResnetBlock(const Weights& w, int64_t in, int64_t out, const ResnetOptions& options)
+    : conv1{{w / "conv1", in, out, options.causal}}, conv2{{w / "conv2", out, out, options.causal}} {
   if (in != out) {
-    norm3.emplace(w / "norm3", in, c.resnet_norm_eps);
+    norm3.emplace(w / "norm3", in, options.eps);
     conv_shortcut.emplace(w / "conv_shortcut" / "conv", in, out);
   }
-  if (c.timestep_conditioning) scale_shift_table = w.load("scale_shift_table", {4, in});
-  if (level.inject_noise) {
+  if (options.timestep_conditioning) scale_shift_table = w.load("scale_shift_table", {4, in});
+  if (options.inject_noise) {
     per_channel_scale1 = w.load("per_channel_scale1", {in, 1, 1});
     per_channel_scale2 = w.load("per_channel_scale2", {in, 1, 1});
   }
@@ -97,7 +97,7 @@ Frames ResnetBlock::operator()(Frames x, const std::optional<Tensor>& temb,
 }
 
 Upsample::Upsample(const Weights& w, const VaeLevel& level, const VaeConfig& c)
-    : conv(w / "conv", level.out * level.upsample_factor, level.out * kUpsampled, c),
+    : conv(w / "conv", level.out * level.upsample_factor, level.out * kUpsampled, c.decoder_causal),
       residual(level.upsample_residual) {}
 
 Frames Upsample::operator()(Frames x) const {
@@ -126,15 +126,16 @@ Frames Upsample::operator()(Frames x) const {
 }
 
 Block::Block(const Weights& w, const VaeLevel& level, const VaeConfig& c) {
-  if (level.in != level.out) conv_in.emplace(w / "conv_in", level.in, level.out, level, c);
+  const ResnetOptions options{c.decoder_causal, c.resnet_norm_eps, c.timestep_conditioning, level.inject_noise};
+  if (level.in != level.out) conv_in.emplace(w / "conv_in", level.in, level.out, options);
   if (c.timestep_conditioning) time_embedder.emplace(w / "time_embedder", 4, level.out);
   if (level.upsamples) upsample.emplace(w / "upsamplers" / 0, level, c);
-  for (int64_t i = 0; i < level.layers; ++i) resnets.emplace_back(w / "resnets" / i, level.out, level.out, level, c);
+  for (int64_t i = 0; i < level.layers; ++i) resnets.emplace_back(w / "resnets" / i, level.out, level.out, options);
 }
 
 Decoder::Decoder(const Weights& w, const VaeConfig& c)
-    : conv_in(w / "conv_in", c.latent_channels, c.levels[0].in, c),
-      conv_out{{w / "conv_out", c.levels.back().out, c.out_channels * c.patch_size * c.patch_size, c}},
+    : conv_in(w / "conv_in", c.latent_channels, c.levels[0].in, c.decoder_causal),
+      conv_out{{w / "conv_out", c.levels.back().out, c.out_channels * c.patch_size * c.patch_size, c.decoder_causal}},
       patch_size(c.patch_size) {
   const auto mid = w / "mid_block", up = w / "up_blocks";
   for (size_t i = 0; i < c.levels.size(); ++i)

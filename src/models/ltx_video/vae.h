@@ -13,17 +13,21 @@
 #include "nn/embeddings.h"
 #include "nn/frames.h"
 #include "nn/layer_norm.h"
+#include "nn/tiling.h"
 #include "weights/weights.h"
 
 namespace eav::ltx_video {
 
+// How pictures are decoded in tiles, along both axes.
+Tiling tiling_of(const VaeConfig& c);
+
 // A 3x3x3 convolution. Before and after the video lie its first and last frame, or the first twice before it where the
-// decoder is causal; around a frame lie zeros.
+// convolution is causal; around a frame lie zeros.
 struct Conv3d {
   Tensor weight;               // [out, in, 3, 3, 3]
   std::optional<Tensor> bias;  // [out]
   Surroundings around;
-  Conv3d(const Weights& w, int64_t in, int64_t out, const VaeConfig& c);
+  Conv3d(const Weights& w, int64_t in, int64_t out, bool causal);
 };
 
 // conv(silu(rms_norm(x) * (1 + scale) + shift)): how every convolution of the decoder but the first and those that
@@ -48,16 +52,23 @@ struct TimeEmbedder {
   Tensor operator()(const Tensor& timestep, at::ScalarType type) const;
 };
 
+struct ResnetOptions {
+  bool causal;
+  double eps;  // of the norm before a shortcut
+  bool timestep_conditioning = false, inject_noise = false;
+};
+
 struct ResnetBlock {
   NormedConv conv1, conv2;
   std::optional<LayerNorm> norm3;                                // where the number of channels changes
   std::optional<PointwiseConv> conv_shortcut;                    // and this after it
   std::optional<Tensor> scale_shift_table;                       // [4, C]: shift and scale of both norms
   std::optional<Tensor> per_channel_scale1, per_channel_scale2;  // [C, 1, 1], of injected noise
-  ResnetBlock(const Weights& w, int64_t in, int64_t out, const VaeLevel& level, const VaeConfig& c);
+  ResnetBlock(const Weights& w, int64_t in, int64_t out, const ResnetOptions& options);
 
   // temb [4, C]
-  Frames operator()(Frames x, const std::optional<Tensor>& temb, const std::optional<at::Generator>& generator) const;
+  Frames operator()(Frames x, const std::optional<Tensor>& temb = {},
+                    const std::optional<at::Generator>& generator = {}) const;
 };
 
 // Doubles frames, height and width: a convolution makes the channels of eight positions of each. The first frame's

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <map>
 
 namespace eav::ltx_video {
 namespace {
@@ -96,6 +97,73 @@ VaeConfig VaeConfig::read(const JsonFile& config) {
 
 int64_t VaeConfig::temporal_compression() const {
   return int64_t{1} << std::ranges::count_if(levels, &VaeLevel::upsamples);
+}
+
+VaeEncoderConfig VaeEncoderConfig::read(const JsonFile& config, const VaeConfig& decoder) {
+  const auto channels = config.get<std::vector<int64_t>>("block_out_channels", {128, 256, 512, 512});
+  const auto types = config.get<std::vector<std::string>>("down_block_types",
+                                                          std::vector<std::string>(4, "LTXVideoDownBlock3D"));
+  const bool rearranges = !types.empty() && types.back() == "LTXVideo095DownBlock3D";
+  const auto blocks = std::ssize(channels) - (rearranges ? 1 : 0);
+  if (blocks < 1 || blocks > 8)
+    throw failure(config, fmt::format("\"block_out_channels\" has {} entries, expected 1 to 8", channels.size()));
+  const auto layers = config.get<std::vector<int64_t>>("layers_per_block", {4, 3, 3, 3, 4});
+  const auto halves = config.get<std::vector<bool>>("spatio_temporal_scaling", {true, true, true, false});
+  const auto how = config.get<std::vector<std::string>>("downsample_type", std::vector<std::string>(4, "conv"));
+  const auto check_size = [&](const char* field, int64_t found, int64_t least) {
+    if (found < least)
+      throw failure(config, fmt::format("\"{}\" has {} entries, expected at least {}", field, found, least));
+  };
+  check_size("down_block_types", std::ssize(types), blocks);
+  check_size("layers_per_block", std::ssize(layers), blocks + 1);
+  check_size("spatio_temporal_scaling", std::ssize(halves), blocks);
+  if (rearranges) check_size("downsample_type", std::ssize(how), blocks);
+  for (const auto count : channels)
+    if (count < 1) throw failure(config, fmt::format("\"block_out_channels\" has {}, expected at least 1", count));
+  for (const auto count : layers)
+    if (count < 0 || count > 1000)
+      throw failure(config, fmt::format("\"layers_per_block\" has {}, expected 0 to 1000", count));
+
+  static const std::map<std::string, Downsample> kinds{{"conv", Downsample::convolution},
+                                                       {"spatial", Downsample::spatial},
+                                                       {"temporal", Downsample::temporal},
+                                                       {"spatiotemporal", Downsample::spatiotemporal}};
+  VaeEncoderConfig c{.levels = {}, .mid_layers = layers.back(), .causal = config.get<bool>("encoder_causal", true)};
+  int64_t spatial = decoder.patch_size, temporal = 1;
+  for (int64_t i = 0; i < blocks; ++i) {
+    if ((types[i] == "LTXVideo095DownBlock3D") != rearranges || (!rearranges && types[i] != "LTXVideoDownBlock3D"))
+      throw failure(config, fmt::format("\"down_block_types\" has \"{}\", expected LTXVideoDownBlock3D or "
+                                        "LTXVideo095DownBlock3D throughout",
+                                        types[i]));
+    VaeEncoderLevel level{.in = channels[i],
+                          .out = channels[std::min(i + 1, std::ssize(channels) - 1)],
+                          .layers = layers[i],
+                          .downsample = halves[i] ? Downsample::convolution : Downsample::none};
+    if (rearranges && halves[i]) {
+      const auto kind = kinds.find(how[i]);
+      if (kind == kinds.end())
+        throw failure(config, fmt::format("\"downsample_type\" has \"{}\", expected conv, spatial, temporal or "
+                                          "spatiotemporal",
+                                          how[i]));
+      level.downsample = kind->second;
+    }
+    const auto positions = level.time_stride() * level.space_stride() * level.space_stride();
+    if (level.rearranges() && (level.out % positions != 0 || level.in * positions % level.out != 0))
+      throw failure(config, fmt::format("\"block_out_channels\" changes from {} to {}, which \"{}\" cannot give",
+                                        level.in, level.out, how[i]));
+    if (rearranges && !level.rearranges() && level.in != level.out)
+      throw failure(config, fmt::format("\"block_out_channels\" changes from {} to {} where nothing changes them",
+                                        level.in, level.out));
+    spatial *= level.space_stride();
+    temporal *= level.time_stride();
+    c.levels.push_back(level);
+  }
+  if (spatial != decoder.spatial_compression() || temporal != decoder.temporal_compression())
+    throw failure(config, fmt::format("the encoder makes one latent of {}x{} pixels and {} frames, the decoder takes it "
+                                      "for {}x{} and {}",
+                                      spatial, spatial, temporal, decoder.spatial_compression(),
+                                      decoder.spatial_compression(), decoder.temporal_compression()));
+  return c;
 }
 
 bool VaeConfig::injects_noise() const { return std::ranges::any_of(levels, &VaeLevel::inject_noise); }

@@ -1,4 +1,4 @@
-// The configuration of LTX-Video's autoencoder (diffusers' AutoencoderKLLTXVideo): of its decoder.
+// The configuration of LTX-Video's autoencoder (diffusers' AutoencoderKLLTXVideo): of its decoder and its encoder.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -35,6 +35,30 @@ struct VaeConfig {
   // Video frames that this many latent frames decode to.
   int64_t video_frames(int64_t latent_frames) const { return 1 + (latent_frames - 1) * temporal_compression(); }
   bool injects_noise() const;
+};
+
+// How a level of the encoder halves what: `convolution` all three axes, with a stride; the others by moving positions
+// into channels, which are then averaged.
+enum class Downsample { none, convolution, spatial, temporal, spatiotemporal };
+
+// Resnet blocks of one resolution, before what halves it.
+struct VaeEncoderLevel {
+  int64_t in, out;  // channels; a resnet block changes their number, except where positions become channels
+  int64_t layers;   // resnet blocks of `in` channels
+  Downsample downsample;
+
+  bool rearranges() const { return downsample > Downsample::convolution; }
+  int64_t time_stride() const { return downsample == Downsample::none || downsample == Downsample::spatial ? 1 : 2; }
+  int64_t space_stride() const { return downsample == Downsample::none || downsample == Downsample::temporal ? 1 : 2; }
+};
+
+struct VaeEncoderConfig {
+  std::vector<VaeEncoderLevel> levels;  // from the video's resolution to the latents'
+  int64_t mid_layers;                   // resnet blocks of the middle block
+  bool causal;                          // frames see none after them
+
+  // Throws eav::Error that names the field for values that cannot work, or that do not belong to this decoder.
+  static VaeEncoderConfig read(const JsonFile& config, const VaeConfig& decoder);
 };
 
 }  // namespace eav::ltx_video

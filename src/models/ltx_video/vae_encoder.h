@@ -1,0 +1,67 @@
+// The encoder of LTX-Video's autoencoder (diffusers' AutoencoderKLLTXVideo): pictures and clips to condition on.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <vector>
+
+#include "eav/progress.h"
+#include "models/ltx_video/vae.h"
+
+namespace eav::ltx_video {
+
+// Halves axes with the stride of a convolution.
+struct StridedConv {
+  Conv3d conv;
+  Frames operator()(const Frames& x) const;
+};
+
+// Halves axes by moving positions into channels, of what a convolution makes, plus groups of channels of the input,
+// averaged.
+struct Rearrange {
+  Conv3d conv;
+  int64_t time_stride, space_stride;
+  Frames operator()(const Frames& x) const;
+};
+
+struct DownBlock {
+  std::vector<ResnetBlock> resnets;
+  std::optional<StridedConv> strided;
+  std::optional<Rearrange> rearrange;
+  std::optional<ResnetBlock> conv_out;  // where the number of channels changes
+  DownBlock(const Weights& w, const VaeEncoderLevel& level, const ResnetOptions& options);
+};
+
+// Normal distributions of latents as the transformer works with them, [B, C, F, h, w].
+struct LatentsDistribution {
+  Tensor mean, std;
+};
+
+class VaeEncoder {
+ public:
+  // Takes the encoder's weights; unneeded_keys() are the decoder's.
+  VaeEncoder(const Weights& w, const VaeConfig& c, const VaeEncoderConfig& e);
+
+  // video [B, 3, frames, H, W] in -1..1, where the transformer's latents have F = 1 + (frames - 1) / temporal
+  // compression frames. With `tiling` a picture larger than a tile is encoded in overlapping tiles, which are blended.
+  LatentsDistribution operator()(const Tensor& video, bool tiling, const Progress& progress) const;
+
+  static std::vector<UnneededKey> unneeded_keys();
+
+ private:
+  // [F, H, W, 3] -> [F, h, w, C + 1]: means, and a logarithm of the variance for all channels.
+  Tensor encode(const Tensor& video, const Progress& progress) const;
+
+  VaeConfig config_;
+  Tensor latents_mean_, latents_std_;  // [C]
+  Conv3d conv_in_;
+  std::vector<DownBlock> down_blocks_;
+  std::vector<ResnetBlock> mid_block_;
+  NormedConv conv_out_;
+};
+
+// The most memory in bytes that encoding a video of this size takes beside weights; the video is included.
+int64_t encode_memory(const VaeConfig& c, const VaeEncoderConfig& e, int64_t frames, int64_t height, int64_t width,
+                      bool tiling, int64_t element_size);
+
+}  // namespace eav::ltx_video
