@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXPipeline, LTXVideoTransformer3DModel
 from tiny import randomize, tiny_text_encoder, tiny_tokenizer
 
-# What is particular to the decoder of each generation of the autoencoder.
+# What is particular to each generation of the autoencoder.
 VAE_GENERATIONS = {
     "0.9.0": {
         "decoder_block_out_channels": (8, 12, 16),
@@ -30,13 +30,18 @@ VAE_GENERATIONS = {
         "upsample_factor": (2,) * 3,
         "decoder_spatio_temporal_scaling": (True,) * 3,
         "timestep_conditioning": True,
+        "block_out_channels": (8, 16, 16, 32, 64),
+        "layers_per_block": (1, 1, 1, 1, 1),
+        "down_block_types": ("LTXVideo095DownBlock3D",) * 4,
+        "downsample_type": ("spatial", "temporal", "spatiotemporal", "spatiotemporal"),
+        "spatio_temporal_scaling": (True,) * 4,
+        "temporal_compression_ratio": 8,
     },
 }
 
 
 def tiny_ltx_video_vae(generation, **config):
     config = {
-        **VAE_GENERATIONS[generation],
         "latent_channels": 6,
         "block_out_channels": (8, 8, 8),
         "down_block_types": ("LTXVideoDownBlock3D",) * 3,
@@ -45,8 +50,10 @@ def tiny_ltx_video_vae(generation, **config):
         "downsample_type": ("conv",) * 3,
         "patch_size": 2,
         "scaling_factor": 0.7,
+        **VAE_GENERATIONS[generation],
         **config,
     }
+    config.setdefault("spatial_compression_ratio", config["patch_size"] * 2 ** sum(config["decoder_spatio_temporal_scaling"]))
     config.setdefault("spatio_temporal_scaling", config["decoder_spatio_temporal_scaling"])
     torch.manual_seed(0)
     vae = randomize(AutoencoderKLLTXVideo(**config), seed=2)

@@ -91,12 +91,13 @@ struct Request {
   std::optional<std::string> scheduler;  // CogVideoX: "ddim" or "dpm"; HunyuanVideo and LTX-Video: "euler"
   std::optional<double> flow_shift;      // flow matching: how far noise levels are shifted towards 1, above 0
   std::optional<VaeTiling> vae_tiling;
-  std::optional<double> guidance_rescale;    // LTX-Video: 0 to 1, how far the guided result keeps its spread
-  std::optional<double> decode_timestep;     // LTX-Video, where the VAE is told a timestep: 0 to 1
-  std::optional<double> decode_noise_scale;  // and how much noise is mixed into the latents for it: 0 to 1
-  std::vector<double> timesteps;                  // LTX-Video 0.9.5 on: the steps, from 1000 downwards
-  std::optional<double> denoise_strength;         // and 0 to 1, how much of the steps are taken from init_latents
-  std::optional<double> image_cond_noise_scale;   // and noise on what is kept whole, 0 to 1
+  bool vae_framewise = false;  // LTX-Video: decode in parts of 17 frames, blended: less memory, another picture
+  std::optional<double> guidance_rescale;        // LTX-Video: 0 to 1, how far the guided result keeps its spread
+  std::optional<double> decode_timestep;         // LTX-Video, where the VAE is told a timestep: 0 to 1
+  std::optional<double> decode_noise_scale;      // and how much noise is mixed into the latents for it: 0 to 1
+  std::vector<double> timesteps;                 // LTX-Video 0.9.5 on: the steps, from 1000 downwards
+  std::optional<double> denoise_strength;        // and 0 to 1, how much of the steps are taken from init_latents
+  std::optional<double> image_cond_noise_scale;  // and noise on what is kept whole, 0 to 1
   std::vector<Condition> conditions;
   ImageFit image_fit = ImageFit::stretch;
   bool latents_only = false;  // stop before the VAE

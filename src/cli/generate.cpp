@@ -372,6 +372,8 @@ Command add_generate(CLI::App& program) {
              "Decode in tiles: less memory, another picture [off; HunyuanVideo: auto, where needed]",
              {"auto", "on", "off"},
              change([](Record& r, const std::string& v) { r.request.vae_tiling = parse_vae_tiling(v); }));
+  flag("--vae-framewise", "LTX-Video: decode in parts of 17 frames: less memory, another picture",
+       [](Record& r) { r.request.vae_framewise = true; });
   flag("--offload", "Load blocks one at a time, each when it is used: slower, in little memory",
        [](Record& r) { r.runtime.offload = true; });
 

@@ -88,6 +88,7 @@ std::map<std::string, bool> particular_options(const Request& request) {
       {"decode timestep", request.decode_timestep.has_value()},
       {"decode noise scale", request.decode_noise_scale.has_value()},
       {"kinds of blocks", request.enhance.blocks != EnhanceBlocks::all},
+      {"frame-wise VAE", request.vae_framewise},
       {"timesteps to choose", !request.timesteps.empty()},
       {"denoise strength", request.denoise_strength.has_value()},
       {"noise on conditions", request.image_cond_noise_scale.has_value()},

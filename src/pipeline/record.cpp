@@ -48,6 +48,7 @@ Json request_json(const Request& request) {
           {"scheduler", nullable(request.scheduler)},
           {"flow_shift", nullable(request.flow_shift)},
           {"vae_tiling", request.vae_tiling ? Json(to_string(*request.vae_tiling)) : Json(nullptr)},
+          {"vae_framewise", request.vae_framewise},
           {"guidance_rescale", nullable(request.guidance_rescale)},
           {"decode_timestep", nullable(request.decode_timestep)},
           {"decode_noise_scale", nullable(request.decode_noise_scale)},
@@ -132,6 +133,7 @@ Request read_request(const fs::path& file, const nlohmann::json& json) {
                        "scheduler",
                        "flow_shift",
                        "vae_tiling",
+                       "vae_framewise",
                        "guidance_rescale",
                        "decode_timestep",
                        "decode_noise_scale",
@@ -157,6 +159,7 @@ Request read_request(const fs::path& file, const nlohmann::json& json) {
   fields.read("scheduler", request.scheduler);
   fields.read("true_guidance", request.true_guidance);
   fields.read("flow_shift", request.flow_shift);
+  fields.read("vae_framewise", request.vae_framewise);
   fields.read("guidance_rescale", request.guidance_rescale);
   fields.read("decode_timestep", request.decode_timestep);
   fields.read("decode_noise_scale", request.decode_noise_scale);

@@ -15,7 +15,7 @@ struct Record {
   Environment environment;
   Request request;                      // resolved
   std::string init_latents;             // fingerprint of the file request.init_latents; empty without one
-  std::vector<std::string> conditions;  // those of the files of request.conditions
+  std::vector<std::string> conditions{};  // those of the files of request.conditions
 };
 
 // The record of an output made by `generator`.

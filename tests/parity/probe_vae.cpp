@@ -1,6 +1,7 @@
 // eav_probe vae DIR --latents FILE --out FILE [--tiling] [--storage TYPE] [--timestep T] [--seed N]: decodes the tensor
 // "latents" with the autoencoder in DIR, computing in float32, and writes the tensor "video". LTX-Video's is told the
 // timestep, the same for every video, and the seed of the noise that it injects; the latents are de-normalised first.
+// With --video FILE instead of --latents FILE it encodes the tensor "video", and writes "mean" and "std".
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
@@ -12,7 +13,7 @@
 
 #include "models/cogvideox/vae.h"
 #include "models/hunyuan_video/vae.h"
-#include "models/ltx_video/vae.h"
+#include "models/ltx_video/vae_encoder.h"
 #include "weights/safetensors.h"
 
 namespace {
@@ -21,7 +22,19 @@ namespace {
 struct Conditions {
   std::optional<at::Tensor> timestep;  // [B]
   std::optional<at::Generator> generator;
+  bool framewise = false;
 };
+
+void encode(const eav::JsonFile& config, const at::Tensor& video, const eav::ltx_video::Tiles& tiles,
+            const std::filesystem::path& out) {
+  const auto checkpoint = eav::Checkpoint::open(config.path().parent_path(), "diffusion_pytorch_model", {});
+  const auto c = eav::ltx_video::VaeConfig::read(config);
+  const eav::ltx_video::VaeEncoder encoder(eav::Weights(checkpoint), c,
+                                           eav::ltx_video::VaeEncoderConfig::read(config, c));
+  checkpoint.check_all_read(eav::ltx_video::VaeEncoder::unneeded_keys());
+  const auto [mean, std] = encoder(video, tiles, {});
+  eav::save_safetensors(out, {{"mean", mean.contiguous()}, {"std", std.contiguous()}});
+}
 
 template <class Vae, class VaeConfig>
 at::Tensor decode(const eav::JsonFile& config, at::ScalarType storage, const at::Tensor& latents, bool tiling,
@@ -32,7 +45,8 @@ at::Tensor decode(const eav::JsonFile& config, at::ScalarType storage, const at:
   checkpoint.check_all_read(Vae::unneeded_keys());
   eav::Progress progress;
   if constexpr (std::is_same_v<Vae, eav::ltx_video::Vae>)
-    return vae.decode(vae.denormalize(latents), conditions.timestep, tiling, conditions.generator, progress);
+    return vae.decode(vae.denormalize(latents), conditions.timestep, {tiling, conditions.framewise},
+                      conditions.generator, progress);
   else
     return vae.decode(latents, tiling, progress);
 }
@@ -48,10 +62,16 @@ void vae(const std::vector<std::string>& arguments) {
   const auto storage = option("storage", "float32");
   const auto type = storage == "float16" ? at::kHalf : storage == "bfloat16" ? at::kBFloat16 : at::kFloat;
   const bool tiling = std::ranges::find(arguments, "--tiling") != arguments.end();
+  const bool framewise = std::ranges::find(arguments, "--framewise") != arguments.end();
+  if (const auto video = option("video", ""); !video.empty()) {
+    const eav::SafetensorsFile file(video);
+    return encode(eav::JsonFile(dir / "config.json"), file.view(file.entries().at("video")), {tiling, framewise},
+                  option("out", ""));
+  }
   const eav::SafetensorsFile file(option("latents", ""));
   const auto latents = file.view(file.entries().at("latents"));
 
-  Conditions conditions;
+  Conditions conditions{.timestep = {}, .generator = {}, .framewise = framewise};
   if (const auto timestep = option("timestep", ""); !timestep.empty())
     conditions.timestep = at::full({latents.size(0)}, std::stod(timestep), at::kFloat);
   if (const auto seed = option("seed", ""); !seed.empty())

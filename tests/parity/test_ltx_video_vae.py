@@ -1,4 +1,4 @@
-"""The decoder of LTX-Video's autoencoder against diffusers' AutoencoderKLLTXVideo, on random weights."""
+"""LTX-Video's autoencoder against diffusers' AutoencoderKLLTXVideo, on random weights."""
 
 import json
 import pathlib
@@ -46,13 +46,15 @@ def assert_equal(ours, theirs):
     assert error <= TOLERANCE
 
 
-def compare(decode, folder, generation, config, shape, tiling=False):
+def compare(decode, folder, generation, config, shape, tiling=False, framewise=False):
     vae = tiny_ltx_video_vae(generation, **config)
     vae.save_pretrained(folder)
     if tiling:
         vae.enable_tiling()
+    vae.use_framewise_decoding = framewise
     latents = torch.randn(shape)
-    assert_equal(decode(latents, *CONDITIONS, *["--tiling"] * tiling), reference(vae, latents))
+    switches = ["--tiling"] * tiling + ["--framewise"] * framewise
+    assert_equal(decode(latents, *CONDITIONS, *switches), reference(vae, latents))
 
 
 @pytest.mark.parametrize("generation", VAE_GENERATIONS)
@@ -91,6 +93,96 @@ def test_configurations(decode, tmp_path, generation, config, shape):
 )
 def test_tiling(decode, tmp_path, generation, config, shape):
     compare(decode, tmp_path, generation, config, shape, tiling=True)
+
+
+@pytest.mark.parametrize(
+    ("generation", "config", "shape", "tiling"),
+    [
+        ("0.9.0", {}, (2, 6, 9, 3, 4), False),
+        ("0.9.0", {"patch_size": 16}, (1, 6, 6, 5, 11), True),
+        ("0.9.1", {}, (1, 6, 5, 3, 4), False),
+        ("0.9.5", {}, (1, 6, 3, 3, 4), False),
+        ("0.9.5", {}, (1, 6, 2, 3, 4), False),  # short enough for one part
+        ("0.9.5", {"patch_size": 8}, (1, 6, 4, 6, 9), True),
+    ],
+)
+def test_framewise(decode, tmp_path, generation, config, shape, tiling):
+    compare(decode, tmp_path, generation, config, shape, tiling=tiling, framewise=True)
+
+
+@pytest.fixture
+def encode(run, tmp_path):
+    """Encodes a video with the autoencoder saved in tmp_path: mean and standard deviation, normalised."""
+
+    def encode(video, *options, fails=False):
+        save_file({"video": video}, tmp_path / "video.safetensors")
+        files = ["--video", tmp_path / "video.safetensors", "--out", tmp_path / "latents.safetensors"]
+        error = run("eav_probe", "vae", tmp_path, *files, *options, fails=fails)
+        if fails:
+            return error.decode()
+        encoded = load_file(tmp_path / "latents.safetensors")
+        return encoded["mean"], encoded["std"]
+
+    return encode
+
+
+@pytest.mark.parametrize("generation", VAE_GENERATIONS)
+@pytest.mark.parametrize(
+    ("config", "shape", "switches"),
+    [
+        ({}, (1, 3, 1, 64, 96), []),
+        ({}, (2, 3, 17, 64, 32), []),
+        ({"encoder_causal": False}, (1, 3, 9, 32, 64), []),
+        ({"patch_size": 8}, (1, 3, 1, 576, 704), ["--tiling"]),
+        ({}, (1, 3, 41, 32, 32), ["--framewise"]),
+        ({}, (1, 3, 9, 32, 32), ["--framewise"]),
+        ({"patch_size": 8}, (1, 3, 25, 64, 640), ["--framewise", "--tiling"]),
+    ],
+)
+def test_encoding(encode, tmp_path, generation, config, shape, switches):
+    vae = tiny_ltx_video_vae(generation, **config)
+    vae.save_pretrained(tmp_path)
+    vae.use_tiling, vae.use_framewise_decoding = "--tiling" in switches, "--framewise" in switches
+    video = torch.rand(shape) * 2 - 1
+    with torch.inference_mode():
+        theirs = vae.encode(video).latent_dist
+    mean = LTXPipeline._normalize_latents(theirs.mean, vae.latents_mean, vae.latents_std)
+    ours = encode(video, *switches)
+    assert_equal(ours[0], mean)
+    assert_equal(ours[1], theirs.std[:, :1].expand_as(mean) / vae.latents_std.view(1, -1, 1, 1, 1))
+
+
+def test_encoding_of_other_blocks(encode, tmp_path):
+    """Rearranging blocks between strided ones and ones that halve nothing."""
+    vae = tiny_ltx_video_vae("0.9.5", block_out_channels=(8, 8, 16, 32, 32, 32), layers_per_block=(2, 0, 1, 1, 1, 0),
+                             down_block_types=("LTXVideo095DownBlock3D",) * 5, spatio_temporal_scaling=(True,) * 3 + (False, True),
+                             downsample_type=("conv", "spatial", "temporal", "conv", "spatiotemporal"))  # fmt: skip
+    vae.save_pretrained(tmp_path)
+    video = torch.rand(1, 3, 9, 32, 48) * 2 - 1
+    with torch.inference_mode():
+        mean = vae.encode(video).latent_dist.mean
+    assert_equal(encode(video)[0], LTXPipeline._normalize_latents(mean, vae.latents_mean, vae.latents_std))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"block_out_channels": [8]}, "block_out_channels"),
+        ({"block_out_channels": [8, 16, 12, 32, 64]}, "block_out_channels"),
+        ({"down_block_types": ["LTXVideoDownBlock3D"] + ["LTXVideo095DownBlock3D"] * 3}, "down_block_types"),
+        ({"downsample_type": ["spatial"] * 3 + ["sideways"]}, "downsample_type"),
+        ({"layers_per_block": [1]}, "layers_per_block"),
+        ({"spatio_temporal_scaling": [True] * 2}, "spatio_temporal_scaling"),
+        ({"downsample_type": ["spatial", "temporal", "temporal", "spatiotemporal"]}, "the encoder makes one latent of"),
+    ],
+)
+def test_encoders_that_cannot_work(encode, tmp_path, change, named):
+    tiny_ltx_video_vae("0.9.5").save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    message = encode(torch.rand(1, 3, 1, 64, 64), fails=True)
+    assert "config.json: " in message and named in message
+    assert message.count("\n") == 1
 
 
 @pytest.mark.parametrize("generation", VAE_GENERATIONS)

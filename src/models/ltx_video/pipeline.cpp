@@ -28,6 +28,10 @@ constexpr int64_t kTransformerTensors = 10;
 // The text encoder's, in units of one hidden layer of its feed-forward [L, hidden].
 constexpr int64_t kTextTensors = 6;
 
+Tiles tiles_of(const Request& request) {
+  return {.space = request.vae_tiling == VaeTiling::on, .time = request.vae_framewise};
+}
+
 bool guided(const Request& request) { return *request.guidance > 1; }
 
 // Gives what guidance made the spread that the conditional prediction has, as far as `amount` says (arXiv 2305.08891,
@@ -91,7 +95,7 @@ Request Pipeline::resolve(const Request& asked) const {
   if (!request.scheduler) request.scheduler = "euler";
   if (!request.vae_tiling) request.vae_tiling = VaeTiling::automatic;
   if (!request.enhance.weight) request.enhance.weight = kEnhanceWeight;
-  std::vector<std::string> has{"flow shift", "guidance rescale", "image or video to condition on"};
+  std::vector<std::string> has{"flow shift", "guidance rescale", "image or video to condition on", "frame-wise VAE"};
   if (conditional_) {
     if (!request.denoise_strength) request.denoise_strength = 1;
     if (!request.image_cond_noise_scale) request.image_cond_noise_scale = kImageCondNoiseScale;
@@ -117,8 +121,8 @@ Request Pipeline::resolve(const Request& asked) const {
   check_conditions(request);
   scheduler(request);
   if (conditional_ && skipped_steps(request) >= *request.steps)
-    throw Error(fmt::format("a denoise strength of {} leaves none of {} steps", *request.denoise_strength,
-                            *request.steps));
+    throw Error(
+        fmt::format("a denoise strength of {} leaves none of {} steps", *request.denoise_strength, *request.steps));
   if (!request.init_latents.empty()) {
     if (conditional_ && *request.denoise_strength == 1)
       throw Error("this LTX-Video takes initial latents to change them: give a --denoise-strength below 1");
@@ -139,8 +143,8 @@ void Pipeline::check_conditions(const Request& request) const {
   }
   for (const auto& condition : request.conditions)
     if (const auto first = condition.frame_index.value_or(0); first < 0 || first >= *request.frames)
-      throw Error(fmt::format("'{}' is to begin at frame {}, but the video has frames 0 to {}",
-                              condition.file.string(), first, *request.frames - 1));
+      throw Error(fmt::format("'{}' is to begin at frame {}, but the video has frames 0 to {}", condition.file.string(),
+                              first, *request.frames - 1));
 }
 
 FlowMatchEulerScheduler Pipeline::scheduler(const Request& request) const {
@@ -195,15 +199,22 @@ MemoryPlan Pipeline::plan(const Request& request, const Placement& placement) co
   const int64_t hidden = std::min<int64_t>(rows * tokens, FeedForward::kRows) * 4 * channels;
   // Where weights are held in another type, the largest is converted while it is used.
   const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
-  return {{{"text encoder",
-            held_bytes(model_ / "text_encoder", kTransformersStem, placement, T5Encoder::unneeded_keys(),
-                       {"encoder.block."}),
-            kTextTensors * caption_tokens() * text_config_.hidden * element +
-                converted(text_config_.channels * text_config_.hidden)},
+  MemoryPlan::Phase text{
+      "text encoder",
+      held_bytes(model_ / "text_encoder", kTransformersStem, placement, T5Encoder::unneeded_keys(), {"encoder.block."}),
+      kTextTensors * caption_tokens() * text_config_.hidden * element +
+          converted(text_config_.channels * text_config_.hidden)};
+  if (!request.conditions.empty()) {  // the VAE's encoder is loaded beside it
+    const bool clips = std::ranges::any_of(request.conditions, &Condition::is_video);
+    text.weights += held_bytes(model_ / "vae", kDiffusersStem, placement, VaeEncoder::unneeded_keys());
+    text.activations = std::max(text.activations, encode_memory(vae_config_, encoder_config(), clips ? *request.frames : 1,
+                                                  *request.height, *request.width, tiles_of(request), element));
+  }
+  return {{text,
            {"transformer", held_bytes(model_ / "transformer", kDiffusersStem, placement, {}, {"transformer_blocks."}),
             (kTransformerTensors * rows * tokens * channels + hidden) * element + converted(4 * channels * channels)},
            {"vae", held_bytes(model_ / "vae", kDiffusersStem, placement, Vae::unneeded_keys()),
-            decode_memory(vae_config_, s.frames, s.height, s.width, request.vae_tiling == VaeTiling::on, element)}}};
+            decode_memory(vae_config_, s.frames, s.height, s.width, tiles_of(request), element)}}};
 }
 
 Inspection Pipeline::inspect() const {
@@ -259,7 +270,7 @@ std::vector<Tensor> Pipeline::encode_condition(const Condition& condition, const
   auto frames = load_condition(condition, request, progress, *request.frames - first);
   frames = frames.slice(0, 0, (frames.size(0) - 1) / ratio * ratio + 1);
   const auto video = to_video(frames).to(placement().device, placement().compute);
-  const auto [mean, std] = (*vae_encoder_)(video, request.vae_tiling == VaeTiling::on, progress);
+  const auto [mean, std] = (*vae_encoder_)(video, tiles_of(request), progress);
   return {mean.cpu(), std.cpu()};
 }
 
@@ -272,8 +283,7 @@ Start Pipeline::start(const Request& request, const Conditioning& conditioning, 
                           condition.strength.value_or(1)});
   }
   const auto given = [&] { return load_latents(request.init_latents, latents_shape(request)).to(at::kFloat); };
-  if (!conditional_ && !request.init_latents.empty())
-    return start_from_latents(given(), s, conditions.empty() ? 0 : 1);
+  if (!conditional_ && !request.init_latents.empty()) return start_from_latents(given(), s, conditions.empty() ? 0 : 1);
   if (!conditional_ && !conditions.empty()) return start_from_image(conditions[0], s, generator);
 
   auto latents = at::randn({1, s.channels, s.frames, s.height, s.width}, generator, at::TensorOptions(at::kFloat));
@@ -292,8 +302,7 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
   const auto schedule = scheduler(request);
   generator_ = at::detail::createCPUGenerator(*request.seed);
   const auto begin = start(request, conditioning, generator_);
-  const auto inputs =
-      transformer_->prepare({conditioning[0], conditioning[1]}, begin.positions, begin.conditions);
+  const auto inputs = transformer_->prepare({conditioning[0], conditioning[1]}, begin.positions, begin.conditions);
 
   const auto of_tokens = [&](const Tensor& of_runs) {  // [runs] -> [L]
     return of_runs.repeat_interleave(at::tensor(begin.tokens)).to(where.device);
@@ -338,8 +347,7 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
 
 Tensor Pipeline::decode(const Request& request, const Tensor& latents, Progress& progress) {
   const auto& where = placement();
-  if (!vae_)
-    vae_ = load_part<Vae>(model_ / "vae", kDiffusersStem, where.policy(), vae_config_, Vae::unneeded_keys());
+  if (!vae_) vae_ = load_part<Vae>(model_ / "vae", kDiffusersStem, where.policy(), vae_config_, Vae::unneeded_keys());
   auto z = vae_->denormalize(conditional_ ? latents : unpack(latents, size(request))).to(where.compute);
   std::optional<Tensor> timestep;
   std::optional<at::Generator> injected;
@@ -351,7 +359,7 @@ Tensor Pipeline::decode(const Request& request, const Tensor& latents, Progress&
     timestep = at::full({1}, *request.decode_timestep, z.options());
     injected = at::detail::createCPUGenerator(*request.seed);  // for noise inside the decoder
   }
-  return to_pictures(vae_->decode(z, timestep, request.vae_tiling == VaeTiling::on, injected, progress));
+  return to_pictures(vae_->decode(z, timestep, tiles_of(request), injected, progress));
 }
 
 }  // namespace eav::ltx_video

@@ -27,9 +27,9 @@ struct EncodedCondition {
 };
 
 struct Start {
-  Tensor latents;                 // [1, L, C] float32: tokens that only condition, then the video's
-  Tensor positions;               // [L, 3] float32: seconds, and pixels down and to the right
-  int64_t conditions = 0;         // tokens that only condition
+  Tensor latents;                   // [1, L, C] float32: tokens that only condition, then the video's
+  Tensor positions;                 // [L, 3] float32: seconds, and pixels down and to the right
+  int64_t conditions = 0;           // tokens that only condition
   std::vector<int64_t> tokens{};    // runs of tokens that are kept equally,
   std::vector<double> strengths{};  // and how much each is kept: 0 is denoised from the first step on, 1 never
 
@@ -42,8 +42,8 @@ Start start_from_latents(const Tensor& latents, const LatentSize& size, int64_t 
 // Image to video (LTXImageToVideoPipeline): the first frame is the image's, drawn before the noise.
 Start start_from_image(const EncodedCondition& image, const LatentSize& size, at::Generator& generator);
 
-// LTXConditionPipeline: `latents` [1, C, F, h, w], the noise; a condition at frame 0 is blended into them, another one's
-// first two latent frames lie before them as tokens of their own.
+// LTXConditionPipeline: `latents` [1, C, F, h, w], the noise; a condition at frame 0 is blended into them, another
+// one's first two latent frames lie before them as tokens of their own.
 Start start_from_conditions(Tensor latents, const std::vector<EncodedCondition>& conditions, const LatentSize& size,
                             at::Generator& generator);
 

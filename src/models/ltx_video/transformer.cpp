@@ -121,7 +121,7 @@ Tensor Transformer::operator()(const Tensor& latents, const Timesteps& timesteps
                                Step& step) const {
   const auto sinusoids =
       timestep_sinusoids(timesteps.values, kTimestepChannels, /*flip_sin_to_cos=*/true, /*freq_shift=*/0);
-  const auto embedded = timestep_embedder_(sinusoids.to(latents.scalar_type()));       // [runs, C]
+  const auto embedded = timestep_embedder_(sinusoids.to(latents.scalar_type()));         // [runs, C]
   const auto temb = time_linear_(at::silu(embedded)).view({-1, 6, config_.channels()});  // [runs, 6, C]
   const auto x = proj_in_(latents);                                                      // [B, L, C]
   const TransformerBlock::Inputs shared{inputs.caption, inputs.rope, inputs.conditions, temb, timesteps.tokens};

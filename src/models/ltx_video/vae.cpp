@@ -15,6 +15,7 @@ constexpr int64_t kUpsampled = 8;  // positions that upsampling makes of one: tw
 
 // A tile, and from one to the next, in pixels of the video.
 constexpr int64_t kTileSize = 512, kTileStride = 448;
+constexpr int64_t kTileFrames = 16, kTileStrideFrames = 8;
 
 // Frame `half` of the two whose positions lie in the channels of x [H, W, 8 C], as a view [H, 2, W, 2, C].
 Tensor spread(const Tensor& x, int64_t half) {
@@ -28,6 +29,30 @@ Tiling tiling_of(const VaeConfig& c) {
           .latent_stride = kTileStride / c.spatial_compression(),
           .keep = kTileStride,
           .blend = kTileSize - kTileStride};
+}
+
+Tiling tiling_of_time(const VaeConfig& c) {
+  return {.latent_size = kTileFrames / c.temporal_compression(),
+          .latent_stride = kTileStrideFrames / c.temporal_compression(),
+          .keep = kTileStrideFrames,
+          .blend = kTileFrames - kTileStrideFrames};
+}
+
+Tensor in_parts(const Tensor& x, const Tiling& tiling, bool drop_first, int64_t frames,
+                const std::function<Tensor(const Tensor&)>& code) {
+  if (x.size(0) <= tiling.latent_size) return code(x);
+  std::vector<Tensor> parts;
+  Tensor before;
+  for (int64_t first = 0; first < x.size(0); first += tiling.latent_stride) {
+    auto part = code(x.slice(0, first, first + tiling.latent_size + 1));
+    if (first > 0) {
+      part = part.narrow(0, drop_first ? 1 : 0, part.size(0) - 1);
+      blend(before, part, 0, tiling.blend);
+    }
+    parts.push_back(part.slice(0, 0, tiling.keep + (first == 0 ? 1 : 0)));
+    before = part;
+  }
+  return at::cat(parts).slice(0, 0, frames);
 }
 
 // ---- layers ---------------------------------------------------------------------------------------------------------
@@ -188,17 +213,19 @@ Tensor Vae::denormalize(const Tensor& latents) const {
   return latents * of_channels(latents_std_) / config_.scaling_factor + of_channels(latents_mean_);
 }
 
-Tensor Vae::decode(const Tensor& latents, const std::optional<Tensor>& timestep, bool tiling,
+Tensor Vae::decode(const Tensor& latents, const std::optional<Tensor>& timestep, const Tiles& tiles,
                    std::optional<at::Generator> generator, Progress& progress) const {
   if (config_.timestep_conditioning && !timestep) throw Error("the VAE is told a timestep, and none is given");
   if (config_.injects_noise() && !generator) throw Error("the VAE injects noise, and no generator is given");
   const auto batch = latents.size(0), frames = latents.size(2), height = latents.size(3), width = latents.size(4);
-  const auto tiles = tiling_of(config_);
-  const bool tiled = tiling && std::max(height, width) > tiles.latent_size;
-  const auto total = batch * (tiled ? tiles.tiles(height) * tiles.tiles(width) : 1);
-  const auto scale = config_.spatial_compression();
-  const auto video = at::empty(
-      {batch, config_.out_channels, config_.video_frames(frames), scale * height, scale * width}, latents.options());
+  const auto space = tiling_of(config_), time = tiling_of_time(config_);
+  const bool in_space = tiles.space && std::max(height, width) > space.latent_size;
+  const bool in_time = tiles.time && frames > time.latent_size;
+  const auto total =
+      batch * (in_space ? space.tiles(height) * space.tiles(width) : 1) * (in_time ? time.tiles(frames) : 1);
+  const auto scale = config_.spatial_compression(), video_frames = config_.video_frames(frames);
+  const auto video =
+      at::empty({batch, config_.out_channels, video_frames, scale * height, scale * width}, latents.options());
   int64_t done = 0;
   for (int64_t b = 0; b < batch; ++b) {
     const auto noise = generator && b + 1 < batch ? std::optional(generator->clone()) : generator;
@@ -208,8 +235,13 @@ Tensor Vae::decode(const Tensor& latents, const std::optional<Tensor>& timestep,
       progress.step(++done, total);
       return decoded;
     };
+    const auto decode_picture = [&](const Tensor& z) {
+      return in_space ? decode_tiles(z, space, space, decode) : decode(z);
+    };
     const auto z = latents[b].permute({1, 2, 3, 0}).contiguous();  // [F, h, w, C]
-    video[b].permute({1, 2, 3, 0}).copy_(tiled ? decode_tiles(z, tiles, tiles, decode) : decode(z));
+    const auto decoded =
+        in_time ? in_parts(z, time, /*drop_first=*/false, video_frames, decode_picture) : decode_picture(z);
+    video[b].permute({1, 2, 3, 0}).copy_(decoded);
   }
   return video;
 }
@@ -258,10 +290,11 @@ struct ElementCount {
 }  // namespace
 
 int64_t decode_memory(const VaeConfig& c, int64_t latent_frames, int64_t latent_height, int64_t latent_width,
-                      bool tiling, int64_t element_size) {
+                      const Tiles& tiles, int64_t element_size) {
   const auto video = c.video_frames(latent_frames) * c.out_channels * latent_height * latent_width *
                      c.spatial_compression() * c.spatial_compression();
-  if (tiling) {
+  if (tiles.time) latent_frames = std::min(latent_frames, tiling_of_time(c).latent_size + 1);
+  if (tiles.space) {
     latent_height = std::min(latent_height, tiling_of(c).latent_size);
     latent_width = std::min(latent_width, tiling_of(c).latent_size);
   }

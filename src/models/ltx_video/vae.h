@@ -18,8 +18,20 @@
 
 namespace eav::ltx_video {
 
-// How pictures are decoded in tiles, along both axes.
+// What is decoded or encoded in overlapping tiles, which are blended: it takes less memory, and the result differs.
+struct Tiles {
+  bool space = false;  // pictures larger than a tile
+  bool time = false;   // videos longer than one: frame-wise, as diffusers calls it
+};
+
+// The tiles along both axes of a picture, and those along time.
 Tiling tiling_of(const VaeConfig& c);
+Tiling tiling_of_time(const VaeConfig& c);
+
+// A video longer than `tiling.latent_size` in parts of that and one frame more, blended: x [F, ...] -> [frames, ...].
+// Of every part but the first, a frame is dropped: its first or its last.
+Tensor in_parts(const Tensor& x, const Tiling& tiling, bool drop_first, int64_t frames,
+                const std::function<Tensor(const Tensor&)>& code);
 
 // A 3x3x3 convolution. Before and after the video lie its first and last frame, or the first twice before it where the
 // convolution is causal; around a frame lie zeros.
@@ -115,9 +127,8 @@ class Vae {
 
   // latents [B, C, F, h, w] -> video [B, 3, frames, H, W], about -1..1. `timestep` [B] is the part of noise in the
   // latents, where the decoder is conditioned on it; the generator gives noise where it injects any, the same to every
-  // video. With `tiling` a picture larger than a tile is decoded in overlapping tiles, which are blended: it takes less
-  // memory, and the result differs a little.
-  Tensor decode(const Tensor& latents, const std::optional<Tensor>& timestep, bool tiling,
+  // video.
+  Tensor decode(const Tensor& latents, const std::optional<Tensor>& timestep, const Tiles& tiles,
                 std::optional<at::Generator> generator, Progress& progress) const;
 
   // Keys of the checkpoint that decoding does not need.
@@ -132,6 +143,6 @@ class Vae {
 // The most memory in bytes that decoding latents of this size, one video, takes beside weights and latents; the video
 // is included.
 int64_t decode_memory(const VaeConfig& c, int64_t latent_frames, int64_t latent_height, int64_t latent_width,
-                      bool tiling, int64_t element_size);
+                      const Tiles& tiles, int64_t element_size);
 
 }  // namespace eav::ltx_video

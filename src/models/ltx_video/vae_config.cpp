@@ -101,8 +101,8 @@ int64_t VaeConfig::temporal_compression() const {
 
 VaeEncoderConfig VaeEncoderConfig::read(const JsonFile& config, const VaeConfig& decoder) {
   const auto channels = config.get<std::vector<int64_t>>("block_out_channels", {128, 256, 512, 512});
-  const auto types = config.get<std::vector<std::string>>("down_block_types",
-                                                          std::vector<std::string>(4, "LTXVideoDownBlock3D"));
+  const auto types =
+      config.get<std::vector<std::string>>("down_block_types", std::vector<std::string>(4, "LTXVideoDownBlock3D"));
   const bool rearranges = !types.empty() && types.back() == "LTXVideo095DownBlock3D";
   const auto blocks = std::ssize(channels) - (rearranges ? 1 : 0);
   if (blocks < 1 || blocks > 8)
@@ -159,10 +159,11 @@ VaeEncoderConfig VaeEncoderConfig::read(const JsonFile& config, const VaeConfig&
     c.levels.push_back(level);
   }
   if (spatial != decoder.spatial_compression() || temporal != decoder.temporal_compression())
-    throw failure(config, fmt::format("the encoder makes one latent of {}x{} pixels and {} frames, the decoder takes it "
-                                      "for {}x{} and {}",
-                                      spatial, spatial, temporal, decoder.spatial_compression(),
-                                      decoder.spatial_compression(), decoder.temporal_compression()));
+    throw failure(config,
+                  fmt::format("the encoder makes one latent of {}x{} pixels and {} frames, the decoder takes it "
+                              "for {}x{} and {}",
+                              spatial, spatial, temporal, decoder.spatial_compression(), decoder.spatial_compression(),
+                              decoder.temporal_compression()));
   return c;
 }
 

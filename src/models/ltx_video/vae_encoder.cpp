@@ -21,6 +21,14 @@ Frames window(const Frames& x, int64_t first, const Surroundings& around) {
   return seen;
 }
 
+// Tiles of latents, the other way round: of pixels and frames of the video, which become latents.
+Tiling encoding(const Tiling& decoding) {
+  return {.latent_size = decoding.keep + decoding.blend,
+          .latent_stride = decoding.keep,
+          .keep = decoding.latent_stride,
+          .blend = decoding.latent_size - decoding.latent_stride};
+}
+
 }  // namespace
 
 Frames StridedConv::operator()(const Frames& x) const {
@@ -61,8 +69,8 @@ DownBlock::DownBlock(const Weights& w, const VaeEncoderLevel& level, const Resne
   if (level.downsample == Downsample::convolution)
     strided.emplace(StridedConv{Conv3d(down, level.in, level.in, options.causal)});
   if (level.rearranges())
-    rearrange.emplace(Rearrange{
-        Conv3d(down / "conv", level.in, level.out / (time * space * space), options.causal), time, space});
+    rearrange.emplace(
+        Rearrange{Conv3d(down / "conv", level.in, level.out / (time * space * space), options.causal), time, space});
   else if (level.in != level.out)
     conv_out.emplace(w / "conv_out", level.in, level.out, options);
 }
@@ -81,9 +89,7 @@ VaeEncoder::VaeEncoder(const Weights& w, const VaeConfig& c, const VaeEncoderCon
     mid_block_.emplace_back(mid / i, e.levels.back().out, e.levels.back().out, options);
 }
 
-std::vector<UnneededKey> VaeEncoder::unneeded_keys() {
-  return {{"decoder.*", "encoding needs no decoder"}};
-}
+std::vector<UnneededKey> VaeEncoder::unneeded_keys() { return {{"decoder.*", "encoding needs no decoder"}}; }
 
 Tensor VaeEncoder::encode(const Tensor& video, const Progress& progress) const {
   // Columns of a patch are the slower axis of its channels.
@@ -105,19 +111,19 @@ Tensor VaeEncoder::encode(const Tensor& video, const Progress& progress) const {
   return at::stack(conv_out_(x, {}, [&](int64_t t) { return std::move(x[t]); }));
 }
 
-LatentsDistribution VaeEncoder::operator()(const Tensor& video, bool tiling, const Progress& progress) const {
-  const auto scale = config_.spatial_compression();
-  const auto tiles = tiling_of(config_);
-  const Tiling pixels{.latent_size = tiles.latent_size * scale,
-                      .latent_stride = tiles.latent_stride * scale,
-                      .keep = tiles.latent_stride,
-                      .blend = tiles.latent_size - tiles.latent_stride};
-  const bool tiled = tiling && std::max(video.size(3), video.size(4)) > pixels.latent_size;
+LatentsDistribution VaeEncoder::operator()(const Tensor& video, const Tiles& tiles, const Progress& progress) const {
+  const auto pixels = encoding(tiling_of(config_)), time = encoding(tiling_of_time(config_));
+  const bool in_space = tiles.space && std::max(video.size(3), video.size(4)) > pixels.latent_size;
+  const auto latent_frames = (video.size(2) - 1) / config_.temporal_compression() + 1;
   const auto encode_tile = [&](const Tensor& tile) { return encode(tile, progress); };
+  const auto encode_picture = [&](const Tensor& x) {
+    return in_space ? decode_tiles(x, pixels, pixels, encode_tile) : encode_tile(x);
+  };
   std::vector<Tensor> moments;
   for (const auto& one : video.unbind()) {
     const auto frames = one.permute({1, 2, 3, 0}).contiguous();  // [F, H, W, 3]
-    const auto encoded = tiled ? decode_tiles(frames, pixels, pixels, encode_tile) : encode_tile(frames);
+    const auto encoded = tiles.time ? in_parts(frames, time, /*drop_first=*/true, latent_frames, encode_picture)
+                                    : encode_picture(frames);
     moments.push_back(encoded.permute({3, 0, 1, 2}));
   }
   const auto channels = config_.latent_channels;
@@ -129,10 +135,11 @@ LatentsDistribution VaeEncoder::operator()(const Tensor& video, bool tiling, con
 }
 
 int64_t encode_memory(const VaeConfig& c, const VaeEncoderConfig& e, int64_t frames, int64_t height, int64_t width,
-                      bool tiling, int64_t element_size) {
+                      const Tiles& tiles, int64_t element_size) {
   const auto video = frames * height * width * c.out_channels;
   const auto tile = tiling_of(c).latent_size * c.spatial_compression();
-  if (tiling) height = std::min(height, tile), width = std::min(width, tile);
+  if (tiles.time) frames = std::min(frames, encoding(tiling_of_time(c)).latent_size + 1);
+  if (tiles.space) height = std::min(height, tile), width = std::min(width, tile);
   int64_t positions = height * width / (c.patch_size * c.patch_size), most = 0;
   for (const auto& level : e.levels) {
     // A level's input, what a resnet block makes of it, and what its convolution holds at once.

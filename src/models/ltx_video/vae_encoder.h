@@ -43,8 +43,8 @@ class VaeEncoder {
   VaeEncoder(const Weights& w, const VaeConfig& c, const VaeEncoderConfig& e);
 
   // video [B, 3, frames, H, W] in -1..1, where the transformer's latents have F = 1 + (frames - 1) / temporal
-  // compression frames. With `tiling` a picture larger than a tile is encoded in overlapping tiles, which are blended.
-  LatentsDistribution operator()(const Tensor& video, bool tiling, const Progress& progress) const;
+  // compression frames.
+  LatentsDistribution operator()(const Tensor& video, const Tiles& tiles, const Progress& progress) const;
 
   static std::vector<UnneededKey> unneeded_keys();
 
@@ -62,6 +62,6 @@ class VaeEncoder {
 
 // The most memory in bytes that encoding a video of this size takes beside weights; the video is included.
 int64_t encode_memory(const VaeConfig& c, const VaeEncoderConfig& e, int64_t frames, int64_t height, int64_t width,
-                      bool tiling, int64_t element_size);
+                      const Tiles& tiles, int64_t element_size);
 
 }  // namespace eav::ltx_video
