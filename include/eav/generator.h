@@ -58,12 +58,21 @@ struct Inspection {
   double enhance_weight = 0;    // the family's default
 };
 
+// Where a checkpoint lies. A folder holds all parts of a model; of a single file, others are told apart.
+struct ModelPaths {
+  std::filesystem::path model;           // a folder, or the original single file of a release
+  std::filesystem::path vae{};           // where the model has none of its own
+  std::filesystem::path text_encoder{};  // the same: a folder with the encoder and its tokenizer
+};
+
 // A checkpoint, opened for generating.
 class Generator {
  public:
   // Reads the checkpoint's configuration, not yet its weights. Throws eav::Error when `model` is no checkpoint of a
   // known family, or the device is not there.
-  Generator(const std::filesystem::path& model, const Runtime& runtime);
+  Generator(const ModelPaths& paths, const Runtime& runtime);
+  Generator(const std::filesystem::path& model, const Runtime& runtime)
+      : Generator(ModelPaths{.model = model}, runtime) {}
   ~Generator();
   Generator(Generator&&) noexcept;
   Generator& operator=(Generator&&) noexcept;

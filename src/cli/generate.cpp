@@ -195,24 +195,25 @@ int generate(const Options& options) {
   if (!options.conditions.empty()) wanted.request.conditions = options.conditions;
   const auto prompts =
       options.prompt_file.empty() ? std::vector{wanted.request.prompt} : read_prompts(options.prompt_file);
-  const auto model = wanted.model.empty() ? demo_model() : wanted.model;
+  auto paths = wanted.paths;
+  if (paths.model.empty()) paths.model = demo_model();
   if (wanted.request.latents_only && options.save_latents.empty())
     throw Error("--latents-only writes no video: name the file for the latents with --save-latents");
   if (wanted.request.latents_only && !options.out.empty())
     throw Error("--latents-only writes no video: leave --out out");
 
-  Generator generator(model, wanted.runtime);
+  Generator generator(paths, wanted.runtime);
   const auto requests = resolve(generator, wanted.request, prompts);
   std::vector<Files> files;
   for (size_t i = 0; i < requests.size(); ++i)
     files.push_back(name_files(options, requests[i], options.prompt_file.empty() ? std::nullopt : std::optional(i)));
   check_files(files, options.overwrite);
   if (!options.from.empty())
-    for (const auto& difference : differences(recorded, make_record(model, generator, requests[0])))
+    for (const auto& difference : differences(recorded, make_record(paths, generator, requests[0])))
       progress.warning(difference);
 
   const auto& first = requests[0];
-  progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", model.filename().string(), *first.frames,
+  progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", paths.model.filename().string(), *first.frames,
                             *first.width, *first.height, *first.steps, *first.seed));
   size_t index = 0;
   const auto label_next = [&] {
@@ -222,7 +223,7 @@ int generate(const Options& options) {
   label_next();
   try {
     generator.run(requests, progress, [&](Output&& output) {
-      const double seconds = write(files[index], make_record(model, generator, output.request), output, progress);
+      const double seconds = write(files[index], make_record(paths, generator, output.request), output, progress);
       progress.clear();
       report(files[index], output, seconds);
       ++index;
@@ -311,8 +312,13 @@ Command add_generate(CLI::App& program) {
           },
           "What the video shows, in quotes")
       ->type_name("");
-  text("--model", "DIR", "Checkpoint folder, as diffusers saves it [the demo that ships with eav]",
-       [](Record& r, const std::string& v) { r.model = v; });
+  text("--model", "PATH",
+       "Checkpoint folder, as diffusers saves it, or LTX-Video's single file [the demo that ships with eav]",
+       [](Record& r, const std::string& v) {
+         r.paths = {v, {}, {}};
+       });  // whose other parts are not a record's
+  text("--text-encoder", "DIR", "With a single file: the folder of its text encoder, T5, and the tokenizer",
+       [](Record& r, const std::string& v) { r.paths.text_encoder = v; });
   text("--negative-prompt", "TEXT", "What the video should not show [nothing]",
        [](Record& r, const std::string& v) { r.request.negative_prompt = v; });
   command

@@ -42,7 +42,7 @@ int64_t MemoryPlan::peak() const {
 }
 
 struct Generator::State {
-  std::filesystem::path model;
+  ModelPaths paths;
   Runtime runtime;
   at::Device device;
   std::shared_ptr<Family> family;
@@ -91,7 +91,7 @@ std::string Generator::State::advice(const Request& request, Dtype dtype) const 
   Request tiled = request;
   tiled.vae_tiling = VaeTiling::on;
   const auto dtype16 = dtype == Dtype::float32 ? Dtype::bfloat16 : dtype;
-  State offloading{model, runtime, device, family, stored};
+  State offloading{paths, runtime, device, family, stored};
   offloading.runtime.offload = true;
 
   // The smallest changes first.
@@ -129,9 +129,9 @@ std::string Generator::State::advice(const Request& request, Dtype dtype) const 
   return "no size of this model would fit";
 }
 
-Generator::Generator(const std::filesystem::path& model, const Runtime& runtime)
+Generator::Generator(const ModelPaths& paths, const Runtime& runtime)
     : state_(std::make_unique<State>(
-          State{model, runtime, parse_device(runtime.device), open_family(model), at::kFloat})) {
+          State{paths, runtime, parse_device(runtime.device), open_family(paths), at::kFloat})) {
   if (runtime.threads < 0) throw Error(fmt::format("threads is {}, expected at least 1", runtime.threads));
   if (runtime.threads == 0)
     state_->runtime.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -160,7 +160,7 @@ Inspection Generator::inspect() const { return state_->family->inspect(); }
 
 const Runtime& Generator::runtime() const { return state_->runtime; }
 
-std::string Generator::fingerprint() const { return eav::fingerprint(state_->model); }
+std::string Generator::fingerprint() const { return eav::fingerprint(state_->paths); }
 
 void Generator::run(std::span<const Request> requests, Progress& progress, const std::function<void(Output&&)>& done) {
   auto& family = *state_->family;

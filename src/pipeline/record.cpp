@@ -192,8 +192,11 @@ bool is_video(const fs::path& file) {
 
 }  // namespace
 
-Record make_record(const fs::path& model, const Generator& generator, const Request& request) {
-  Record record{fs::absolute(model).lexically_normal(),
+Record make_record(const ModelPaths& paths, const Generator& generator, const Request& request) {
+  const auto absolute = [](const fs::path& path) {
+    return path.empty() ? path : fs::absolute(path).lexically_normal();
+  };
+  Record record{{absolute(paths.model), absolute(paths.vae), absolute(paths.text_encoder)},
                 generator.fingerprint(),
                 generator.runtime(),
                 environment(),
@@ -219,9 +222,11 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
             {"device", record.runtime.device},
             {"dtype", to_string(record.runtime.dtype)},
             {"threads", record.runtime.threads},
-            {"model", record.model.string()},
+            {"model", record.paths.model.string()},
             {"fingerprint", record.fingerprint},
             {"request", request_json(record.request)}};
+  if (!record.paths.vae.empty()) json["vae"] = record.paths.vae.string();
+  if (!record.paths.text_encoder.empty()) json["text_encoder"] = record.paths.text_encoder.string();
   if (!record.init_latents.empty()) json["init_latents_fingerprint"] = record.init_latents;
   if (!record.conditions.empty()) json["conditions_fingerprints"] = record.conditions;
   json["enhanced"] = summary_json(trace);
@@ -256,11 +261,12 @@ Record read_record(const fs::path& file) {
   }
   if (!json.is_object() || !json.contains("request")) throw no_record("there is no \"request\" in it");
 
-  const Fields fields(file, json,
-                      {"eav", "torch", "cpu", "device", "dtype", "threads", "model", "fingerprint", "request",
-                       "init_latents_fingerprint", "conditions_fingerprints", "enhanced", "seconds"});
+  const Fields fields(
+      file, json,
+      {"eav", "torch", "cpu", "device", "dtype", "threads", "model", "vae", "text_encoder", "fingerprint", "request",
+       "init_latents_fingerprint", "conditions_fingerprints", "enhanced", "seconds"});
   Record record;
-  record.model = fields.text("model");
+  record.paths = {fields.text("model"), fields.text("vae"), fields.text("text_encoder")};
   record.fingerprint = fields.text("fingerprint");
   record.environment = {fields.text("eav"), fields.text("torch"), fields.text("cpu")};
   record.init_latents = fields.text("init_latents_fingerprint");

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "eav/error.h"
+#include "models/ltx_video/single_file.h"
 #include "text/clip.h"
 #include "text/clip_tokenizer.h"
 #include "text/llama.h"
@@ -116,11 +117,30 @@ void pictures(const Arguments& arguments) {
   eav::save_safetensors(option(arguments, "out"), {{"frames", frames}}, {});
 }
 
+// single-file FILE --text-encoder DIR --out FILE > configurations.json: the tensors, as models read them
+void single_file(const Arguments& arguments) {
+  const auto parts = eav::ltx_video::open_single_file(
+      {.model = arguments.at(0), .vae = {}, .text_encoder = option(arguments, "text-encoder")});
+  std::map<std::string, at::Tensor> tensors;
+  const std::map<std::string, eav::CheckpointSource> sources{{"transformer", parts.transformer}, {"vae", parts.vae}};
+  for (const auto& [name, source] : sources) {
+    const auto checkpoint = eav::Checkpoint::open(source, {});
+    for (const auto& [key, place] : checkpoint.index()) tensors[name + "." + key] = checkpoint.load(key);
+    checkpoint.check_all_read();
+  }
+  eav::save_safetensors(option(arguments, "out"), tensors, {});
+  std::cout << nlohmann::json{{"transformer", parts.transformer_config.json()},
+                              {"vae", parts.vae_config.json()},
+                              {"scheduler", parts.scheduler_config.json()},
+                              {"conditional", parts.conditional}};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
   const std::map<std::string, void (*)(const Arguments&)> commands{
-      {"clip", clip}, {"llama", llama}, {"pictures", pictures}, {"t5", t5}, {"tokens", tokens}, {"vae", vae},
+      {"clip", clip}, {"llama", llama},   {"pictures", pictures}, {"single-file", single_file},
+      {"t5", t5},     {"tokens", tokens}, {"vae", vae},
   };
   const Arguments arguments(argv + 1, argv + argc);
   const c10::InferenceMode inference;
