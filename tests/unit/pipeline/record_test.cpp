@@ -12,8 +12,12 @@ namespace {
 namespace fs = std::filesystem;
 
 Record example() {
-  Record record{
-      "/models/some", "0123456789abcdef", {"cuda:1", Dtype::bfloat16, 3}, {"0.1.0", "2.13.0", "abacus"}, {}, ""};
+  Record record{{"/models/some", {}, "/models/t5"},
+                "0123456789abcdef",
+                {"cuda:1", Dtype::bfloat16, 3},
+                {"0.1.0", "2.13.0", "abacus"},
+                {},
+                ""};
   auto& request = record.request;
   request.prompt = "ein \"rotes\" Quadrat, größer\nals zuvor";
   request.negative_prompt = "blur";
