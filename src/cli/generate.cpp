@@ -312,8 +312,7 @@ Command add_generate(CLI::App& program) {
           },
           "What the video shows, in quotes")
       ->type_name("");
-  text("--model", "PATH",
-       "Checkpoint folder, as diffusers saves it, or LTX-Video's single file [the demo that ships with eav]",
+  text("--model", "PATH", "Checkpoint folder of diffusers, or LTX-Video's single file [the demo that ships with eav]",
        [](Record& r, const std::string& v) {
          r.paths = {v, {}, {}};
        });  // whose other parts are not a record's

@@ -77,7 +77,7 @@ Command add_inspect(CLI::App& program) {
   };
   command
       .add_option("PATH", options->paths.model,
-                  "Checkpoint folder, as diffusers saves it, or LTX-Video's single file [the demo that ships with eav]")
+                  "Checkpoint folder of diffusers, or LTX-Video's single file [the demo that ships with eav]")
       ->type_name("");
   command
       .add_option("--text-encoder", options->paths.text_encoder,
