@@ -32,6 +32,8 @@ class Family {
   virtual Conditioning encode(const Request& request, Progress& progress) = 0;
   virtual Tensor denoise(const Request& request, const Conditioning& conditioning, Progress& progress,
                          Trace& trace) = 0;
+  // Of latents as denoise() returns them, those whose frames the video shows.
+  virtual Tensor shown_latents(const Tensor& latents) const { return latents; }
   // Latents as denoise() returns them -> [frames, height, width, 3] uint8 on the CPU.
   virtual Tensor decode(const Request& request, const Tensor& latents, Progress& progress) = 0;
 

@@ -192,17 +192,19 @@ void Generator::run(std::span<const Request> requests, Progress& progress, const
 
   for (size_t i = 0; i < requests.size(); ++i) {
     auto& output = outputs[i];
+    Tensor latents;
     {
       progress.phase("transformer");
       const Stopwatch watch(output.seconds.transformer);
-      output.latents = family.denoise(requests[i], conditionings[i], progress, output.trace);
+      latents = family.denoise(requests[i], conditionings[i], progress, output.trace);
+      output.latents = family.shown_latents(latents);
     }
     const bool last = i + 1 == requests.size();
     if (last || !keep_loaded) family.release_transformer();
     if (!requests[i].latents_only) {
       progress.phase("vae");
       const Stopwatch watch(output.seconds.vae);
-      output.frames = family.decode(requests[i], output.latents, progress);
+      output.frames = family.decode(requests[i], latents, progress);
     }
     if (last || !keep_loaded) family.release_vae();
     conditionings[i].clear();
