@@ -20,6 +20,7 @@ class Family {
 
   // See Generator's functions of the same names.
   virtual Request resolve(const Request& request) const = 0;
+  virtual void check_complete(const Request&) const {}
   virtual MemoryPlan plan(const Request& request, const Placement& placement) const = 0;
   virtual Grid grid(const Request& request) const = 0;
   virtual Inspection inspect() const = 0;

@@ -150,6 +150,8 @@ Request Generator::resolve(const Request& request) const {
   return resolved;
 }
 
+void Generator::check_complete(const Request& request) const { state_->family->check_complete(request); }
+
 MemoryPlan Generator::plan(const Request& request) const {
   return state_->plan(request, state_->choose({&request, 1}));
 }
@@ -165,6 +167,7 @@ std::string Generator::fingerprint() const { return eav::fingerprint(state_->mod
 void Generator::run(std::span<const Request> requests, Progress& progress, const std::function<void(Output&&)>& done) {
   auto& family = *state_->family;
   const c10::InferenceMode no_autograd;
+  for (const auto& request : requests) family.check_complete(request);
   state_->runtime.dtype = state_->choose(requests);
   const auto placement = state_->placement(state_->runtime.dtype);
   if (!placement.note.empty()) progress.warning(placement.note);

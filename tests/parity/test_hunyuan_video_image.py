@@ -158,7 +158,6 @@ def test_prompts(model, generate, image, prompt):  # noqa: F811
 
 @pytest.mark.parametrize("file", [
     {"name": "alpha.png", "mode": "RGBA"},
-    {"name": "turned.jpg", "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"},
     {"name": "narrow.png", "width": 12, "height": 200},
     {"name": "fits.png", "width": 96, "height": 64},
 ], ids=lambda file: file["name"])  # fmt: skip
@@ -166,6 +165,18 @@ def test_pictures(model, generate, image, file):  # noqa: F811
     folder, pipeline = model("latent_concat")
     path = image(**file)
     agree(generate(folder, "--no-enhance", "--image", path), reference(pipeline, path))
+
+
+def test_a_photograph_is_turned_upright(model, generate, tmp_path):  # noqa: F811
+    """Of squares of gray, which any JPEG decoder gives back as they were."""
+    folder, pipeline = model("latent_concat")
+    squares = np.random.default_rng(0).integers(0, 256, (9, 16), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    path, exif = tmp_path / "turned.jpg", Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(squares).save(path, quality=100, exif=exif)
+    ours = generate(folder, "--no-enhance", "--image", path)
+    agree(ours, reference(pipeline, path))
+    assert error(ours[0], reference(pipeline, path, start=Image.open(path).convert("RGB"))[0]) > 1e-3
 
 
 def test_crop_keeps_the_aspect(model, generate, image):  # noqa: F811
@@ -298,7 +309,7 @@ def test_checkpoints_that_cannot_work(model, run, image, tmp_path, file, fields,
     edit(other / file, **fields)
     message = run("eav", "generate", PROMPT, "--model", other, "--image", image(), "--out", tmp_path / "x.mp4",
                   *options(steps=1, **SIZE), fails=True).decode()  # fmt: skip
-    assert expected in message and message.count("\n") == 1 and not (tmp_path / "x.mp4").exists()
+    assert expected in message.splitlines()[-1] and not (tmp_path / "x.mp4").exists()
 
 
 @pytest.mark.parametrize("key", ["vision_tower.pre_layrnorm.weight", "multi_modal_projector.linear_2.bias_2"])
@@ -311,7 +322,7 @@ def test_weights_that_do_not_fit(model, run, image, tmp_path, key):
     safetensors.torch.save_file(tensors, path)
     message = run("eav", "generate", PROMPT, "--model", other, "--image", image(), "--out", tmp_path / "x.mp4",
                   *options(steps=1, **SIZE), fails=True).decode()  # fmt: skip
-    assert key in message and message.count("\n") == 1
+    assert key in message.splitlines()[-1]
 
 
 @pytest.mark.parametrize("kind", KINDS)

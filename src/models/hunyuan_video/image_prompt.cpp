@@ -51,10 +51,13 @@ int64_t answer_end(std::span<const int64_t> ids, int64_t end_of_header, const st
 
 int64_t image_prompt_tokens() { return kInstructionTokens + kPromptTokens + kImageTokens - 1; }
 
-ImagePrompt image_prompt(const Tokenizer& tokenizer, const std::string& prompt, int64_t image_token, int64_t interleave,
-                         const std::string& origin) {
+void check_image_prompt(const std::string& prompt) {
   if (prompt.find(kImage) != std::string::npos)
     throw Error(fmt::format("the prompt holds \"{}\", which stands for the picture alone: leave it out", kImage));
+}
+
+ImagePrompt image_prompt(const Tokenizer& tokenizer, const std::string& prompt, int64_t image_token, int64_t interleave,
+                         const std::string& origin) {
   const auto tokens =
       tokenize(tokenizer, kBeforePrompt + prompt + std::string(kAfterPrompt), kInstructionTokens + kPromptTokens);
   const auto count = tokens.mask.sum().item<int64_t>();  // padding comes last and is never attended to: it is left out

@@ -20,9 +20,11 @@ struct ImagePrompt {
 // The most tokens that such a prompt has.
 int64_t image_prompt_tokens();
 
+// Throws eav::Error when the prompt holds a token that stands for the picture.
+void check_image_prompt(const std::string& prompt);
+
 // Every `interleave`th of the picture's tokens is kept. `image_token` is the id that stands for one of them. Throws
-// eav::Error when the tokenizer, which came from `origin`, is not the one that the model was made for, or the prompt
-// holds such a token.
+// eav::Error when the tokenizer, which came from `origin`, is not the one that the model was made for.
 ImagePrompt image_prompt(const Tokenizer& tokenizer, const std::string& prompt, int64_t image_token, int64_t interleave,
                          const std::string& origin);
 

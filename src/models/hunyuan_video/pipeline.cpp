@@ -52,6 +52,18 @@ constexpr int64_t kNormTensors = 5;
 // The text encoder's, in units of one hidden layer of its feed-forward [L, hidden].
 constexpr int64_t kTextTensors = 6;
 
+TransformerConfig read_transformer(const std::filesystem::path& model) {
+  const auto path = model / "transformer" / "config.json";
+  const auto config = TransformerConfig::read(JsonFile(path));
+  const bool takes_image = config.image_condition != ImageCondition::none;
+  const bool named = JsonFile(model / "model_index.json").get<std::string>("_class_name") == kImageToVideo;
+  if (named != takes_image)
+    throw Error(fmt::format("{}: \"image_condition_type\" is {}, but model_index.json names a pipeline that {}",
+                            path.string(), takes_image ? "set" : "not set",
+                            named ? "sets out from an image" : "knows no image"));
+  return config;
+}
+
 bool truly_guided(const Request& request) { return *request.true_guidance > 1; }
 
 void warn_of_cut_prompt(const std::string& cut, Progress& progress) {
@@ -64,7 +76,7 @@ void warn_of_cut_prompt(const std::string& cut, Progress& progress) {
 
 Pipeline::Pipeline(const std::filesystem::path& model)
     : model_(model),
-      config_(TransformerConfig::read(JsonFile(model / "transformer" / "config.json"))),
+      config_(read_transformer(model)),
       vae_config_(VaeConfig::read(JsonFile(model / "vae" / "config.json"))),
       llava_config_(takes_image() ? std::optional<LlavaConfig>(JsonFile(model / "text_encoder" / "config.json"))
                                   : std::nullopt),
@@ -72,11 +84,6 @@ Pipeline::Pipeline(const std::filesystem::path& model)
                                   : LlamaConfig(JsonFile(model / "text_encoder" / "config.json"))),
       clip_config_(JsonFile(model / "text_encoder_2" / "config.json")),
       scheduler_config_(model / "scheduler" / "scheduler_config.json") {
-  const bool named = JsonFile(model / "model_index.json").get<std::string>("_class_name") == kImageToVideo;
-  if (named != takes_image())
-    throw Error(fmt::format("{}: \"image_condition_type\" is {}, but model_index.json names a pipeline that {}",
-                            (model / "transformer" / "config.json").string(), takes_image() ? "set" : "not set",
-                            named ? "sets out from an image" : "knows no image"));
   check_agree(model, "latent channels", config_.out_channels, "VAE", vae_config_.latent_channels);
   check_agree(model, "channels of text embeddings", config_.text_embed_dim, "LLaMA", llama_config_.channels);
   check_agree(model, "channels of pooled embeddings", config_.pooled_projection_dim, "CLIP", clip_config_.channels);
@@ -128,7 +135,7 @@ Request Pipeline::resolve(const Request& asked) const {
   if (latent_shape(request)[2] % config_.patch_size_t != 0)
     throw Error(fmt::format("frames is {}: its {} latent frames are no multiple of the {} that make a token",
                             *request.frames, latent_shape(request)[2], config_.patch_size_t));
-  check_image(request);
+  if (takes_image()) check_image(request);
   request.flow_shift = scheduler(request).shift();
   enhancement(request);
   if (!request.init_latents.empty()) load_latents(request.init_latents, latent_shape(request));
@@ -136,16 +143,22 @@ Request Pipeline::resolve(const Request& asked) const {
 }
 
 void Pipeline::check_image(const Request& request) const {
+  for (const auto& prompt : {request.prompt, request.negative_prompt.value_or("")}) check_image_prompt(prompt);
   const auto ratio = vae_config_.temporal_compression_ratio;
   if (config_.image_condition == ImageCondition::latent_concat && *request.frames <= ratio)
     throw Error(fmt::format("frames is {}, expected at least {}: this model's first {} show the image and are left out",
                             *request.frames, ratio + 1, ratio));
-  if (request.conditions.empty()) return;  // a request for a plan alone
+  if (request.conditions.empty()) return;  // see check_complete()
   check_conditions(request);
   if (request.conditions.size() > 1 || request.conditions[0].is_video)
     throw Error("this HunyuanVideo takes a single image to set out from: give one --image");
   if (request.conditions[0].frame_index.value_or(0) != 0 || request.conditions[0].strength.value_or(1) != 1)
     throw Error("this HunyuanVideo sets out from an image at its beginning: leave frame index and strength out");
+}
+
+void Pipeline::check_complete(const Request& request) const {
+  if (takes_image() && request.conditions.empty())
+    throw Error("this HunyuanVideo makes a video of an image: give one with --image");
 }
 
 FlowMatchEulerScheduler Pipeline::scheduler(const Request& request) const {
@@ -278,8 +291,6 @@ void Pipeline::load_text_encoders() {
 }
 
 Conditioning Pipeline::encode(const Request& request, Progress& progress) {
-  if (takes_image() && request.conditions.empty())
-    throw Error("this HunyuanVideo makes a video of an image: give one with --image");
   load_text_encoders();
   Conditioning conditioning;
   const auto add = [&](const Tensor& text, const std::string& prompt) {

@@ -22,6 +22,7 @@ class Pipeline : public Family {
   explicit Pipeline(const std::filesystem::path& model);
 
   Request resolve(const Request& request) const override;
+  void check_complete(const Request& request) const override;
   MemoryPlan plan(const Request& request, const Placement& placement) const override;
   Grid grid(const Request& request) const override;
   Inspection inspect() const override;

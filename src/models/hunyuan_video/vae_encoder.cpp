@@ -22,9 +22,10 @@ Frames Downsample::operator()(const Frames& x) const {
   Frames out;
   for (int64_t t = 0; t < std::ssize(x); t += time_stride) {
     Frames window;  // the frame and those before it; the first one stands for what came earlier
-    for (auto i = t - CausalConv3d::kHistory; i <= t; ++i) window.push_back(x[std::max<int64_t>(i, 0)]);
-    const auto seen = at::stack(window).permute({3, 0, 1, 2}).unsqueeze(0);  // [1, C, 3, H, W]
-    const auto bordered = at::replication_pad3d(seen, {1, 1, 1, 1, 0, 0});
+    for (auto i = t - CausalConv3d::kHistory; i <= t; ++i)
+      window.push_back(x[std::max<int64_t>(i, 0)].permute({2, 0, 1}));
+    const auto bordered =  // [1, C, 3, H + 2, W + 2]
+        at::replication_pad3d(at::stack(window, 1).unsqueeze(0), {1, 1, 1, 1, 0, 0});
     const auto y = at::conv3d(bordered, weight, bias, at::IntArrayRef{1, space_stride, space_stride});
     out.push_back(y[0].squeeze(1).permute({1, 2, 0}).contiguous());  // [h, w, C]
   }
