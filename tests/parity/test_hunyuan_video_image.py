@@ -79,8 +79,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("enhanced", [False, True], ids=["off", "on"])
+@pytest.mark.parametrize("variant, enhanced", [("as released", False), *((variant, True) for variant in VARIANTS)])
 def test_variants(model, generate, image, kind, variant, enhanced):  # noqa: F811
     folder, pipeline = model(kind, **VARIANTS[variant])
     path = image()
@@ -93,7 +92,7 @@ def test_variants(model, generate, image, kind, variant, enhanced):  # noqa: F81
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("enhanced", [False, True], ids=["off", "on"])
-@pytest.mark.parametrize("true_guidance, negative, guidance", [(3.0, NEGATIVE, 1.0), (2.5, "", 4.0), (1.0, NEGATIVE, 6.0)])
+@pytest.mark.parametrize("true_guidance, negative, guidance", [(3.0, NEGATIVE, 1.0), (2.5, "", 4.0)])
 def test_true_guidance(model, generate, image, kind, enhanced, true_guidance, negative, guidance):  # noqa: F811
     folder, pipeline = model(kind)
     path = image()
@@ -137,7 +136,7 @@ def test_tiling(model, generate, image):  # noqa: F811
     assert psnr(ours[1], whole[1]) < 50 and error(ours[0], whole[0]) > 1e-4  # tiling changes both
 
 
-@pytest.mark.parametrize("words", range(0, 12))
+@pytest.mark.parametrize("words", [3, 5, 6, 7, 8, 9, 10])
 def test_prompts_around_the_length_that_fits(model, generate, image, words):  # noqa: F811
     """The header of the answer is cut off bit by bit, and then the prompt."""
     folder, pipeline = model("token_replace")
@@ -331,3 +330,10 @@ def test_inspect(model, run, kind):
     assert f"image to video ({kind})" in told and "LlavaForConditionalGeneration" in told
 
 
+
+
+def test_a_first_frame_of_many_tokens(model, generate, image):  # noqa: F811
+    """More than are computed at once, where attention and MLP share a projection."""
+    folder, pipeline = model("token_replace", transformer={"patch_size": 1, "num_layers": 1, "num_single_layers": 1})
+    path, size = image(), {"width": 640, "height": 448, "frames": 1}
+    agree(generate(folder, "--no-enhance", "--image", path, **size), reference(pipeline, path, **size))

@@ -124,9 +124,30 @@ def test_tokens_of_the_picture_that_do_not_fit(encode, tmp_path, patches):
 # ---- the picture ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width, height", [(140, 77), (48, 48), (31, 200), (640, 361), (50, 48), (13, 17), (500, 3)])
+@pytest.fixture
+def agrees(run, tmp_path):
+    """Asserts that the processor of tmp_path makes the same of a random picture of this size as transformers does."""
+
+    def agrees(width, height):
+        draw = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(draw).save(tmp_path / "picture.png")
+        out = tmp_path / "out.safetensors"
+        run("eav_probe", "clip-image", tmp_path / "preprocessor_config.json", "--picture", tmp_path / "picture.png",
+            "--out", out)  # fmt: skip
+        processor = transformers.CLIPImageProcessor.from_pretrained(tmp_path)
+        expected = processor(Image.fromarray(draw), return_tensors="pt").pixel_values.float()
+        torch.testing.assert_close(load_file(out)["pixels"], expected, rtol=1e-6, atol=1e-6)
+
+    return agrees
+
+
+@pytest.mark.parametrize("width, height", [(140, 77), (48, 48), (31, 200), (50, 48), (13, 17), (500, 3)])
+def test_pictures(agrees, tmp_path, width, height):
+    tiny_clip_image_processor().save_pretrained(tmp_path)
+    agrees(width, height)
+
+
 @pytest.mark.parametrize("config", [
-    {},
     {"pixels": 33},
     {"resample": 1},
     {"do_center_crop": False},
@@ -134,27 +155,14 @@ def test_tokens_of_the_picture_that_do_not_fit(encode, tmp_path, patches):
     {"do_rescale": False, "do_normalize": False},
     {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4], "rescale_factor": 1 / 127.5},
 ], ids=str)  # fmt: skip
-def test_pictures(run, tmp_path, width, height, config):
-    processor = tiny_clip_image_processor(**config)
-    processor.save_pretrained(tmp_path)
-    draw = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(draw).save(tmp_path / "picture.png")
-    run("eav_probe", "clip-image", tmp_path / "preprocessor_config.json", "--picture", tmp_path / "picture.png", "--out",
-        tmp_path / "out.safetensors")  # fmt: skip
-    ours = load_file(tmp_path / "out.safetensors")["pixels"]
-    expected = processor(Image.open(tmp_path / "picture.png"), return_tensors="pt").pixel_values.float()
-    assert ours.shape == expected.shape
-    torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-6)
+def test_processors(agrees, tmp_path, config):
+    tiny_clip_image_processor(**config).save_pretrained(tmp_path)
+    agrees(31, 120)
 
 
 @pytest.mark.parametrize("size", [{"height": 40, "width": 52}, {"shortest_edge": 40}, 40])
-def test_sizes_of_pictures(run, tmp_path, size):
+def test_sizes_of_pictures(agrees, tmp_path, size):
     """Sizes as older and newer files have them."""
     config = {"size": size, "crop_size": 36, "image_processor_type": "CLIPImageProcessor"}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8)).save(tmp_path / "p.png")
-    run("eav_probe", "clip-image", tmp_path / "preprocessor_config.json", "--picture", tmp_path / "p.png", "--out",
-        tmp_path / "out.safetensors")  # fmt: skip
-    processor = transformers.CLIPImageProcessor.from_pretrained(tmp_path)
-    expected = processor(Image.open(tmp_path / "p.png"), return_tensors="pt").pixel_values.float()
-    torch.testing.assert_close(load_file(tmp_path / "out.safetensors")["pixels"], expected, rtol=1e-6, atol=1e-6)
+    agrees(90, 50)
