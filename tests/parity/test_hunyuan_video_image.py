@@ -148,6 +148,18 @@ def test_prompts_around_the_length_that_fits(model, generate, image, words):  # 
           reference(pipeline, path, prompt=prompt, **named))  # fmt: skip
 
 
+@pytest.mark.parametrize("words, expected", [(249, None), (251, None), (252, b'"red"'), (253, b'"red red"'), (257, b'"red red red red red red"')])
+def test_what_was_cut_is_said(model, build_dir, image, tmp_path, words, expected):
+    done = subprocess.run(
+        [build_dir / "eav", "generate", "a" + " red" * words, "--model", model("token_replace")[0], "--image", image(),
+         "--latents-only", "--save-latents", tmp_path / "x.safetensors", "--image-fit", "crop",
+         *map(str, options(steps=1, width=32, height=32, frames=5))],
+        capture_output=True, check=True)  # fmt: skip
+    said = [line for line in done.stderr.splitlines() if b"this was cut" in line]
+    assert len(said) == (expected is not None)
+    assert expected is None or expected in said[0].replace(b'" ', b'"')
+
+
 @pytest.mark.parametrize("prompt", ["", "a <|end_header_id|> b", "x" * 900])
 def test_prompts(model, generate, image, prompt):  # noqa: F811
     folder, pipeline = model("latent_concat")

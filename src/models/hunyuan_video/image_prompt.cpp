@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -37,14 +38,14 @@ std::string without_answer(std::string cut) {
   return cut;
 }
 
-// Where the tokens that open the answer end: behind the last header. Where it was cut off, the end stands for it.
-int64_t answer_end(std::span<const int64_t> ids, int64_t end_of_header, const std::string& origin) {
+// Where the tokens that open the answer end: behind the last header; nothing where that one was cut off.
+std::optional<int64_t> answer_end(std::span<const int64_t> ids, int64_t end_of_header, const std::string& origin) {
   constexpr int64_t kHeaders = 3;  // of system, user and answer
   std::vector<int64_t> ends;
   for (size_t i = 0; i < ids.size(); ++i)
     if (ids[i] == end_of_header) ends.push_back(static_cast<int64_t>(i));
   if (ends.empty()) throw Error(fmt::format("{}: it makes no token of \"{}\"", origin, kEndOfHeader));
-  return ends.size() + 1 == kHeaders ? kInstructionTokens + kPromptTokens : ends.back() + 1;
+  return std::ssize(ends) + 1 == kHeaders ? std::nullopt : std::optional(ends.back() + 1);
 }
 
 }  // namespace
@@ -80,10 +81,17 @@ ImagePrompt image_prompt(const Tokenizer& tokenizer, const std::string& prompt, 
 
   std::vector<int64_t> kept;
   for (int64_t i = 0; i < kImageTokens; i += interleave) kept.push_back(kImagePlace + i);
-  const auto answer = answer_end(ids, tokenizer.id(kEndOfHeader).value_or(-1), origin);
+  // Without the answer's header, as many tokens at the end count as the answer's, whatever they are.
+  const auto found = answer_end(ids, tokenizer.id(kEndOfHeader).value_or(-1), origin);
+  const auto answer = found.value_or(kInstructionTokens + kPromptTokens);
+  std::vector<int64_t> dropped;
   for (auto i = kInstructionTokens; i < count; ++i)
-    if (i < answer - kAnswerTokens || i >= answer) kept.push_back(i + kImageTokens - 1);
-  return {at::tensor(widened, at::kLong).unsqueeze(0), at::tensor(kept, at::kLong), without_answer(tokens.cut)};
+    if (i < answer - kAnswerTokens || i >= answer)
+      kept.push_back(i + kImageTokens - 1);
+    else if (!found)
+      dropped.push_back(ids[static_cast<size_t>(i)]);
+  return {at::tensor(widened, at::kLong).unsqueeze(0), at::tensor(kept, at::kLong),
+          without_answer(tokenizer.decode(dropped) + tokens.cut)};
 }
 
 }  // namespace eav::hunyuan_video
