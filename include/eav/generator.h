@@ -51,7 +51,7 @@ struct Part {
 
 // What a checkpoint holds.
 struct Inspection {
-  std::string family;  // "CogVideoX", "HunyuanVideo", "LTX-Video"
+  std::string family;  // "CogVideoX", "HunyuanVideo", "HunyuanVideo, image to video (latent_concat)", "LTX-Video"
   std::vector<Part> parts;
   int64_t layers = 0;           // transformer layers
   std::string enhanced_layers;  // which attention the enhancement touches, in words
@@ -80,6 +80,9 @@ class Generator {
   // The request with every unset field filled: from the checkpoint's eav.json, else from its configuration; an unset
   // seed is drawn. Throws eav::Error when a value cannot work, naming values that do.
   Request resolve(const Request& request) const;
+  // Throws eav::Error when a resolved request, which suffices for plan(), lacks what run() needs: an image to set out
+  // from.
+  void check_complete(const Request& request) const;
 
   // What a resolved request needs, in the type that the runtime chose; without a VAE where it stops at latents.
   MemoryPlan plan(const Request& request) const;
@@ -93,7 +96,8 @@ class Generator {
 
   // Makes one video for each request and hands each to `done` as soon as it is there. Text encoders are loaded, used
   // for all prompts and released before the transformer; with a single request the transformer is released before the
-  // VAE. Throws eav::Error before any work when memory does not suffice, and Cancelled when `progress` asks to stop.
+  // VAE. Throws eav::Error before any work when memory does not suffice or check_complete() would, and Cancelled when
+  // `progress` asks to stop.
   void run(std::span<const Request> requests, Progress& progress, const std::function<void(Output&&)>& done);
 
  private:

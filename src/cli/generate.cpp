@@ -115,6 +115,7 @@ std::vector<Request> resolve(const Generator& generator, const Request& wanted,
     request.prompt = prompt;
     if (!requests.empty()) request.seed = *requests[0].seed + requests.size();
     requests.push_back(generator.resolve(request));
+    generator.check_complete(requests.back());
   }
   return requests;
 }
@@ -335,7 +336,7 @@ Command add_generate(CLI::App& program) {
   add_whole(command, "--steps", "Denoising steps [the checkpoint's, else 50]", 1, kMost,
             change(integer(&Request::steps)));
   add_number(command, "--guidance",
-             "Guidance scale; at most 1 turns guidance off [the checkpoint's, else 6; LTX-Video 3]", 0, 1000,
+             "Guidance scale; at most 1: off [the checkpoint's, else 6; LTX-Video 3, HunyuanVideo-I2V 1]", 0, 1000,
              change([](Record& r, double v) { r.request.guidance = v; }));
   add_number(command, "--true-guidance",
              "HunyuanVideo: above 1, a second pass with --negative-prompt; --guidance is embedded [1]", 0, 1000,

@@ -150,6 +150,8 @@ Request Generator::resolve(const Request& request) const {
   return resolved;
 }
 
+void Generator::check_complete(const Request& request) const { state_->family->check_complete(request); }
+
 MemoryPlan Generator::plan(const Request& request) const {
   return state_->plan(request, state_->choose({&request, 1}));
 }
@@ -165,6 +167,7 @@ std::string Generator::fingerprint() const { return eav::fingerprint(state_->pat
 void Generator::run(std::span<const Request> requests, Progress& progress, const std::function<void(Output&&)>& done) {
   auto& family = *state_->family;
   const c10::InferenceMode no_autograd;
+  for (const auto& request : requests) family.check_complete(request);
   state_->runtime.dtype = state_->choose(requests);
   const auto placement = state_->placement(state_->runtime.dtype);
   if (!placement.note.empty()) progress.warning(placement.note);
@@ -192,17 +195,19 @@ void Generator::run(std::span<const Request> requests, Progress& progress, const
 
   for (size_t i = 0; i < requests.size(); ++i) {
     auto& output = outputs[i];
+    Tensor latents;
     {
       progress.phase("transformer");
       const Stopwatch watch(output.seconds.transformer);
-      output.latents = family.denoise(requests[i], conditionings[i], progress, output.trace);
+      latents = family.denoise(requests[i], conditionings[i], progress, output.trace);
+      output.latents = family.shown_latents(latents);
     }
     const bool last = i + 1 == requests.size();
     if (last || !keep_loaded) family.release_transformer();
     if (!requests[i].latents_only) {
       progress.phase("vae");
       const Stopwatch watch(output.seconds.vae);
-      output.frames = family.decode(requests[i], output.latents, progress);
+      output.frames = family.decode(requests[i], latents, progress);
     }
     if (last || !keep_loaded) family.release_vae();
     conditionings[i].clear();

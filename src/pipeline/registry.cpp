@@ -22,8 +22,11 @@ std::unique_ptr<Family> open(const std::filesystem::path& model) {
 
 const std::map<std::string, std::unique_ptr<Family> (*)(const std::filesystem::path&)>& families() {
   static const std::map<std::string, std::unique_ptr<Family> (*)(const std::filesystem::path&)> known{
-      {"CogVideoXPipeline", open<cogvideox::Pipeline>},    {"HunyuanVideoPipeline", open<hunyuan_video::Pipeline>},
-      {"LTXConditionPipeline", open<ltx_video::Pipeline>}, {"LTXImageToVideoPipeline", open<ltx_video::Pipeline>},
+      {"CogVideoXPipeline", open<cogvideox::Pipeline>},
+      {"HunyuanVideoImageToVideoPipeline", open<hunyuan_video::Pipeline>},
+      {"HunyuanVideoPipeline", open<hunyuan_video::Pipeline>},
+      {"LTXConditionPipeline", open<ltx_video::Pipeline>},
+      {"LTXImageToVideoPipeline", open<ltx_video::Pipeline>},
       {"LTXPipeline", open<ltx_video::Pipeline>},
   };
   return known;
