@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 struct Options {
   fs::path from, prompt_file, out, save_latents, trace;
   std::vector<Condition> conditions;
-  bool overwrite = false, has_prompt = false;
+  bool overwrite = false, has_prompt = false, trace_maps = false;
   // What options change in the model, runtime and request of --from, or in the defaults.
   std::vector<std::function<void(Record&)>> changes;
 };
@@ -187,6 +187,9 @@ int generate(const Options& options) {
   if (options.has_prompt && !options.prompt_file.empty()) throw Error("give a PROMPT or --prompt-file, not both");
   if (!options.has_prompt && options.prompt_file.empty() && options.from.empty())
     throw Error("there is nothing to generate: give a PROMPT, --prompt-file FILE or --from FILE");
+
+  if (options.trace_maps && options.trace.empty())
+    throw Error("--trace-maps writes into the trace: name its file with --trace");
 
   Interrupt interrupt;
   TerminalProgress progress(interrupt);
@@ -411,6 +414,13 @@ Command add_generate(CLI::App& program) {
        [](Record& r) { r.request.latents_only = true; });
   command.add_option("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file")
       ->type_name("FILE");
+  command.add_flag_callback(
+      "--trace-maps",
+      [options] {
+        options->trace_maps = true;
+        options->changes.push_back([](Record& r) { r.request.enhance.maps = true; });
+      },
+      "And the mean temporal attention map of each");
   command
       .add_option("--from", options->from, "Make a video again from its .json, .mp4 or .webm; other options change it")
       ->type_name("FILE");

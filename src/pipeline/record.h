@@ -24,7 +24,8 @@ Record make_record(const ModelPaths& paths, const Generator& generator, const Re
 // The record as JSON, with what the enhancement did; equal for equal videos. `seconds`, where given, is added.
 std::string to_json(const Record& record, const Trace& trace, const Output::Seconds* seconds = nullptr);
 
-// The trace as JSON: each entry is [step, layer, cfi, gain].
+// The trace as JSON: each entry is [step, layer, cfi, gain]. "heads" has the CFI of every head for each entry, and
+// "maps", where the trace has them, the temporal attention map: base64 of T x T float16, little endian, row by row.
 std::string to_json(const Trace& trace);
 
 // Reads the record in a .json file, or in the metadata of a .mp4 or .webm. Fields that are not there keep their
