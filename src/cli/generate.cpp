@@ -365,7 +365,7 @@ Command add_generate(CLI::App& program) {
              "LTX-Video 0.9.5: noise on conditions of strength 1 while denoising, 0 to 1 [0.15]", 0, 1,
              change([](Record& r, double v) { r.request.image_cond_noise_scale = v; }));
   add_number(command, "--denoise-strength",
-             "LTX-Video 0.9.5: 0 to 1, the part of the steps that changes the video of --init-latents [1]", 0, 1,
+             "LTX-Video 0.9.5: part of the steps that changes --init-latents, 0 to 1 [1]", 0, 1,
              change([](Record& r, double v) { r.request.denoise_strength = v; }));
   add_choice(command, "--image-fit", "How a picture of another shape comes to the video's size [stretch]",
              {"stretch", "crop"},

@@ -39,6 +39,8 @@ def test_help_names_every_option_with_its_default(eav):
     for option in ("model", "negative-prompt", "prompt-file", "seed", "width", "height", "frames", "fps", "steps", "guidance",
                    "dynamic-guidance", "scheduler", "device", "threads", "dtype", "vae-tiling", "enhance-weight", "no-enhance",
                    "enhance-start", "enhance-end", "enhance-layers", "out", "overwrite", "init-latents", "save-latents", "trace",
-                   "from", "true-guidance", "flow-shift", "enhance-blocks", "offload", "latents-only"):  # fmt: skip
+                   "from", "true-guidance", "flow-shift", "enhance-blocks", "offload", "latents-only",
+                   "image", "video", "frame-index", "strength", "image-fit", "timesteps", "denoise-strength",
+                   "image-cond-noise-scale", "vae-framewise", "text-encoder", "trace-maps"):  # fmt: skip
         assert f"--{option}" in shown
     assert "3.4" in shown and "50" in shown
