@@ -24,7 +24,8 @@
 #include "video/resize.h"
 #include "weights/safetensors.h"
 
-void vae(const std::vector<std::string>& arguments);  // probe_vae.cpp
+void open_sora(const std::vector<std::string>& arguments);  // probe_open_sora.cpp
+void vae(const std::vector<std::string>& arguments);        // probe_vae.cpp
 
 namespace {
 
@@ -120,7 +121,8 @@ void pictures(const Arguments& arguments) {
 
 int main(int argc, char** argv) try {
   const std::map<std::string, void (*)(const Arguments&)> commands{
-      {"clip", clip}, {"llama", llama}, {"pictures", pictures}, {"t5", t5}, {"tokens", tokens}, {"vae", vae},
+      {"clip", clip},     {"llama", llama}, {"open_sora", open_sora}, {"pictures", pictures}, {"t5", t5},
+      {"tokens", tokens}, {"vae", vae},
   };
   const Arguments arguments(argv + 1, argv + argc);
   const c10::InferenceMode inference;
