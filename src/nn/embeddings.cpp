@@ -3,16 +3,12 @@
 #include <cmath>
 
 namespace eav {
-namespace {
 
-// [n] positions -> [n, channels]: sines, then cosines.
 Tensor sincos_positions_1d(int64_t channels, const Tensor& positions) {
   const auto exponent = at::arange(channels / 2, at::kDouble) / (static_cast<double>(channels) / 2.0);
   const auto angles = at::outer(positions.to(at::kDouble), 1.0 / at::pow(10000, exponent));
   return at::cat({angles.sin(), angles.cos()}, 1);
 }
-
-}  // namespace
 
 Tensor timestep_sinusoids(const Tensor& timesteps, int64_t channels, bool flip_sin_to_cos, double freq_shift) {
   const int64_t half = channels / 2;

@@ -2,6 +2,8 @@
 #pragma once
 #include <ATen/ATen.h>
 
+#include <utility>
+
 #include "nn/linear.h"
 
 namespace eav {
@@ -17,6 +19,8 @@ struct FeedForward {
   Activation activation;
   FeedForward(const Weights& w, int64_t channels, int64_t hidden, Activation activation)
       : in(w / "net" / 0 / "proj", channels, hidden), out(w / "net" / 2, hidden, channels), activation(activation) {}
+  FeedForward(Linear in, Linear out, Activation activation)
+      : in(std::move(in)), out(std::move(out)), activation(activation) {}
 
   Tensor operator()(const Tensor& x) const;  // [B, L, C] -> the same
 };

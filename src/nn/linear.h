@@ -23,6 +23,13 @@ struct Linear {
     return {w.load("weight", shape).flatten(1), w.optional("bias", {shape[0]})};
   }
 
+  // The map number `index` of `count` of the same size that are stored as one: its weight is [count * out, in].
+  static Linear of_several(const Weights& w, int64_t in, int64_t out, int64_t index, int64_t count) {
+    auto bias = w.optional("bias", {count * out});
+    if (bias) bias = bias->narrow(0, index * out, out);
+    return {w.load("weight", {count * out, in}).narrow(0, index * out, out), std::move(bias)};
+  }
+
   // Computes in x's type. Weights held in another type (a 16-bit checkpoint on a CPU that computes in float32) are
   // converted for this call alone.
   Tensor operator()(const Tensor& x) const;

@@ -32,13 +32,16 @@ class Blocks {
   // Calls use(block) for each block in order.
   template <class Use>
   void each(Use use) const {
-    for (const auto& block : loaded_) use(block);
-    if (!checkpoint_) return;
-    const Weights blocks(*checkpoint_, prefix_);
-    for (int64_t i = 0; i < count_; ++i) {
-      use(make_(blocks / i, i));
-      checkpoint_->forget((blocks / i).prefix());
-    }
+    for (int64_t i = 0; i < count_; ++i) one(i, use);
+  }
+
+  // Calls use(block) for the block at `index`.
+  template <class Use>
+  void one(int64_t index, Use use) const {
+    if (!checkpoint_) return void(use(loaded_[static_cast<size_t>(index)]));
+    const auto w = Weights(*checkpoint_, prefix_) / index;
+    use(make_(w, index));
+    checkpoint_->forget(w.prefix());
   }
 
  private:

@@ -27,7 +27,8 @@
 #include "video/resize.h"
 #include "weights/safetensors.h"
 
-void vae(const std::vector<std::string>& arguments);  // probe_vae.cpp
+void open_sora(const std::vector<std::string>& arguments);  // probe_open_sora.cpp
+void vae(const std::vector<std::string>& arguments);        // probe_vae.cpp
 
 namespace {
 

@@ -1,0 +1,61 @@
+"""Parts of Open-Sora against numbers that its own code gave: a folder as README.md in tests/data/open_sora describes.
+
+$EAV_OPEN_SORA_GOLDENS names another folder of that shape.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from comparing import error
+from safetensors.torch import load_file
+
+GOLDENS = Path(os.environ.get("EAV_OPEN_SORA_GOLDENS", Path(__file__).resolve().parents[1] / "data/open_sora"))
+# As the numbers' README gives them.
+SAMPLING = {"steps": 6, "guidance": 7, "height": 48, "width": 64, "frames": 17, "fps": 24}
+
+
+@pytest.fixture
+def probe(run, tmp_path):
+    """probe(part, case, options...) runs a part with the inputs of a case, and returns what it wrote."""
+
+    def probe(part, case, **options):
+        out = tmp_path / "out.safetensors"
+        named = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
+        run("eav_probe", "open_sora", part, GOLDENS, "--input", GOLDENS / f"{case}.safetensors", "--out", out, *named)
+        return load_file(out)
+
+    return probe
+
+
+def weights(case):
+    """How a case was enhanced: None is not at all."""
+    named = [key.removeprefix("out_weight_") for key in case if key.startswith("out_weight_")]
+    return [None, *sorted(named)]
+
+
+@pytest.mark.parametrize("case", ["even", "odd_size", "frame_mask"])
+def test_transformer(probe, case):
+    theirs = load_file(GOLDENS / f"{case}.safetensors")
+    assert len(weights(theirs)) > 1
+    for weight in weights(theirs):
+        ours = probe("forward", case, weight=weight)
+        name = "off" if weight is None else f"weight_{weight}"
+        assert ours["out"].shape == theirs[f"out_{name}"].shape
+        print(case, name, error(ours["out"], theirs[f"out_{name}"]))
+        assert error(ours["out"], theirs[f"out_{name}"]) < 1e-4
+        if weight is not None:
+            assert torch.allclose(ours["cfi"], theirs[f"cfi_{name}"], rtol=1e-4)
+            assert torch.allclose(ours["gain"], theirs[f"gain_{name}"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", sorted(p.stem for p in GOLDENS.glob("sampling*.safetensors")))
+def test_sampling(probe, case):
+    theirs = load_file(GOLDENS / f"{case}.safetensors")
+    for weight in weights(theirs):
+        ours = probe("sample", case, weight=weight, **SAMPLING)["out"]
+        expected = theirs["out_off" if weight is None else f"out_weight_{weight}"]
+        assert ours.shape == expected.shape
+        print(case, weight, error(ours, expected))
+        assert error(ours, expected) < 1e-4
