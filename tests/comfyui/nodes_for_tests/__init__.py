@@ -126,15 +126,18 @@ class TinyConditioning:
     def INPUT_TYPES(cls):
         return {
             "required": {"seed": ("INT", {"default": 0}), "tokens": ("INT", {"default": 5})},
-            "optional": {"reference": ("STRING", {"default": ""}), "latent": ("LATENT",)},
+            "optional": {
+                "masked": ("BOOLEAN", {"default": False}),
+                "reference": ("STRING", {"default": ""}),
+                "latent": ("LATENT",),
+            },
         }
 
-    def make(self, seed, tokens, reference="", latent=None):
+    def make(self, seed, tokens, masked=False, reference="", latent=None):
         generator = torch.Generator().manual_seed(seed)
-        extra = {
-            "pooled_output": torch.randn(1, 24, generator=generator),
-            "attention_mask": torch.ones(1, tokens, dtype=torch.long),
-        }
+        extra = {"pooled_output": torch.randn(1, 24, generator=generator)}
+        if masked:
+            extra["attention_mask"] = torch.ones(1, tokens, dtype=torch.long)
         if reference:
             shape = list(latent["samples"].shape)
             shape[2] = 1
