@@ -65,6 +65,7 @@ class EnhancedLayer:
     def __init__(self, enhancement, layer, grid, step):
         self.enhancement, self.layer, self.grid, self.step = enhancement, layer, grid, step
         self.gain = None  # [B, 1, 1], between the attention and the projection after it
+        self.seen = False  # in the call of `measured` that runs
 
     def enter(self, stack):
         stack.enter_context(wrapped_forward(self.layer.measured, self.measured))
@@ -74,6 +75,7 @@ class EnhancedLayer:
     def measured(self, forward, *args, transformer_options=None, **kwargs):
         """Around the module that attends: it gets options of its own, whose override sees query and key."""
         options = dict(transformer_options or {})
+        self.gain, self.seen = None, False
         options[OVERRIDE] = self.attention(options.get(OVERRIDE))
         output = forward(*args, transformer_options=options, **kwargs)
         return self.scale(output) if self.layer.scaled is self.layer.measured else output
@@ -85,26 +87,33 @@ class EnhancedLayer:
     def attention(self, override):
         """An override of attention that measures, then does what would have been done without it."""
 
-        def attend(function, query, key, value, heads, *args, **kwargs):
-            attention = function if override is None else lambda *a, **k: override(function, *a, **k)
-            self.measure(query, key, heads, kwargs.get("skip_reshape", False))
-            output = attention(query, key, value, heads, *args, **kwargs)
+        def attend(function, *args, **kwargs):  # query, key, value, heads, ...
+            heads = args[3] if len(args) > 3 else kwargs["heads"]
+            self.measure(*args[:2], heads, kwargs.get("skip_reshape", False))
+            output = function(*args, **kwargs) if override is None else override(function, *args, **kwargs)
             return self.scale(output) if self.layer.scaled is None else output
 
         return attend
 
     def measure(self, query, key, heads, heads_first):
-        """The gain of each batch row, of the query and key that attention gets."""
+        """The gain of each batch row, of the query and key that attention gets.
+
+        Where attention is split, such as for guides with a strength of their own, the video's queries come first.
+        """
         grid = self.grid
+        if self.seen:
+            return
+        self.seen = True
         if not heads_first:  # [B, L, heads * d]
             query, key = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key))
-        if query.shape[2] < grid.video.stop or query.shape[2] != key.shape[2]:
+        videos = [grid.video(x.shape[2]) for x in (query, key)]
+        if None in videos:
             self.enhancement.warn(
-                f"a layer attends over {query.shape[2]} tokens, where the latent has {grid.frames} frames of "
-                f"{grid.positions} after {grid.before} that only condition; such layers are left as they are"
+                f"a layer attends over {query.shape[2]} tokens, too few for the latent's {grid.frames} frames of "
+                f"{grid.positions}; such layers are left as they are"
             )
             return
-        query, key = (x[:, :, grid.video] for x in (query, key))  # [B, heads, T*S, d]
+        query, key = (x[:, :, video] for x, video in zip((query, key), videos, strict=True))  # [B, heads, T*S, d]
         if grid.frames == 1:  # no other frame to look at
             gain = query.new_ones(query.shape[0], dtype=torch.float32)
             measured = torch.zeros_like(gain)
@@ -119,7 +128,7 @@ class EnhancedLayer:
         gain, self.gain = self.gain, None
         if gain is None:
             return output
-        video = self.grid.video
+        video = self.grid.video(output.shape[1])
         if output.requires_grad and torch.is_grad_enabled():
             parts = output[:, : video.start], (output[:, video] * gain).to(output.dtype), output[:, video.stop :]
             return torch.cat(parts, dim=1)

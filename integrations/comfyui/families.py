@@ -1,29 +1,31 @@
 """The video models of ComfyUI that can be enhanced: their layers, and where the video's tokens are."""
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The video's tokens in the sequence that a layer attends over: T*S of them after `before` that only condition.
+    """The video's tokens, T*S of them, in the sequence that a layer attends over.
 
-    Whatever follows them (text, guides, reference frames) is left alone as well.
+    They stand after `before` tokens that only condition, or, without a number, at the end. The others (text, guides,
+    reference frames) are left alone.
     """
 
     frames: int  # T
     positions: int  # S
-    before: int = 0
+    before: int | None = 0
 
     @property
     def tokens(self):
         return self.frames * self.positions
 
-    @property
-    def video(self):
-        return slice(self.before, self.before + self.tokens)
+    def video(self, length):
+        """Where they are among `length` tokens; None where so many do not hold them."""
+        first = length - self.tokens if self.before is None else self.before
+        return slice(first, first + self.tokens) if 0 <= first <= length - self.tokens else None
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,13 @@ def _grid_of(x, patch, before=0):
 
 
 def _hunyuan_grid(model, call):
-    """Reference latents stand before the video, text after it."""
-    reference = call.get("ref_latent")
-    before = 0 if reference is None else _grid_of(reference, model.patch_size).tokens
-    return _grid_of(call["x"], model.patch_size, before)
+    """Reference latents stand before the video. Text stands behind it or, in newer ComfyUIs, before both."""
+    grid = _grid_of(call["x"], model.patch_size, before=None)
+    if getattr(uncompiled(model.double_blocks[0]), "flipped_img_txt", False):
+        reference = call.get("ref_latent")
+        before = 0 if reference is None else _grid_of(reference, model.patch_size).tokens
+        grid = replace(grid, before=before)
+    return grid
 
 
 def _ltxv_grid(model, call):
@@ -97,8 +102,7 @@ def _wan_grid(model, call):
 
 def _cogvideox_grid(model, call):
     """Text stands before the video."""
-    patch = (model.patch_size_t or 1, model.patch_size, model.patch_size)
-    return _grid_of(call["x"], patch, before=call["context"].shape[1])
+    return _grid_of(call["x"], (model.patch_size_t or 1, model.patch_size, model.patch_size), before=None)
 
 
 FAMILIES = (

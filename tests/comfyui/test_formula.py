@@ -130,12 +130,15 @@ def test_grids(nodes):
     call = lambda *shape, **more: {"x": torch.empty(shape), **more}  # noqa: E731
     grids = {family.name: family.grid for family in nodes.families.FAMILIES}
     grid = nodes.families.Grid
-    fifteen = model(patch_size=[1, 1, 1])
-    assert grids["HunyuanVideo"](fifteen, call(1, 65, 9, 4, 5)) == grid(9, 20, 0)
+    fifteen = model(patch_size=[1, 1, 1], double_blocks=[model()])
+    assert grids["HunyuanVideo"](fifteen, call(1, 65, 9, 4, 5)) == grid(9, 20, None)
+    old = model(patch_size=[1, 2, 2], double_blocks=[model(flipped_img_txt=True)])
+    assert grids["HunyuanVideo"](old, call(1, 16, 9, 4, 5, ref_latent=torch.empty(1, 16, 1, 4, 5))) == grid(9, 6, 6)
     cog = model(patch_size=2, patch_size_t=None)
-    text = torch.empty(2, 226, 8)
-    assert grids["CogVideoX"](cog, call(2, 16, 13, 6, 9, context=text)) == grid(13, 15, 226)
-    assert grids["CogVideoX"](model(patch_size=2, patch_size_t=2), call(2, 16, 13, 6, 8, context=text)) == grid(7, 12, 226)
+    assert grids["CogVideoX"](cog, call(2, 16, 13, 6, 9)) == grid(13, 15, None)
+    assert grids["CogVideoX"](model(patch_size=2, patch_size_t=2), call(2, 16, 13, 6, 8)) == grid(7, 12, None)
+    assert grid(3, 4, None).video(20) == slice(8, 20) and grid(3, 4, 5).video(20) == slice(5, 17)
+    assert grid(3, 4, None).video(11) is None and grid(3, 4, 9).video(20) is None
     wan = model(patch_size=(1, 2, 2), ref_conv=object())
     reference = torch.empty(1, 16, 6, 8)
     assert grids["Wan"](wan, call(1, 36, 5, 6, 8, reference_latent=reference)) == grid(5, 12, 12)
