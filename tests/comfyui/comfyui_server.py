@@ -97,6 +97,8 @@ def start(tmp_path_factory, **options):
         pytest.skip("COMFYUI_DIR names no checkout of ComfyUI (https://github.com/comfyanonymous/ComfyUI)")
     server = Server(tmp_path_factory.mktemp("comfyui") / "base", **options)
     server.wait()
+    models = server.ask("object_info/EAVTestTinyModel")
+    server.families = models["EAVTestTinyModel"]["input"]["required"]["family"][0]
     return server
 
 

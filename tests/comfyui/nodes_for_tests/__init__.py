@@ -1,36 +1,68 @@
 """Nodes for the tests: tiny random models of ComfyUI's own classes, conditioning for them, and the plain formula."""
 
-import comfy.model_base
-import comfy.model_management
+import dataclasses
+
 import comfy.model_patcher
 import comfy.supported_models
 import torch
+from comfy.ldm.flux.model import FluxParams
+from comfy.ldm.hunyuan_video.model import HunyuanVideoParams
 
 from . import plain
 
+HUNYUAN = {
+    "image_model": "hunyuan_video",
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 24,
+    "context_in_dim": 32,
+    "hidden_size": 256,
+    "mlp_ratio": 2.0,
+    "num_heads": 2,
+    "depth": 2,
+    "depth_single_blocks": 3,
+    "axes_dim": [16, 56, 56],
+    "theta": 256,
+    "patch_size": [1, 2, 2],
+    "qkv_bias": True,
+    "guidance_embed": True,
+    "byt5": False,
+    "meanflow": False,
+    "use_cond_type_embedding": False,
+    "vision_in_dim": None,
+    "meanflow_sum": False,
+}
+HUNYUAN_15 = {
+    **HUNYUAN,
+    "in_channels": 65,
+    "out_channels": 32,
+    "vec_in_dim": None,
+    "depth": 3,
+    "depth_single_blocks": 0,
+    "patch_size": [1, 1, 1],
+    "guidance_embed": False,
+    "use_cond_type_embedding": True,
+    "vision_in_dim": 1152,
+}
+COGVIDEOX = {
+    "image_model": "cogvideox",
+    "num_attention_heads": 2,
+    "attention_head_dim": 64,
+    "time_embed_dim": 32,
+    "text_embed_dim": 32,
+    "num_layers": 3,
+    "use_rotary_positional_embeddings": True,
+}
+
+
+def known(config, parameters):
+    """Without what the ComfyUI that runs has no parameter for."""
+    names = {field.name for field in dataclasses.fields(parameters)} | {"image_model"}
+    return {name: value for name, value in config.items() if name in names}
+
+
 FAMILIES = {
-    "hunyuan_video": (
-        comfy.supported_models.HunyuanVideo,
-        {
-            "image_model": "hunyuan_video",
-            "in_channels": 16,
-            "out_channels": 16,
-            "vec_in_dim": 24,
-            "context_in_dim": 32,
-            "hidden_size": 256,
-            "mlp_ratio": 2.0,
-            "num_heads": 2,
-            "depth": 2,
-            "depth_single_blocks": 3,
-            "axes_dim": [16, 56, 56],
-            "theta": 256,
-            "patch_size": [1, 2, 2],
-            "qkv_bias": True,
-            "guidance_embed": True,
-            "byt5": False,
-            "meanflow": False,
-        },
-    ),
+    "hunyuan_video": (comfy.supported_models.HunyuanVideo, known(HUNYUAN, HunyuanVideoParams)),
     "ltxv": (
         comfy.supported_models.LTXV,
         {
@@ -57,27 +89,16 @@ FAMILIES = {
             "in_dim_ref_conv": 16,
         },
     ),
-    "sd": (
+    "image": (
         comfy.supported_models.Flux,
-        {
-            "image_model": "flux",
-            "in_channels": 16,
-            "out_channels": 16,
-            "vec_in_dim": 24,
-            "context_in_dim": 32,
-            "hidden_size": 256,
-            "mlp_ratio": 2.0,
-            "num_heads": 2,
-            "depth": 1,
-            "depth_single_blocks": 1,
-            "axes_dim": [16, 56, 56],
-            "theta": 256,
-            "patch_size": 2,
-            "qkv_bias": True,
-            "guidance_embed": True,
-        },
+        known({**HUNYUAN, "image_model": "flux", "patch_size": 2, "txt_ids_dims": []}, FluxParams),
     ),
 }
+if hasattr(comfy.supported_models, "HunyuanVideo15"):
+    FAMILIES["hunyuan_video_15"] = (comfy.supported_models.HunyuanVideo15, HUNYUAN_15)
+if hasattr(comfy.supported_models, "CogVideoX_T2V"):
+    FAMILIES["cogvideox"] = (comfy.supported_models.CogVideoX_T2V, COGVIDEOX)
+    FAMILIES["cogvideox_15"] = (comfy.supported_models.CogVideoX_T2V, {**COGVIDEOX, "patch_size_t": 2})
 
 
 class TinyModel:
@@ -146,7 +167,7 @@ class TinyConditioning:
         return ([[torch.randn(1, tokens, 32, generator=generator), extra]],)
 
 
-class RandomLatent:
+class EmptyLatent:
     RETURN_TYPES = ("LATENT",)
     FUNCTION = "make"
     CATEGORY = "tests"
@@ -286,5 +307,5 @@ class Save:
 
 NODE_CLASS_MAPPINGS = {
     f"EAVTest{node.__name__}": node
-    for node in (TinyModel, TinyConditioning, RandomLatent, TinyVAE, PlainFormula, SkipForward, PatchedAttention, Save)
+    for node in (TinyModel, TinyConditioning, EmptyLatent, TinyVAE, PlainFormula, SkipForward, PatchedAttention, Save)
 }
