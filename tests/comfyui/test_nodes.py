@@ -1,10 +1,11 @@
 """The nodes in ComfyUI itself: its server, its samplers, its classes of models with tiny random weights."""
 
+import json
 import time
 
 import pytest
 import torch
-from comfyui_server import Graph, Refused, load, relative
+from comfyui_server import NODES, Graph, Refused, load, relative
 
 # latent channels, frames, height, width; T and S of the token grid
 SHAPES = {
@@ -373,3 +374,51 @@ def test_without_the_package(comfyui, without_package, family):
     said = (without_package.folder / "log").read_text()
     assert said.count("the package enhance_a_video is not installed, PyTorch computes the gains") == 1
     assert "PyTorch computes the gains" not in (comfyui.folder / "log").read_text()
+
+
+SIZES = {"width": 96, "height": 64, "length": 25, "steps": 2}  # instead of those of an example
+
+
+@pytest.mark.parametrize(("name", "family"), [("hunyuan_video", "hunyuan_video"), ("ltxv", "ltxv")])
+def test_examples(comfyui, name, family):
+    """The prompts that ship with the nodes, with tiny models in the place of files that are loaded."""
+    prompt = json.loads((NODES / "examples" / f"{name}.api.json").read_text())
+    stands_in = {
+        "UNETLoader": ("EAVTestTinyModel", {"family": family, "seed": 1, "dtype": "float32", "sharpness": 1.5}),
+        "CheckpointLoaderSimple": ("EAVTestTinyModel", {"family": family, "seed": 1, "dtype": "float32", "sharpness": 1.5}),
+        "CLIPTextEncode": ("EAVTestTinyConditioning", {"seed": 1, "tokens": 5, "masked": family == "ltxv"}),
+    }
+    dropped = ("DualCLIPLoader", "CLIPLoader", "VAELoader", "VAEDecode", "VAEDecodeTiled", "CreateVideo", "SaveVideo")
+    for number, node in list(prompt.items()):
+        if node["class_type"] in dropped:
+            del prompt[number]
+        elif node["class_type"] in stands_in:
+            kind, inputs = stands_in[node["class_type"]]
+            prompt[number] = {"class_type": kind, "inputs": inputs}
+        else:
+            node["inputs"].update({key: SIZES[key] for key in node["inputs"] if key in SIZES})
+    (trace,) = (number for number, node in prompt.items() if node["class_type"] == "EnhanceAVideoTrace")
+    said = "".join(comfyui.run(prompt)[trace]["text"])
+    assert f"weight 4: layer-steps: {2 * LAYERS.get(family, 3)} scaled, 0 at the clamp" in said
+
+
+@pytest.mark.parametrize("name", ["hunyuan_video", "ltxv"])
+def test_graphs_of_examples(comfyui, name):
+    """A graph for the browser and the prompt beside it have the same nodes and links."""
+    folder = NODES / "examples"
+    graph, prompt = (json.loads((folder / f"{name}{end}.json").read_text()) for end in ("", ".api"))
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    assert sorted(node["type"] for node in nodes.values()) == sorted(node["class_type"] for node in prompt.values())
+    links = [
+        (nodes[source]["type"], slot, nodes[target]["type"], nodes[target]["inputs"][into]["name"])
+        for _, source, slot, target, into, _ in graph["links"]
+    ]
+    wanted = [
+        (prompt[value[0]]["class_type"], value[1], node["class_type"], key)
+        for node in prompt.values()
+        for key, value in node["inputs"].items()
+        if isinstance(value, list)
+    ]
+    assert sorted(links) == sorted(wanted)
+    known = comfyui.ask("object_info")
+    assert {node["class_type"] for node in prompt.values()} <= known.keys()
