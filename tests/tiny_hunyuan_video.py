@@ -6,16 +6,32 @@ import torch
 from diffusers import (
     AutoencoderKLHunyuanVideo,
     FlowMatchEulerDiscreteScheduler,
+    HunyuanVideoImageToVideoPipeline,
     HunyuanVideoPipeline,
     HunyuanVideoTransformer3DModel,
 )
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
+from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video_image2video import (
+    DEFAULT_PROMPT_TEMPLATE as IMAGE_PROMPT_TEMPLATE,
+)
 from tiny import randomize
-from tiny_text import CAPTIONS, tiny_clip, tiny_clip_tokenizer, tiny_llama, tiny_llama_tokenizer
+from tiny_text import (
+    CAPTIONS,
+    LLAMA_SPECIAL,
+    tiny_clip,
+    tiny_clip_image_processor,
+    tiny_clip_tokenizer,
+    tiny_llama,
+    tiny_llama_tokenizer,
+    tiny_llava,
+)
 
 
 # What the LLaMA's tokenizer is trained on: the instruction around a prompt must fit, as with the released one.
 LINES = [*CAPTIONS, *[DEFAULT_PROMPT_TEMPLATE["template"]] * len(CAPTIONS)]
+
+
+IMAGE_LINES = [*CAPTIONS, *[IMAGE_PROMPT_TEMPLATE["template"]] * len(CAPTIONS)]
 
 
 def tiny_hunyuan_video_vae(**config):
@@ -76,6 +92,36 @@ def save_tiny_hunyuan_video(
         transformer=tiny_hunyuan_video_transformer(**transformer),
         vae=tiny_hunyuan_video_vae(**vae),
         scheduler=FlowMatchEulerDiscreteScheduler(**{"shift": 7.0, **scheduler}),
+    ).to(dtype)
+    pipeline.save_pretrained(path, max_shard_size="60kB" if sharded else "10GB")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def tiny_image_tokenizer(folder):
+    """In the instruction it makes the token of the image the sixth, as the released one does."""
+    return tiny_llama_tokenizer(folder, IMAGE_LINES, merges=600, special=[*LLAMA_SPECIAL, "<image>"])
+
+
+def save_tiny_hunyuan_video_image(
+    path, kind, dtype=torch.float32, sharded=False, transformer={}, vae={}, llava={}, clip={}, processor={}
+):
+    """Saves a random HunyuanVideoImageToVideoPipeline of this kind of image condition, and returns it."""
+    path = Path(path)
+    tokenizer = tiny_image_tokenizer(path / "tokenizer")
+    tokenizer_2 = tiny_clip_tokenizer(path / "tokenizer_2")
+    channels = {"in_channels": 9} if kind == "latent_concat" else {}
+    pipeline = HunyuanVideoImageToVideoPipeline(
+        tokenizer=tokenizer,
+        text_encoder=tiny_llava(
+            len(tokenizer), tokenizer.convert_tokens_to_ids("<image>"), tokenizer.pad_token_id, **llava
+        ),
+        tokenizer_2=tokenizer_2,
+        text_encoder_2=tiny_clip(len(tokenizer_2), **clip),
+        transformer=tiny_hunyuan_video_transformer(image_condition_type=kind, **{**channels, **transformer}),
+        vae=tiny_hunyuan_video_vae(**vae),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+        image_processor=tiny_clip_image_processor(**processor),
     ).to(dtype)
     pipeline.save_pretrained(path, max_shard_size="60kB" if sharded else "10GB")
     pipeline.set_progress_bar_config(disable=True)

@@ -68,7 +68,7 @@ def tiny_clip_tokenizer(folder, lines=CAPTIONS, merges=200):
     return transformers.CLIPTokenizer.from_pretrained(folder)
 
 
-def tiny_llama_tokenizer(folder, lines=CAPTIONS, merges=200, ignore_merges=True):
+def tiny_llama_tokenizer(folder, lines=CAPTIONS, merges=200, ignore_merges=True, special=LLAMA_SPECIAL):
     """Writes a tokenizer.json as LLaMA 3 has it, beside a configuration that names its padding, and opens them."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,9 +80,9 @@ def tiny_llama_tokenizer(folder, lines=CAPTIONS, merges=200, ignore_merges=True)
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=ignore_merges))
     tokenizer.pre_tokenizer = words
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(LLAMA_SPECIAL)
-    ids = {token: tokenizer.token_to_id(token) for token in LLAMA_SPECIAL}
-    begin = LLAMA_SPECIAL[0]
+    tokenizer.add_special_tokens(special)
+    ids = {token: tokenizer.token_to_id(token) for token in special}
+    begin = special[0]
     tokenizer.post_processor = processors.Sequence([
         processors.ByteLevel(trim_offsets=False),
         processors.TemplateProcessing(f"{begin} $A", special_tokens=[(begin, ids[begin])])])  # fmt: skip
@@ -110,3 +110,23 @@ def tiny_llama(vocabulary, causal_lm=False, **config):
              "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}}  # fmt: skip
     kind = transformers.LlamaForCausalLM if causal_lm else transformers.LlamaModel
     return randomize(kind(transformers.LlamaConfig(vocab_size=vocabulary, **(sizes | config))), seed=5)
+
+
+def tiny_llava(vocabulary, image_token, padding, vision={}, text={}, **config):
+    """A LlavaForConditionalGeneration whose vision tower makes 576 tokens of 48x48 pixels."""
+    torch.manual_seed(0)
+    vision = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 2,
+              "image_size": 48, "patch_size": 2} | vision  # fmt: skip
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(**vision),
+        text_config=tiny_llama(vocabulary, **text).config,
+        image_token_index=image_token,
+        pad_token_id=padding,
+        **config,
+    )
+    return randomize(transformers.LlavaForConditionalGeneration(config), seed=6)
+
+
+def tiny_clip_image_processor(pixels=48, **config):
+    square = {"height": pixels, "width": pixels}
+    return transformers.CLIPImageProcessor(size={"shortest_edge": pixels}, crop_size=square, **config)

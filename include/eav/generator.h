@@ -51,11 +51,18 @@ struct Part {
 
 // What a checkpoint holds.
 struct Inspection {
-  std::string family;  // "CogVideoX", "HunyuanVideo", "LTX-Video"
+  std::string family;  // "CogVideoX", "HunyuanVideo", "HunyuanVideo, image to video (latent_concat)", "LTX-Video"
   std::vector<Part> parts;
   int64_t layers = 0;           // transformer layers
   std::string enhanced_layers;  // which attention the enhancement touches, in words
   double enhance_weight = 0;    // the family's default
+};
+
+// Where a checkpoint lies. A folder holds all parts of a model; of a single file, others are told apart.
+struct ModelPaths {
+  std::filesystem::path model;           // a folder, or the original single file of a release
+  std::filesystem::path vae{};           // where the model has none of its own
+  std::filesystem::path text_encoder{};  // the same: a folder with the encoder and its tokenizer
 };
 
 // A checkpoint, opened for generating.
@@ -63,7 +70,9 @@ class Generator {
  public:
   // Reads the checkpoint's configuration, not yet its weights. Throws eav::Error when `model` is no checkpoint of a
   // known family, or the device is not there.
-  Generator(const std::filesystem::path& model, const Runtime& runtime);
+  Generator(const ModelPaths& paths, const Runtime& runtime);
+  Generator(const std::filesystem::path& model, const Runtime& runtime)
+      : Generator(ModelPaths{.model = model}, runtime) {}
   ~Generator();
   Generator(Generator&&) noexcept;
   Generator& operator=(Generator&&) noexcept;
@@ -71,6 +80,9 @@ class Generator {
   // The request with every unset field filled: from the checkpoint's eav.json, else from its configuration; an unset
   // seed is drawn. Throws eav::Error when a value cannot work, naming values that do.
   Request resolve(const Request& request) const;
+  // Throws eav::Error when a resolved request, which suffices for plan(), lacks what run() needs: an image to set out
+  // from.
+  void check_complete(const Request& request) const;
 
   // What a resolved request needs, in the type that the runtime chose; without a VAE where it stops at latents.
   MemoryPlan plan(const Request& request) const;
@@ -84,7 +96,8 @@ class Generator {
 
   // Makes one video for each request and hands each to `done` as soon as it is there. Text encoders are loaded, used
   // for all prompts and released before the transformer; with a single request the transformer is released before the
-  // VAE. Throws eav::Error before any work when memory does not suffice, and Cancelled when `progress` asks to stop.
+  // VAE. Throws eav::Error before any work when memory does not suffice or check_complete() would, and Cancelled when
+  // `progress` asks to stop.
   void run(std::span<const Request> requests, Progress& progress, const std::function<void(Output&&)>& done);
 
  private:

@@ -36,6 +36,7 @@ struct EnhanceOptions {
   double start = 0, end = 1;     // step i of N is enhanced when start*N <= i < end*N; 0 <= start < end <= 1
   LayerSet layers{};
   EnhanceBlocks blocks = EnhanceBlocks::all;  // of the layers, those in these blocks
+  bool maps = false;                          // keep attention maps in the trace; the video is the same
 };
 
 // The type that a model computes in.

@@ -10,6 +10,11 @@ struct TraceEntry {
   int64_t step, layer;
   double cfi;   // cross-frame intensity, 0 to 1
   double gain;  // max(1, cfi * (T + weight)); 1 means unchanged
+  // CFI of each head; the mean of a guidance pair. Their mean is cfi.
+  std::vector<double> heads{};
+  // With EnhanceOptions::maps, the temporal attention map [T, T], row by row, mean over heads and positions: how much
+  // each frame (row) attends to each frame (column). Else empty.
+  std::vector<float> map{};
 };
 
 struct Trace {

@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 struct Options {
   fs::path from, prompt_file, out, save_latents, trace;
   std::vector<Condition> conditions;
-  bool overwrite = false, has_prompt = false;
+  bool overwrite = false, has_prompt = false, trace_maps = false;
   // What options change in the model, runtime and request of --from, or in the defaults.
   std::vector<std::function<void(Record&)>> changes;
 };
@@ -115,6 +115,7 @@ std::vector<Request> resolve(const Generator& generator, const Request& wanted,
     request.prompt = prompt;
     if (!requests.empty()) request.seed = *requests[0].seed + requests.size();
     requests.push_back(generator.resolve(request));
+    generator.check_complete(requests.back());
   }
   return requests;
 }
@@ -187,6 +188,9 @@ int generate(const Options& options) {
   if (!options.has_prompt && options.prompt_file.empty() && options.from.empty())
     throw Error("there is nothing to generate: give a PROMPT, --prompt-file FILE or --from FILE");
 
+  if (options.trace_maps && options.trace.empty())
+    throw Error("--trace-maps writes into the trace: name its file with --trace");
+
   Interrupt interrupt;
   TerminalProgress progress(interrupt);
   const Record recorded = options.from.empty() ? Record{} : read_record(options.from);
@@ -195,24 +199,25 @@ int generate(const Options& options) {
   if (!options.conditions.empty()) wanted.request.conditions = options.conditions;
   const auto prompts =
       options.prompt_file.empty() ? std::vector{wanted.request.prompt} : read_prompts(options.prompt_file);
-  const auto model = wanted.model.empty() ? demo_model() : wanted.model;
+  auto paths = wanted.paths;
+  if (paths.model.empty()) paths.model = demo_model();
   if (wanted.request.latents_only && options.save_latents.empty())
     throw Error("--latents-only writes no video: name the file for the latents with --save-latents");
   if (wanted.request.latents_only && !options.out.empty())
     throw Error("--latents-only writes no video: leave --out out");
 
-  Generator generator(model, wanted.runtime);
+  Generator generator(paths, wanted.runtime);
   const auto requests = resolve(generator, wanted.request, prompts);
   std::vector<Files> files;
   for (size_t i = 0; i < requests.size(); ++i)
     files.push_back(name_files(options, requests[i], options.prompt_file.empty() ? std::nullopt : std::optional(i)));
   check_files(files, options.overwrite);
   if (!options.from.empty())
-    for (const auto& difference : differences(recorded, make_record(model, generator, requests[0])))
+    for (const auto& difference : differences(recorded, make_record(paths, generator, requests[0])))
       progress.warning(difference);
 
   const auto& first = requests[0];
-  progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", model.filename().string(), *first.frames,
+  progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", paths.model.filename().string(), *first.frames,
                             *first.width, *first.height, *first.steps, *first.seed));
   size_t index = 0;
   const auto label_next = [&] {
@@ -222,7 +227,7 @@ int generate(const Options& options) {
   label_next();
   try {
     generator.run(requests, progress, [&](Output&& output) {
-      const double seconds = write(files[index], make_record(model, generator, output.request), output, progress);
+      const double seconds = write(files[index], make_record(paths, generator, output.request), output, progress);
       progress.clear();
       report(files[index], output, seconds);
       ++index;
@@ -311,8 +316,12 @@ Command add_generate(CLI::App& program) {
           },
           "What the video shows, in quotes")
       ->type_name("");
-  text("--model", "DIR", "Checkpoint folder, as diffusers saves it [the demo that ships with eav]",
-       [](Record& r, const std::string& v) { r.model = v; });
+  text("--model", "PATH", "Checkpoint folder of diffusers, or LTX-Video's single file [the demo that ships with eav]",
+       [](Record& r, const std::string& v) {
+         r.paths = {v, {}, {}};
+       });  // whose other parts are not a record's
+  text("--text-encoder", "DIR", "With a single file: the folder of its text encoder, T5, and the tokenizer",
+       [](Record& r, const std::string& v) { r.paths.text_encoder = v; });
   text("--negative-prompt", "TEXT", "What the video should not show [nothing]",
        [](Record& r, const std::string& v) { r.request.negative_prompt = v; });
   command
@@ -330,7 +339,7 @@ Command add_generate(CLI::App& program) {
   add_whole(command, "--steps", "Denoising steps [the checkpoint's, else 50]", 1, kMost,
             change(integer(&Request::steps)));
   add_number(command, "--guidance",
-             "Guidance scale; at most 1 turns guidance off [the checkpoint's, else 6; LTX-Video 3]", 0, 1000,
+             "Guidance scale; at most 1: off [the checkpoint's, else 6; LTX-Video 3, HunyuanVideo-I2V 1]", 0, 1000,
              change([](Record& r, double v) { r.request.guidance = v; }));
   add_number(command, "--true-guidance",
              "HunyuanVideo: above 1, a second pass with --negative-prompt; --guidance is embedded [1]", 0, 1000,
@@ -405,6 +414,13 @@ Command add_generate(CLI::App& program) {
        [](Record& r) { r.request.latents_only = true; });
   command.add_option("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file")
       ->type_name("FILE");
+  command.add_flag_callback(
+      "--trace-maps",
+      [options] {
+        options->trace_maps = true;
+        options->changes.push_back([](Record& r) { r.request.enhance.maps = true; });
+      },
+      "And the mean temporal attention map of each");
   command
       .add_option("--from", options->from, "Make a video again from its .json, .mp4 or .webm; other options change it")
       ->type_name("FILE");

@@ -11,7 +11,7 @@ namespace eav {
 namespace {
 
 struct Options {
-  std::filesystem::path model;
+  ModelPaths paths;
   Request request;
   Runtime runtime;
 };
@@ -34,15 +34,16 @@ std::string stored_types(const Part& part) {
 }
 
 int inspect(const Options& options) {
-  const auto model = options.model.empty() ? demo_model() : options.model;
-  const Generator generator(model, options.runtime);
+  auto paths = options.paths;
+  if (paths.model.empty()) paths.model = demo_model();
+  const Generator generator(paths, options.runtime);
   const auto inspection = generator.inspect();
   const auto request = generator.resolve(options.request);
   const auto plan = generator.plan(request);
   const auto grid = generator.grid(request);
   const auto size = [](int64_t bytes) { return human_size(static_cast<uintmax_t>(bytes)); };
 
-  fmt::print("{}, {}\n\n", inspection.family, model.string());
+  fmt::print("{}, {}\n\n", inspection.family, paths.model.string());
   constexpr const char* kPart = "  {:<16}{:<32}{:>12}{:>12}  {}\n";
   fmt::print(kPart, "part", "class", "parameters", "on disk", "stored as");
   for (const auto& part : inspection.parts)
@@ -74,8 +75,14 @@ Command add_inspect(CLI::App& program) {
   const auto set = [options](auto field) {
     return [=](uint64_t value) { options->request.*field = static_cast<int64_t>(value); };
   };
-  command.add_option("DIR", options->model, "Checkpoint folder, as diffusers saves it [the demo that ships with eav]")
+  command
+      .add_option("PATH", options->paths.model,
+                  "Checkpoint folder of diffusers, or LTX-Video's single file [the demo that ships with eav]")
       ->type_name("");
+  command
+      .add_option("--text-encoder", options->paths.text_encoder,
+                  "With a single file: the folder of its text encoder, T5, and the tokenizer")
+      ->type_name("DIR");
   add_whole(command, "--width", "Pixels [the checkpoint's]", 1, kMost, set(&Request::width));
   add_whole(command, "--height", "Pixels [the checkpoint's]", 1, kMost, set(&Request::height));
   add_whole(command, "--frames", "Frames of the video: 1 or 8k + 1, HunyuanVideo 4k + 1 [the checkpoint's]", 1, kMost,

@@ -31,7 +31,10 @@ class Enhancer {
  private:
   struct Measured {
     int64_t step, layer;
-    Tensor cfi;  // scalar, stays on the device until the trace is asked for
+    // On the device until the trace is asked for.
+    Tensor cfi;    // scalar, float32
+    Tensor heads;  // [B, heads], float32
+    Tensor map;    // [T, T], float16; undefined unless asked for
   };
   bool active(int64_t layer) const;
 

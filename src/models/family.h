@@ -20,6 +20,7 @@ class Family {
 
   // See Generator's functions of the same names.
   virtual Request resolve(const Request& request) const = 0;
+  virtual void check_complete(const Request&) const {}
   virtual MemoryPlan plan(const Request& request, const Placement& placement) const = 0;
   virtual Grid grid(const Request& request) const = 0;
   virtual Inspection inspect() const = 0;
@@ -32,6 +33,8 @@ class Family {
   virtual Conditioning encode(const Request& request, Progress& progress) = 0;
   virtual Tensor denoise(const Request& request, const Conditioning& conditioning, Progress& progress,
                          Trace& trace) = 0;
+  // Of latents as denoise() returns them, those whose frames the video shows.
+  virtual Tensor shown_latents(const Tensor& latents) const { return latents; }
   // Latents as denoise() returns them -> [frames, height, width, 3] uint8 on the CPU.
   virtual Tensor decode(const Request& request, const Tensor& latents, Progress& progress) = 0;
 

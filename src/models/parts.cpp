@@ -28,14 +28,18 @@ std::string type_name(at::ScalarType type) {
 }  // namespace
 
 Part inspect_part(const std::filesystem::path& dir, const std::string& stem) {
-  const JsonFile config(dir / "config.json");
-  Part part{.name = dir.filename().string(), .kind = config.get<std::string>("_class_name", "")};
+  return inspect_part(dir.filename().string(), JsonFile(dir / "config.json"),
+                      {.path = dir, .stem = stem, .rename = {}});
+}
+
+Part inspect_part(const std::string& name, const JsonFile& config, const CheckpointSource& source) {
+  Part part{.name = name, .kind = config.get<std::string>("_class_name", "")};
   if (part.kind.empty() && config.has("architectures")) {
     const auto names = config.get<std::vector<std::string>>("architectures");
     if (!names.empty()) part.kind = names[0];
   }
   std::map<std::string, int64_t> parameters;
-  const auto checkpoint = Checkpoint::open(dir, stem, {});
+  const auto checkpoint = Checkpoint::open(source, {});
   for (const auto& [key, place] : checkpoint.index()) {
     const auto& entry = place.second;
     const int64_t count = c10::multiply_integers(entry.shape);
@@ -49,9 +53,9 @@ Part inspect_part(const std::filesystem::path& dir, const std::string& stem) {
   return part;
 }
 
-int64_t held_bytes(const std::filesystem::path& dir, const std::string& stem, const Placement& placement,
-                   std::span<const UnneededKey> unneeded, const std::vector<std::string>& blocks) {
-  const auto checkpoint = Checkpoint::open(dir, stem, {});
+int64_t held_bytes(const CheckpointSource& source, const Placement& placement, std::span<const UnneededKey> unneeded,
+                   const std::vector<std::string>& blocks) {
+  const auto checkpoint = Checkpoint::open(source, {});
   int64_t held = 0;
   std::map<std::string, int64_t> streamed;  // such as "transformer_blocks.0."
   for (const auto& [key, place] : checkpoint.index()) {

@@ -5,6 +5,13 @@
 
 namespace eav {
 
+Tiling encoding(const Tiling& decoding) {
+  return {.latent_size = decoding.keep + decoding.blend,
+          .latent_stride = decoding.keep,
+          .keep = decoding.latent_stride,
+          .blend = decoding.latent_size - decoding.latent_stride};
+}
+
 void blend(const Tensor& before, const Tensor& tile, int64_t dim, int64_t extent) {
   extent = std::min({before.size(dim), tile.size(dim), extent});
   if (extent == 0) return;

@@ -18,6 +18,9 @@ struct Tiling {
   int64_t tiles(int64_t latent_length) const { return (latent_length + latent_stride - 1) / latent_stride; }
 };
 
+// The tiles of pixels that become these tiles of latents: the same, the other way round.
+Tiling encoding(const Tiling& decoding);
+
 // Fades the end of `before` into the beginning of `tile`, along dimension `dim`, in place.
 void blend(const Tensor& before, const Tensor& tile, int64_t dim, int64_t extent);
 

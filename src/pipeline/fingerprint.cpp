@@ -37,23 +37,34 @@ class Hash {
   uint64_t value_ = 0xcbf29ce484222325ULL;
 };
 
-}  // namespace
-
-std::string fingerprint(const std::filesystem::path& model) {
+void add_folder(Hash& hash, const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(model)) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
     const auto suffix = entry.path().extension();
     if (entry.is_regular_file() &&
         (suffix == ".json" || suffix == ".safetensors" || suffix == ".model" || suffix == ".txt"))
       files.push_back(entry.path());
   }
   std::sort(files.begin(), files.end());
-
-  Hash hash;
   for (const auto& file : files) {
-    hash.add(fmt::format("{}:{};", std::filesystem::relative(file, model).generic_string(),
+    hash.add(fmt::format("{}:{};", std::filesystem::relative(file, folder).generic_string(),
                          std::filesystem::file_size(file)));
     hash.add_file(file);
+  }
+}
+
+}  // namespace
+
+std::string fingerprint(const ModelPaths& paths) {
+  Hash hash;
+  for (const auto& path : {paths.model, paths.vae, paths.text_encoder}) {
+    if (path.empty()) continue;
+    if (std::filesystem::is_directory(path)) {
+      add_folder(hash, path);
+    } else {
+      hash.add(fmt::format("{};", std::filesystem::file_size(path)));  // a file may be renamed
+      hash.add_file(path);
+    }
   }
   return hash.text();
 }

@@ -3,11 +3,13 @@
 #include <filesystem>
 #include <string>
 
+#include "eav/generator.h"
+
 namespace eav {
 
-// 16 hexadecimal digits: a hash of every file's name and size below `model`, of small files whole, and of the
-// beginning, middle and end of large ones. Equal for copies of a checkpoint.
-std::string fingerprint(const std::filesystem::path& model);
+// 16 hexadecimal digits: a hash of every file's name and size below the model's folders, of small files whole, and of
+// the beginning, middle and end of large ones. Equal for copies of a checkpoint.
+std::string fingerprint(const ModelPaths& paths);
 
 // The same for a single file's content.
 std::string file_fingerprint(const std::filesystem::path& file);

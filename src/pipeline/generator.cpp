@@ -42,7 +42,7 @@ int64_t MemoryPlan::peak() const {
 }
 
 struct Generator::State {
-  std::filesystem::path model;
+  ModelPaths paths;
   Runtime runtime;
   at::Device device;
   std::shared_ptr<Family> family;
@@ -91,7 +91,7 @@ std::string Generator::State::advice(const Request& request, Dtype dtype) const 
   Request tiled = request;
   tiled.vae_tiling = VaeTiling::on;
   const auto dtype16 = dtype == Dtype::float32 ? Dtype::bfloat16 : dtype;
-  State offloading{model, runtime, device, family, stored};
+  State offloading{paths, runtime, device, family, stored};
   offloading.runtime.offload = true;
 
   // The smallest changes first.
@@ -129,9 +129,9 @@ std::string Generator::State::advice(const Request& request, Dtype dtype) const 
   return "no size of this model would fit";
 }
 
-Generator::Generator(const std::filesystem::path& model, const Runtime& runtime)
+Generator::Generator(const ModelPaths& paths, const Runtime& runtime)
     : state_(std::make_unique<State>(
-          State{model, runtime, parse_device(runtime.device), open_family(model), at::kFloat})) {
+          State{paths, runtime, parse_device(runtime.device), open_family(paths), at::kFloat})) {
   if (runtime.threads < 0) throw Error(fmt::format("threads is {}, expected at least 1", runtime.threads));
   if (runtime.threads == 0)
     state_->runtime.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -150,6 +150,8 @@ Request Generator::resolve(const Request& request) const {
   return resolved;
 }
 
+void Generator::check_complete(const Request& request) const { state_->family->check_complete(request); }
+
 MemoryPlan Generator::plan(const Request& request) const {
   return state_->plan(request, state_->choose({&request, 1}));
 }
@@ -160,11 +162,12 @@ Inspection Generator::inspect() const { return state_->family->inspect(); }
 
 const Runtime& Generator::runtime() const { return state_->runtime; }
 
-std::string Generator::fingerprint() const { return eav::fingerprint(state_->model); }
+std::string Generator::fingerprint() const { return eav::fingerprint(state_->paths); }
 
 void Generator::run(std::span<const Request> requests, Progress& progress, const std::function<void(Output&&)>& done) {
   auto& family = *state_->family;
   const c10::InferenceMode no_autograd;
+  for (const auto& request : requests) family.check_complete(request);
   state_->runtime.dtype = state_->choose(requests);
   const auto placement = state_->placement(state_->runtime.dtype);
   if (!placement.note.empty()) progress.warning(placement.note);
@@ -192,17 +195,19 @@ void Generator::run(std::span<const Request> requests, Progress& progress, const
 
   for (size_t i = 0; i < requests.size(); ++i) {
     auto& output = outputs[i];
+    Tensor latents;
     {
       progress.phase("transformer");
       const Stopwatch watch(output.seconds.transformer);
-      output.latents = family.denoise(requests[i], conditionings[i], progress, output.trace);
+      latents = family.denoise(requests[i], conditionings[i], progress, output.trace);
+      output.latents = family.shown_latents(latents);
     }
     const bool last = i + 1 == requests.size();
     if (last || !keep_loaded) family.release_transformer();
     if (!requests[i].latents_only) {
       progress.phase("vae");
       const Stopwatch watch(output.seconds.vae);
-      output.frames = family.decode(requests[i], output.latents, progress);
+      output.frames = family.decode(requests[i], latents, progress);
     }
     if (last || !keep_loaded) family.release_vae();
     conditionings[i].clear();

@@ -192,8 +192,11 @@ bool is_video(const fs::path& file) {
 
 }  // namespace
 
-Record make_record(const fs::path& model, const Generator& generator, const Request& request) {
-  Record record{fs::absolute(model).lexically_normal(),
+Record make_record(const ModelPaths& paths, const Generator& generator, const Request& request) {
+  const auto absolute = [](const fs::path& path) {
+    return path.empty() ? path : fs::absolute(path).lexically_normal();
+  };
+  Record record{{absolute(paths.model), absolute(paths.vae), absolute(paths.text_encoder)},
                 generator.fingerprint(),
                 generator.runtime(),
                 environment(),
@@ -219,9 +222,11 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
             {"device", record.runtime.device},
             {"dtype", to_string(record.runtime.dtype)},
             {"threads", record.runtime.threads},
-            {"model", record.model.string()},
+            {"model", record.paths.model.string()},
             {"fingerprint", record.fingerprint},
             {"request", request_json(record.request)}};
+  if (!record.paths.vae.empty()) json["vae"] = record.paths.vae.string();
+  if (!record.paths.text_encoder.empty()) json["text_encoder"] = record.paths.text_encoder.string();
   if (!record.init_latents.empty()) json["init_latents_fingerprint"] = record.init_latents;
   if (!record.conditions.empty()) json["conditions_fingerprints"] = record.conditions;
   json["enhanced"] = summary_json(trace);
@@ -231,15 +236,57 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
   return json.dump(2) + "\n";
 }
 
+namespace {
+
+// As in RFC 4648, padded.
+std::string base64(const std::vector<uint8_t>& bytes) {
+  constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    const auto at = [&](size_t k) { return k < bytes.size() ? uint32_t{bytes[k]} : 0; };
+    const uint32_t three = at(i) << 16 | at(i + 1) << 8 | at(i + 2);
+    for (const int shift : {18, 12, 6, 0}) text += kLetters[three >> shift & 63];
+  }
+  const size_t missing = (3 - bytes.size() % 3) % 3;
+  return text.replace(text.size() - missing, missing, missing, '=');
+}
+
+std::string half_base64(const std::vector<float>& values) {
+  std::vector<uint8_t> bytes;
+  for (const float value : values) {
+    const uint16_t bits = at::Half(value).x;
+    bytes.push_back(static_cast<uint8_t>(bits & 255));
+    bytes.push_back(static_cast<uint8_t>(bits >> 8));
+  }
+  return base64(bytes);
+}
+
+}  // namespace
+
 std::string to_json(const Trace& trace) {
   auto text = fmt::format("{{\"token_frames\": {}, \"weight\": {}, \"steps\": {}, \"layers\": {}, \"entries\": [",
                           trace.token_frames, Json(trace.weight).dump(), trace.steps, trace.layers);
-  const char* separator = "\n";
-  for (const auto& entry : trace.entries) {  // one a line: thousands of them stay readable
-    text += separator + Json({entry.step, entry.layer, entry.cfi, entry.gain}).dump();
-    separator = ",\n";
+  const auto add_list = [&](auto of_entry) {  // one a line: thousands of them stay readable
+    const char* separator = "\n";
+    for (const auto& entry : trace.entries) {
+      text += separator + Json(of_entry(entry)).dump();
+      separator = ",\n";
+    }
+    text += "\n]";
+  };
+  const auto any_has = [&](auto member) {
+    return std::ranges::any_of(trace.entries, [=](const TraceEntry& e) { return !(e.*member).empty(); });
+  };
+  add_list([](const TraceEntry& e) { return Json{e.step, e.layer, e.cfi, e.gain}; });
+  if (any_has(&TraceEntry::heads)) {
+    text += ", \"heads\": [";
+    add_list([](const TraceEntry& e) { return e.heads; });
   }
-  return text + "\n]}\n";
+  if (any_has(&TraceEntry::map)) {
+    text += ", \"maps\": [";
+    add_list([](const TraceEntry& e) { return half_base64(e.map); });
+  }
+  return text + "}\n";
 }
 
 Record read_record(const fs::path& file) {
@@ -256,11 +303,12 @@ Record read_record(const fs::path& file) {
   }
   if (!json.is_object() || !json.contains("request")) throw no_record("there is no \"request\" in it");
 
-  const Fields fields(file, json,
-                      {"eav", "torch", "cpu", "device", "dtype", "threads", "model", "fingerprint", "request",
-                       "init_latents_fingerprint", "conditions_fingerprints", "enhanced", "seconds"});
+  const Fields fields(
+      file, json,
+      {"eav", "torch", "cpu", "device", "dtype", "threads", "model", "vae", "text_encoder", "fingerprint", "request",
+       "init_latents_fingerprint", "conditions_fingerprints", "enhanced", "seconds"});
   Record record;
-  record.model = fields.text("model");
+  record.paths = {fields.text("model"), fields.text("vae"), fields.text("text_encoder")};
   record.fingerprint = fields.text("fingerprint");
   record.environment = {fields.text("eav"), fields.text("torch"), fields.text("cpu")};
   record.init_latents = fields.text("init_latents_fingerprint");

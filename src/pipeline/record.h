@@ -9,22 +9,23 @@
 namespace eav {
 
 struct Record {
-  std::filesystem::path model;
+  ModelPaths paths;
   std::string fingerprint;  // Generator::fingerprint
   Runtime runtime;          // as it was chosen: no "auto", no 0 threads
   Environment environment;
-  Request request;                      // resolved
-  std::string init_latents;             // fingerprint of the file request.init_latents; empty without one
+  Request request;                        // resolved
+  std::string init_latents;               // fingerprint of the file request.init_latents; empty without one
   std::vector<std::string> conditions{};  // those of the files of request.conditions
 };
 
 // The record of an output made by `generator`.
-Record make_record(const std::filesystem::path& model, const Generator& generator, const Request& request);
+Record make_record(const ModelPaths& paths, const Generator& generator, const Request& request);
 
 // The record as JSON, with what the enhancement did; equal for equal videos. `seconds`, where given, is added.
 std::string to_json(const Record& record, const Trace& trace, const Output::Seconds* seconds = nullptr);
 
-// The trace as JSON: each entry is [step, layer, cfi, gain].
+// The trace as JSON: each entry is [step, layer, cfi, gain]. "heads" has the CFI of every head for each entry, and
+// "maps", where the trace has them, the temporal attention map: base64 of T x T float16, little endian, row by row.
 std::string to_json(const Trace& trace);
 
 // Reads the record in a .json file, or in the metadata of a .mp4 or .webm. Fields that are not there keep their

@@ -9,6 +9,7 @@
 #include "models/cogvideox/pipeline.h"
 #include "models/hunyuan_video/pipeline.h"
 #include "models/ltx_video/pipeline.h"
+#include "models/ltx_video/single_file.h"
 #include "weights/config.h"
 
 namespace eav {
@@ -21,8 +22,11 @@ std::unique_ptr<Family> open(const std::filesystem::path& model) {
 
 const std::map<std::string, std::unique_ptr<Family> (*)(const std::filesystem::path&)>& families() {
   static const std::map<std::string, std::unique_ptr<Family> (*)(const std::filesystem::path&)> known{
-      {"CogVideoXPipeline", open<cogvideox::Pipeline>},    {"HunyuanVideoPipeline", open<hunyuan_video::Pipeline>},
-      {"LTXConditionPipeline", open<ltx_video::Pipeline>}, {"LTXImageToVideoPipeline", open<ltx_video::Pipeline>},
+      {"CogVideoXPipeline", open<cogvideox::Pipeline>},
+      {"HunyuanVideoImageToVideoPipeline", open<hunyuan_video::Pipeline>},
+      {"HunyuanVideoPipeline", open<hunyuan_video::Pipeline>},
+      {"LTXConditionPipeline", open<ltx_video::Pipeline>},
+      {"LTXImageToVideoPipeline", open<ltx_video::Pipeline>},
       {"LTXPipeline", open<ltx_video::Pipeline>},
   };
   return known;
@@ -30,10 +34,19 @@ const std::map<std::string, std::unique_ptr<Family> (*)(const std::filesystem::p
 
 }  // namespace
 
-std::unique_ptr<Family> open_family(const std::filesystem::path& model) {
+std::unique_ptr<Family> open_family(const ModelPaths& paths) {
+  const auto& model = paths.model;
   const auto index = model / "model_index.json";
+  if (std::filesystem::is_regular_file(model) && model.extension() == ".safetensors")
+    return std::make_unique<ltx_video::Pipeline>(ltx_video::open_single_file(paths));
   if (!std::filesystem::is_directory(model))
-    throw Error(fmt::format("{}: is no folder; a checkpoint is one, with a model_index.json", model.string()));
+    throw Error(fmt::format(
+        "{}: is neither a folder nor a .safetensors file; a checkpoint is a folder with a model_index.json, or "
+        "LTX-Video's original single file",
+        model.string()));
+  for (const auto& [option, path] : {std::pair{"--vae", paths.vae}, {"--text-encoder", paths.text_encoder}})
+    if (!path.empty())
+      throw Error(fmt::format("{}: is a folder with all parts of a model: leave {} out", model.string(), option));
   if (!std::filesystem::exists(index))
     throw Error(fmt::format("{}: is no checkpoint: it has no model_index.json (diffusers' save_pretrained writes one)",
                             model.string()));

@@ -7,8 +7,8 @@
 
 namespace eav {
 
-// Opens the configuration of a checkpoint. Throws eav::Error when `model` is no checkpoint folder, or of a family that
-// is not known (the known ones are listed).
-std::unique_ptr<Family> open_family(const std::filesystem::path& model);
+// Opens the configuration of a checkpoint. Throws eav::Error when the model is neither a checkpoint folder nor a single
+// file that a family opens, or of a family that is not known (the known ones are listed).
+std::unique_ptr<Family> open_family(const ModelPaths& paths);
 
 }  // namespace eav

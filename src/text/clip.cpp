@@ -6,15 +6,13 @@
 
 namespace eav {
 
-ClipConfig::ClipConfig(const JsonFile& json)
+ClipBlockConfig::ClipBlockConfig(const JsonFile& json, bool causal)
     : channels(json.count("hidden_size")),
       heads(json.count("num_attention_heads")),
       hidden(json.count("intermediate_size")),
       layers(json.count("num_hidden_layers")),
-      vocabulary(json.count("vocab_size")),
-      positions(json.count("max_position_embeddings", 77)),
       norm_eps(json.get<double>("layer_norm_eps", 1e-5)),
-      eos_token_id(json.get<int64_t>("eos_token_id", 49407)) {
+      causal(causal) {
   const auto activation = json.get<std::string>("hidden_act", "quick_gelu");
   quick_gelu = activation == "quick_gelu";
   if (!quick_gelu && activation != "gelu")
@@ -24,8 +22,15 @@ ClipConfig::ClipConfig(const JsonFile& json)
     throw Error(fmt::format("{}: {} channels cannot be shared by {} heads", json.path().string(), channels, heads));
 }
 
-ClipAttention::ClipAttention(const Weights& w, const ClipConfig& c)
+ClipConfig::ClipConfig(const JsonFile& json)
+    : ClipBlockConfig(json, /*causal=*/true),
+      vocabulary(json.count("vocab_size")),
+      positions(json.count("max_position_embeddings", 77)),
+      eos_token_id(json.get<int64_t>("eos_token_id", 49407)) {}
+
+ClipAttention::ClipAttention(const Weights& w, const ClipBlockConfig& c)
     : heads(c.heads),
+      causal(c.causal),
       q_proj(w / "q_proj", c.channels, c.channels),
       k_proj(w / "k_proj", c.channels, c.channels),
       v_proj(w / "v_proj", c.channels, c.channels),
@@ -34,11 +39,11 @@ ClipAttention::ClipAttention(const Weights& w, const ClipConfig& c)
 Tensor ClipAttention::operator()(const Tensor& x) const {
   const auto split = [&](const Tensor& t) { return t.unflatten(-1, {heads, -1}).transpose(1, 2); };  // [B, heads, L, d]
   const auto out = at::scaled_dot_product_attention(split(q_proj(x)), split(k_proj(x)), split(v_proj(x)), {},
-                                                    /*dropout_p=*/0, /*is_causal=*/true);
+                                                    /*dropout_p=*/0, causal);
   return out_proj(out.transpose(1, 2).flatten(2));
 }
 
-ClipFeedForward::ClipFeedForward(const Weights& w, const ClipConfig& c)
+ClipFeedForward::ClipFeedForward(const Weights& w, const ClipBlockConfig& c)
     : quick_gelu(c.quick_gelu), fc1(w / "fc1", c.channels, c.hidden), fc2(w / "fc2", c.hidden, c.channels) {}
 
 Tensor ClipFeedForward::operator()(const Tensor& x) const {
@@ -46,7 +51,7 @@ Tensor ClipFeedForward::operator()(const Tensor& x) const {
   return fc2(quick_gelu ? hidden * at::sigmoid(1.702 * hidden) : at::gelu(hidden));
 }
 
-ClipBlock::ClipBlock(const Weights& w, const ClipConfig& c)
+ClipBlock::ClipBlock(const Weights& w, const ClipBlockConfig& c)
     : layer_norm1(w / "layer_norm1", c.channels, c.norm_eps),
       layer_norm2(w / "layer_norm2", c.channels, c.norm_eps),
       self_attn(w / "self_attn", c),

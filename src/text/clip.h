@@ -1,5 +1,5 @@
 // The text encoder of CLIP (Radford et al., arXiv 2103.00020): a causal transformer, of which one token's vector stands
-// for the whole prompt.
+// for the whole prompt. Its blocks are those of the vision tower (text/clip_vision.h) too.
 #pragma once
 #include <ATen/ATen.h>
 
@@ -15,24 +15,32 @@
 
 namespace eav {
 
-struct ClipConfig {
+// What the blocks of text encoder and vision tower need to know.
+struct ClipBlockConfig {
   int64_t channels;  // of a token: C
   int64_t heads;
   int64_t hidden;  // channels inside a feed-forward layer
   int64_t layers;
-  int64_t vocabulary;  // rows of the embedding
-  int64_t positions;   // the most tokens that a prompt may have
   double norm_eps;
+  bool quick_gelu;  // x * sigmoid(1.702 x) in place of GELU
+  bool causal;      // a token sees itself and those before it
+
+  ClipBlockConfig(const JsonFile& json, bool causal);
+};
+
+struct ClipConfig : ClipBlockConfig {
+  int64_t vocabulary;    // rows of the embedding
+  int64_t positions;     // the most tokens that a prompt may have
   int64_t eos_token_id;  // of the token that stands for the prompt; 2 in older files, whatever the vocabulary
-  bool quick_gelu;       // x * sigmoid(1.702 x) in place of GELU
 
   explicit ClipConfig(const JsonFile& json);
 };
 
 struct ClipAttention {
   int64_t heads;
+  bool causal;
   Linear q_proj, k_proj, v_proj, out_proj;
-  ClipAttention(const Weights& w, const ClipConfig& c);
+  ClipAttention(const Weights& w, const ClipBlockConfig& c);
 
   Tensor operator()(const Tensor& x) const;
 };
@@ -40,7 +48,7 @@ struct ClipAttention {
 struct ClipFeedForward {
   bool quick_gelu;
   Linear fc1, fc2;
-  ClipFeedForward(const Weights& w, const ClipConfig& c);
+  ClipFeedForward(const Weights& w, const ClipBlockConfig& c);
 
   Tensor operator()(const Tensor& x) const;
 };
@@ -49,7 +57,7 @@ struct ClipBlock {
   LayerNorm layer_norm1, layer_norm2;
   ClipAttention self_attn;
   ClipFeedForward mlp;
-  ClipBlock(const Weights& w, const ClipConfig& c);
+  ClipBlock(const Weights& w, const ClipBlockConfig& c);
 
   Tensor operator()(Tensor x) const;
 };

@@ -126,20 +126,29 @@ LlamaEncoder LlamaEncoder::open(const std::filesystem::path& dir, LoadPolicy pol
 
 std::vector<UnneededKey> LlamaEncoder::unneeded_keys(const LlamaConfig& c, int64_t skipped_layers) {
   std::vector<UnneededKey> keys{{"lm_head.weight", "prompts are encoded only"}};
-  for (const std::string prefix : {"", "model."}) {
-    const auto layer = [&](int64_t i) { return fmt::format("{}layers.{}.", prefix, i); };
-    for (int64_t i = 0; i < c.layers; ++i)
-      keys.push_back({layer(i) + "self_attn.rotary_emb.inv_freq", "computed; older files hold it"});
-    for (auto i = c.layers - skipped_layers; i < c.layers; ++i)
-      keys.push_back({layer(i) + "*", "the prompt is taken from a layer before it"});
-    if (skipped_layers > 0) keys.push_back({prefix + "norm.weight", "belongs behind the last layer"});
-  }
+  for (const auto* prefix : {"", "model."})
+    for (auto& key : unneeded_keys(c, skipped_layers, prefix)) keys.push_back(std::move(key));
+  return keys;
+}
+
+std::vector<UnneededKey> LlamaEncoder::unneeded_keys(const LlamaConfig& c, int64_t skipped_layers,
+                                                     const std::string& prefix) {
+  std::vector<UnneededKey> keys;
+  const auto layer = [&](int64_t i) { return fmt::format("{}layers.{}.", prefix, i); };
+  for (int64_t i = 0; i < c.layers; ++i)
+    keys.push_back({layer(i) + "self_attn.rotary_emb.inv_freq", "computed; older files hold it"});
+  for (auto i = c.layers - skipped_layers; i < c.layers; ++i)
+    keys.push_back({layer(i) + "*", "the prompt is taken from a layer before it"});
+  if (skipped_layers > 0) keys.push_back({prefix + "norm.weight", "belongs behind the last layer"});
   return keys;
 }
 
 Tensor LlamaEncoder::operator()(const Tensor& ids, at::ScalarType compute, const Progress& progress) const {
-  auto x = embed_tokens(ids, compute);                                              // [B, L, C]
-  const auto angles = at::outer(at::arange(ids.size(1), at::kFloat), frequencies);  // [L, d/2]
+  return (*this)(embed_tokens(ids, compute), progress);
+}
+
+Tensor LlamaEncoder::operator()(Tensor x, const Progress& progress) const {
+  const auto angles = at::outer(at::arange(x.size(1), at::kFloat), frequencies);  // [L, d/2]
   const LlamaRope rope{angles.cos().to(x.options()), angles.sin().to(x.options())};
   blocks.each([&](const LlamaBlock& block) {
     progress.check();

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "eav/progress.h"
@@ -81,13 +82,18 @@ struct LlamaEncoder {
   // Opens a folder with config.json and model.safetensors, or its shards; the last `skipped_layers` are never read.
   // Throws eav::Error.
   static LlamaEncoder open(const std::filesystem::path& dir, LoadPolicy policy, int64_t skipped_layers);
-  // What LLaMA checkpoints hold besides the layers that are read.
+  // What LLaMA checkpoints hold besides the layers that are read, in files of either spelling.
   static std::vector<UnneededKey> unneeded_keys(const LlamaConfig& c, int64_t skipped_layers);
+  // The same for a LLaMA below `prefix`.
+  static std::vector<UnneededKey> unneeded_keys(const LlamaConfig& c, int64_t skipped_layers,
+                                                const std::string& prefix);
 
   // ids [B, L] -> [B, L, C] in the type `compute`: transformers' hidden_states[-(skipped_layers + 1)]. A token sees
   // those before it alone, so padding behind a prompt is best left out. Throws eav::Error when an id is outside the
   // vocabulary.
   Tensor operator()(const Tensor& ids, at::ScalarType compute, const Progress& progress) const;
+  // The same for tokens that are embedded already, x [B, L, C].
+  Tensor operator()(Tensor x, const Progress& progress) const;
 };
 
 }  // namespace eav

@@ -1,5 +1,6 @@
 #include "weights/safetensors.h"
 
+#include <c10/core/alignment.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -142,10 +143,12 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
 Tensor SafetensorsFile::view(const Entry& entry) const {
   auto options = at::TensorOptions().dtype(entry.dtype);
   auto* data = mapping_->bytes() + entry.begin;
-  // The format promises no alignment; kernels rely on the element's own.
-  if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(entry.dtype) != 0) {
+  // The format promises no alignment. Kernels rely on the element's own, and matrix products may round otherwise
+  // without that of an allocated tensor: the same weights must give the same bits wherever they lie in a file.
+  if (reinterpret_cast<uintptr_t>(data) % c10::gAlignment != 0) {
     auto copy = at::empty(entry.shape, options);
     std::memcpy(copy.data_ptr(), data, entry.end - entry.begin);
+    forget(entry);
     return copy;
   }
   return at::from_blob(
@@ -174,7 +177,8 @@ void save_safetensors(const std::filesystem::path& path, const std::map<std::str
     offset += bytes;
   }
   std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');  // data starts aligned
+  const size_t unpadded = sizeof(uint64_t) + text.size();
+  text.append((c10::gAlignment - unpadded % c10::gAlignment) % c10::gAlignment, ' ');  // data starts aligned
   const uint64_t size = text.size();
 
   auto temporary = path;

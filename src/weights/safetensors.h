@@ -28,7 +28,8 @@ class SafetensorsFile {
   // The free-form strings of the header's __metadata__.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
-  // A tensor that lies in the mapped file itself; it keeps the mapping alive. Read only: never write into it.
+  // A tensor that lies in the mapped file itself and keeps the mapping alive, or a copy where the file does not align
+  // it as an allocated tensor is. Read only: never write into it.
   Tensor view(const Entry& entry) const;
   // Lets the system drop the pages of a tensor that was copied elsewhere.
   void forget(const Entry& entry) const;

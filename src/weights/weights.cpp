@@ -72,6 +72,21 @@ Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string&
   return checkpoint;
 }
 
+Checkpoint Checkpoint::open(const CheckpointSource& source, LoadPolicy policy) {
+  if (!source.rename) return open(source.path, source.stem, policy);
+  Checkpoint checkpoint;
+  checkpoint.dir_ = source.path.parent_path();
+  checkpoint.policy_ = policy;
+  checkpoint.name_ = source.path.string();
+  const auto& file = checkpoint.files_.emplace_back(source.path);
+  for (const auto& [original, entry] : file.entries()) {
+    const auto key = source.rename(original);
+    if (key && !checkpoint.index_.emplace(*key, std::pair{size_t{0}, entry}).second)
+      throw Error(fmt::format("{}: \"{}\" and another tensor would both be \"{}\"", checkpoint.name_, original, *key));
+  }
+  return checkpoint;
+}
+
 bool Checkpoint::has(const std::string& key) const { return index_.contains(key); }
 
 const std::pair<size_t, SafetensorsFile::Entry>& Checkpoint::find(const std::string& key,

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -29,11 +30,24 @@ struct UnneededKey {
   bool matches(const std::string& key) const;
 };
 
+// Where the tensors of one part of a pipeline lie: in a folder of their own, or in a file with other parts', under
+// other names.
+struct CheckpointSource {
+  // The part's name of a key of the file; none where it belongs to another part.
+  using Rename = std::function<std::optional<std::string>(const std::string& key)>;
+
+  std::filesystem::path path;  // the folder or the file
+  std::string stem{};          // how names of the folder's files begin
+  Rename rename{};             // of a file
+};
+
 // The tensors of one part of a pipeline: a single .safetensors file or the shards that an index lists.
 class Checkpoint {
  public:
   // Opens `dir`/`stem`.safetensors, or the shards in `dir`/`stem`.safetensors.index.json. Throws eav::Error.
   static Checkpoint open(const std::filesystem::path& dir, const std::string& stem, LoadPolicy policy);
+  // The same, or the tensors of a file that are the part's, by its names for them.
+  static Checkpoint open(const CheckpointSource& source, LoadPolicy policy);
 
   bool has(const std::string& key) const;
   // The tensor in the policy's type and device, and marked as read. Throws when it is missing or, where `shape` is not

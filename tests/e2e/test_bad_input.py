@@ -123,6 +123,7 @@ def test_initial_latents_of_another_shape(refused, out):
         (["--out", "a.avi"], "end it in .mp4, .webm, .gif, or in / for PNG frames"),
         (["--out", "a"], "end it in .mp4, .webm, .gif, or in / for PNG frames"),
         (["--out", "/proc/a.mp4"], "cannot write '/proc/a.mp4'"),
+        (["--out", "a.mp4", "--trace-maps"], "--trace-maps writes into the trace: name its file with --trace"),
         (["--out", "a.mp4", "--trace", "missing/t.json"], "cannot write 'missing/t.json': there is no folder"),
         (["--out", "a.mp4", "--save-latents", "missing/l.safetensors"], "cannot write 'missing/l.safetensors'"),
         (["--out", "a.mp4", "--save-latents", "/"], "cannot write '/'"),

@@ -1,10 +1,11 @@
 """What `eav generate` writes and says."""
 
+import base64
 import json
 import subprocess
 
 import imageio.v3 as imageio
-import numpy
+import numpy as np
 import pytest
 from conftest import PROMPT
 from safetensors.numpy import load_file, save_file
@@ -131,7 +132,7 @@ def test_from_takes_changes_and_says_what_differs(generate, eav, out):
 def test_latents_can_be_saved_and_started_from(generate, eav, out):
     generate("--seed", "1", "--out", "a.mp4", "--save-latents", "a.safetensors")
     latents = load_file(out / "a.safetensors")["latents"]
-    assert latents.shape == (1, 3, 4, 2, 4) and latents.dtype == numpy.float32 and latents.std() > 0
+    assert latents.shape == (1, 3, 4, 2, 4) and latents.dtype == np.float32 and latents.std() > 0
     generate("--seed", "1", "--init-latents", "a.safetensors", "--out", "b/")
     generate("--seed", "2", "--init-latents", "a.safetensors", "--out", "c/")
     assert pictures(out / "b") == pictures(out / "c")  # ddim draws no noise of its own
@@ -150,6 +151,28 @@ def test_trace(generate, out):
     for _, _, cfi, gain in trace["entries"]:
         assert 0 < cfi < 0.5 and gain == pytest.approx(max(1, cfi * 103), rel=1e-6)
     assert "enhancement: 4 of 4 layer-steps scaled, by up to " in result.stdout
+
+
+def maps_of(trace):
+    """The temporal attention maps of a trace, [entry, T, T] in float64."""
+    size = trace["token_frames"]
+    return np.stack([np.frombuffer(base64.b64decode(text, validate=True), "<f2").reshape(size, size) for text in trace["maps"]]).astype(float)  # fmt: skip
+
+
+def test_a_trace_holds_heads_and_maps_of_the_same_attention(generate, out):
+    """The mean of the heads is CFI, and so is the mean off the diagonal of the map, whose rows sum to 1."""
+    generate("--seed", "1", "--out", "a/", "--trace", "plain.json")
+    generate("--seed", "1", "--out", "b/", "--trace", "maps.json", "--trace-maps")
+    plain, traced = (json.loads((out / name).read_text()) for name in ("plain.json", "maps.json"))
+    assert pictures(out / "a") == pictures(out / "b")  # nothing but the trace changes
+    assert "maps" not in plain and {**plain, "maps": traced["maps"]} == traced
+    cfi = [entry[2] for entry in traced["entries"]]
+    np.testing.assert_allclose(np.mean(traced["heads"], 1), cfi, rtol=1e-6)
+    assert all(len(set(heads)) == 2 for heads in traced["heads"])  # two heads, each with a CFI of its own
+    maps = maps_of(traced)
+    assert len(maps) == 4
+    np.testing.assert_allclose(maps.sum(-1), 1, rtol=2e-3)
+    np.testing.assert_allclose(maps[:, ~np.eye(3, dtype=bool)].mean(-1), cfi, rtol=1e-3)
 
 
 def test_it_says_what_to_change_when_nothing_was_enhanced(generate, out):

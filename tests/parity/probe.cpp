@@ -13,10 +13,13 @@
 #include <vector>
 
 #include "eav/error.h"
+#include "models/clip_image.h"
+#include "models/ltx_video/single_file.h"
 #include "text/clip.h"
 #include "text/clip_tokenizer.h"
 #include "text/llama.h"
 #include "text/llama_tokenizer.h"
+#include "text/llava.h"
 #include "text/prompt.h"
 #include "text/t5.h"
 #include "text/t5_tokenizer.h"
@@ -107,6 +110,27 @@ void llama(const Arguments& arguments) {
   eav::save_safetensors(given.out, {{"ids", ids}, {"embeddings", encoder(ids, given.compute, {})}}, {});
 }
 
+// llava DIR --pixels FILE --skipped-layers N --out FILE [--dtype TYPE] [--storage TYPE] < ids.json: the weights are
+// those of DIR itself, FILE has the tensor "pixels"
+void llava(const Arguments& arguments) {
+  const EncoderArguments given(arguments);
+  const auto ids = nlohmann::json::parse(standard_input()).get<std::vector<int64_t>>();
+  const eav::SafetensorsFile file(option(arguments, "pixels"));
+  const auto pixels = file.view(file.entries().at("pixels")).to(given.compute);
+  const auto encoder =
+      eav::LlavaEncoder::open(arguments.at(0), given.policy, std::stoll(option(arguments, "skipped-layers", "2")));
+  const auto embeddings = encoder(at::tensor(ids, at::kLong).unsqueeze(0), pixels, {});
+  eav::save_safetensors(given.out, {{"embeddings", embeddings}}, {});
+}
+
+// clip-image CONFIG --picture FILE --out FILE: a picture as the processor of CONFIG, a preprocessor_config.json, gives
+// it
+void clip_image(const Arguments& arguments) {
+  const eav::ClipImageProcessor process(eav::JsonFile(arguments.at(0)));
+  const auto pixels = process(eav::read_frames(option(arguments, "picture"), 1)[0]);
+  eav::save_safetensors(option(arguments, "out"), {{"pixels", pixels}}, {});
+}
+
 // pictures FILE --out FILE [--height N --width N --filter bicubic|lanczos]: reads frames, and resizes them
 void pictures(const Arguments& arguments) {
   auto frames = eav::read_frames(arguments.at(0));
@@ -116,11 +140,31 @@ void pictures(const Arguments& arguments) {
   eav::save_safetensors(option(arguments, "out"), {{"frames", frames}}, {});
 }
 
+// single-file FILE --text-encoder DIR --out FILE > configurations.json: the tensors, as models read them
+void single_file(const Arguments& arguments) {
+  const auto parts = eav::ltx_video::open_single_file(
+      {.model = arguments.at(0), .vae = {}, .text_encoder = option(arguments, "text-encoder")});
+  std::map<std::string, at::Tensor> tensors;
+  const std::map<std::string, eav::CheckpointSource> sources{{"transformer", parts.transformer}, {"vae", parts.vae}};
+  for (const auto& [name, source] : sources) {
+    const auto checkpoint = eav::Checkpoint::open(source, {});
+    for (const auto& [key, place] : checkpoint.index()) tensors[name + "." + key] = checkpoint.load(key);
+    checkpoint.check_all_read();
+  }
+  eav::save_safetensors(option(arguments, "out"), tensors, {});
+  std::cout << nlohmann::json{{"transformer", parts.transformer_config.json()},
+                              {"vae", parts.vae_config.json()},
+                              {"scheduler", parts.scheduler_config.json()},
+                              {"conditional", parts.conditional}};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
   const std::map<std::string, void (*)(const Arguments&)> commands{
-      {"clip", clip}, {"llama", llama}, {"pictures", pictures}, {"t5", t5}, {"tokens", tokens}, {"vae", vae},
+      {"clip", clip},   {"clip-image", clip_image}, {"llama", llama},
+      {"llava", llava}, {"pictures", pictures},     {"single-file", single_file},
+      {"t5", t5},       {"tokens", tokens},         {"vae", vae},
   };
   const Arguments arguments(argv + 1, argv + argc);
   const c10::InferenceMode inference;

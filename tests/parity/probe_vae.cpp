@@ -1,7 +1,7 @@
 // eav_probe vae DIR --latents FILE --out FILE [--tiling] [--storage TYPE] [--timestep T] [--seed N]: decodes the tensor
 // "latents" with the autoencoder in DIR, computing in float32, and writes the tensor "video". LTX-Video's is told the
 // timestep, the same for every video, and the seed of the noise that it injects; the latents are de-normalised first.
-// With --video FILE instead of --latents FILE it encodes the tensor "video", and writes "mean" and "std".
+// With --video FILE instead of --latents FILE it encodes the tensor "video", and writes "mean", and LTX-Video's "std".
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "models/cogvideox/vae.h"
-#include "models/hunyuan_video/vae.h"
+#include "models/hunyuan_video/vae_encoder.h"
 #include "models/ltx_video/vae_encoder.h"
 #include "weights/safetensors.h"
 
@@ -28,9 +28,14 @@ struct Conditions {
 void encode(const eav::JsonFile& config, const at::Tensor& video, const eav::ltx_video::Tiles& tiles,
             const std::filesystem::path& out) {
   const auto checkpoint = eav::Checkpoint::open(config.path().parent_path(), "diffusion_pytorch_model", {});
+  const eav::Weights weights(checkpoint);
+  if (config.get<std::string>("_class_name") == "AutoencoderKLHunyuanVideo") {
+    const eav::hunyuan_video::VaeEncoder encoder(weights, eav::hunyuan_video::VaeConfig::read(config));
+    checkpoint.check_all_read(eav::hunyuan_video::VaeEncoder::unneeded_keys());
+    return eav::save_safetensors(out, {{"mean", encoder(video, tiles.space, {})}});
+  }
   const auto c = eav::ltx_video::VaeConfig::read(config);
-  const eav::ltx_video::VaeEncoder encoder(eav::Weights(checkpoint), c,
-                                           eav::ltx_video::VaeEncoderConfig::read(config, c));
+  const eav::ltx_video::VaeEncoder encoder(weights, c, eav::ltx_video::VaeEncoderConfig::read(config, c));
   checkpoint.check_all_read(eav::ltx_video::VaeEncoder::unneeded_keys());
   const auto [mean, std] = encoder(video, tiles, {});
   eav::save_safetensors(out, {{"mean", mean.contiguous()}, {"std", std.contiguous()}});

@@ -25,14 +25,14 @@ SHARP = 2.0
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
-    """checkpoint(variant...) makes a checkpoint once, and returns its folder and its pipeline."""
+    """checkpoint(variant...) makes a checkpoint once with `save`, and returns its folder and its pipeline."""
     made = {}
 
-    def make(**variant):
-        key = repr(sorted(variant.items()))
+    def make(save=save_tiny_hunyuan_video, **variant):
+        key = repr((save.__name__, sorted(variant.items())))
         if key not in made:
             folder = tmp_path_factory.mktemp("hunyuan_video")
-            pipeline = save_tiny_hunyuan_video(folder, **variant)
+            pipeline = save(folder, **variant)
             blocks = [*pipeline.transformer.transformer_blocks, *pipeline.transformer.single_transformer_blocks]
             with torch.no_grad():
                 for block in blocks:

@@ -1,4 +1,4 @@
-"""The decoder of HunyuanVideo's autoencoder against diffusers' AutoencoderKLHunyuanVideo, on random weights."""
+"""HunyuanVideo's autoencoder, its decoder and its encoder, against diffusers' AutoencoderKLHunyuanVideo, on random weights."""
 
 import json
 import pathlib
@@ -128,4 +128,66 @@ def test_weights_that_do_not_fit(decode, tmp_path, key, change):
     tensors[key] = change(tensors[key])
     save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, path)
     message = decode(torch.randn(1, 4, 1, 4, 4), fails=True)
+    assert key in message and message.count("\n") == 1
+
+
+# ---- the encoder ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def encode(run, tmp_path):
+    """Encodes a video with the autoencoder saved in tmp_path; with `fails`, returns the error instead."""
+
+    def encode(video, *options, fails=False):
+        save_file({"video": video}, tmp_path / "video.safetensors")
+        out = tmp_path / "latents.safetensors"
+        error = run("eav_probe", "vae", tmp_path, "--video", tmp_path / "video.safetensors", "--out", out, *options,
+                    fails=fails)  # fmt: skip
+        return error.decode() if fails else load_file(out)["mean"]
+
+    return encode
+
+
+def compare_encoded(encode, folder, config, shape, tiling=False):
+    vae = tiny_hunyuan_video_vae(**config)
+    vae.save_pretrained(folder)
+    if tiling:
+        vae.enable_tiling()
+    video = torch.rand(shape) * 2 - 1
+    with torch.inference_mode():
+        theirs = vae.encode(video).latent_dist.mode()
+    assert_equal(encode(video, *["--tiling"] * tiling), theirs)
+
+
+@pytest.mark.parametrize("attention", [True, False])
+@pytest.mark.parametrize(
+    ("config", "shape"),
+    [
+        ({}, (1, 3, 1, 64, 96)),
+        ({}, (1, 3, 1, 136, 40)),
+        ({}, (1, 3, 5, 32, 48)),
+        ({}, (1, 3, 16, 16, 24)),
+        (THREE_LEVELS, (1, 3, 1, 28, 44)),
+        ({**THREE_LEVELS, "spatial_compression_ratio": 8}, (1, 3, 9, 24, 32)),
+        ({**THREE_LEVELS, "spatial_compression_ratio": 2}, (1, 3, 2, 24, 30)),
+        ({"block_out_channels": (15, 30, 45), "norm_num_groups": 5, "layers_per_block": 2}, (1, 3, 1, 24, 40)),
+        ({"block_out_channels": (4, 8, 16, 8, 12), "layers_per_block": 2}, (1, 3, 5, 48, 32)),
+        ({"latent_channels": 16, "scaling_factor": 0.3}, (1, 3, 1, 32, 32)),
+    ],
+)
+def test_encoded(encode, tmp_path, config, shape, attention):
+    compare_encoded(encode, tmp_path, {**config, "mid_block_add_attention": attention}, shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 1, 320, 288), (1, 3, 1, 264, 96), (1, 3, 1, 256, 256), (1, 3, 5, 64, 456)])
+def test_encoded_in_tiles(encode, tmp_path, shape):
+    compare_encoded(encode, tmp_path, {}, shape, tiling=True)
+
+
+@pytest.mark.parametrize("key", ["encoder.conv_in.conv.weight", "quant_conv.bias_2", "encoder.mid_block.resnets.1.norm1.weight"])
+def test_weights_of_the_encoder_that_do_not_fit(encode, tmp_path, key):
+    tiny_hunyuan_video_vae().save_pretrained(tmp_path)
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    save_file(load_file(path) | {key: torch.ones(3)}, path)
+    message = encode(torch.rand(1, 3, 1, 16, 16), fails=True)
     assert key in message and message.count("\n") == 1

@@ -7,6 +7,18 @@
 #include <numeric>
 
 namespace eav::hunyuan_video {
+namespace {
+
+ImageCondition read_image_condition(const JsonFile& config) {
+  const auto type = config.get<std::string>("image_condition_type", "");
+  if (!config.has("image_condition_type")) return ImageCondition::none;
+  if (type == "latent_concat") return ImageCondition::latent_concat;
+  if (type == "token_replace") return ImageCondition::token_replace;
+  throw Error(fmt::format("{}: \"image_condition_type\" is \"{}\"; supported are latent_concat and token_replace",
+                          config.path().string(), type));
+}
+
+}  // namespace
 
 TransformerConfig TransformerConfig::read(const JsonFile& config) {
   const auto fail = [&](const std::string& what) { return Error(config.path().string() + ": " + what); };
@@ -14,6 +26,8 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
       .num_attention_heads = config.count("num_attention_heads", 24),
       .attention_head_dim = config.count("attention_head_dim", 128),
       .in_channels = config.count("in_channels", 16),
+      .out_channels = 0,
+      .image_condition = read_image_condition(config),
       .num_layers = config.count("num_layers", 20),
       .num_single_layers = config.count("num_single_layers", 40),
       .num_refiner_layers = config.count("num_refiner_layers", 2),
@@ -31,10 +45,12 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
   if (c.mlp_channels < 1) throw fail(fmt::format("\"mlp_ratio\" is {}, expected a number above 0", ratio));
   if (const auto norm = config.get<std::string>("qk_norm", "rms_norm"); norm != "rms_norm")
     throw fail(fmt::format("\"qk_norm\" is \"{}\", supported is \"rms_norm\"", norm));
-  if (config.has("image_condition_type"))
-    throw fail("\"image_condition_type\" is set: this is an image-to-video checkpoint, which is not supported yet");
-  if (config.get<int64_t>("out_channels", c.in_channels) != c.in_channels)
-    throw fail("\"out_channels\" differs from \"in_channels\": this is no text-to-video checkpoint");
+  c.out_channels = config.count("out_channels", 16);
+  if (const auto expected =
+          c.image_condition == ImageCondition::latent_concat ? 2 * c.out_channels + 1 : c.out_channels;
+      c.in_channels != expected)
+    throw fail(fmt::format("\"in_channels\" is {}, expected {} beside {} \"out_channels\"", c.in_channels, expected,
+                           c.out_channels));
   const auto& axes = c.rope_axes_dim;
   if (axes.size() != 3 || std::ranges::any_of(axes, [](int64_t dim) { return dim < 2 || dim % 2 != 0; }) ||
       std::accumulate(axes.begin(), axes.end(), int64_t{0}) != c.attention_head_dim)

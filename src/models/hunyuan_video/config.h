@@ -7,10 +7,16 @@
 
 namespace eav::hunyuan_video {
 
+// How a model sees the image that its video sets out from: not at all; as channels beside the latents, with a mask of
+// the frames that it shows; or in place of the first latent frame, whose tokens are modulated as at timestep 0.
+enum class ImageCondition { none, latent_concat, token_replace };
+
 struct TransformerConfig {
   int64_t num_attention_heads;
-  int64_t attention_head_dim;          // channels of a head
-  int64_t in_channels;                 // latent channels
+  int64_t attention_head_dim;  // channels of a head
+  int64_t in_channels;         // latent channels, and those of an image that is concatenated
+  int64_t out_channels;        // latent channels
+  ImageCondition image_condition;
   int64_t num_layers;                  // dual-stream blocks
   int64_t num_single_layers;           // single-stream blocks, which follow them
   int64_t num_refiner_layers;          // blocks of the token refiner

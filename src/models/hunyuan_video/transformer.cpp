@@ -1,5 +1,7 @@
 #include "models/hunyuan_video/transformer.h"
 
+#include <algorithm>
+
 #include "enhance/enhancer.h"
 
 namespace eav::hunyuan_video {
@@ -88,7 +90,7 @@ TimeTextEmbedding::TimeTextEmbedding(const Weights& w, const TransformerConfig& 
 Tensor TimeTextEmbedding::operator()(const Tensor& timestep, const Tensor& pooled, const Tensor& guidance) const {
   const auto type = pooled.scalar_type();
   auto embedding = timestep_embedder(sinusoids(timestep, type));
-  if (guidance_embedder) embedding = embedding + (*guidance_embedder)(sinusoids(guidance, type));
+  if (guidance_embedder && guidance.defined()) embedding = embedding + (*guidance_embedder)(sinusoids(guidance, type));
   return embedding + text_embedder(pooled);
 }
 
@@ -107,10 +109,32 @@ Tensor TokenRefiner::operator()(const Tensor& text, const Tensor& timestep) cons
 
 // ---- the blocks -----------------------------------------------------------------------------------------------------
 
-std::vector<Modulation> AdaLayerNorm::operator()(const Tensor& temb) const {
+Tensor TokenModulation::norm(const LayerNorm& norm, const Tensor& x) const {
+  auto y = norm(x, others.scale, others.shift);
+  if (first_tokens > 0) y.slice(1, 0, first_tokens).copy_(norm(x.slice(1, 0, first_tokens), first.scale, first.shift));
+  return y;
+}
+
+void TokenModulation::add(const Tensor& x, const Tensor& y, const Tensor& gain, int64_t begin) const {
+  const auto own =
+      std::clamp<int64_t>(first_tokens - begin, 0, x.size(1));  // of these tokens, those of the first frame
+  if (own > 0) x.slice(1, 0, own).addcmul_(y.slice(1, 0, own), times(first.gate, gain));
+  if (own < x.size(1)) x.slice(1, own).addcmul_(y.slice(1, own), times(others.gate, gain));
+}
+
+std::vector<Modulation> AdaLayerNorm::modulations(const Tensor& temb) const {
   const auto parts = linear(at::silu(temb)).squeeze(0).chunk(3 * n);
   std::vector<Modulation> all;
   for (int64_t i = 0; i < n; ++i) all.push_back({parts[3 * i], parts[3 * i + 1], parts[3 * i + 2]});
+  return all;
+}
+
+std::vector<TokenModulation> AdaLayerNorm::operator()(const Modulators& modulators) const {
+  std::vector<TokenModulation> all;
+  for (auto& others : modulations(modulators.temb)) all.push_back({.others = std::move(others)});
+  if (modulators.first_tokens == 0) return all;
+  const auto first = modulations(modulators.first_temb);
+  for (size_t i = 0; i < all.size(); ++i) all[i].first = first[i], all[i].first_tokens = modulators.first_tokens;
   return all;
 }
 
@@ -127,19 +151,20 @@ DualStreamBlock::DualStreamBlock(const Weights& w, const TransformerConfig& c, i
       ff(w / "ff", c.channels(), c.mlp_channels, Activation::gelu_tanh),
       ff_context(w / "ff_context", c.channels(), c.mlp_channels, Activation::gelu_tanh) {}
 
-void DualStreamBlock::operator()(Tokens& x, const Tensor& temb, const Rope& rope, Step& step) const {
-  const auto m = norm1(temb), n = norm1_context(temb);  // of attention and feed-forward: video, caption
+void DualStreamBlock::operator()(Tokens& x, const Modulators& modulators, const Rope& rope, Step& step) const {
+  // Of attention and feed-forward: video, caption.
+  const auto m = norm1(modulators), n = norm1_context(Modulators{.temb = modulators.temb});
   {
     const Qkv qkv(x.all, heads);
-    qkv.project(video, norm(x.video(), m[0].scale, m[0].shift), 0, &rope);
-    qkv.project(text, norm(x.text(), n[0].scale, n[0].shift), x.video_len, nullptr);
+    qkv.project(video, m[0].norm(norm, x.video()), 0, &rope);
+    qkv.project(text, n[0].norm(norm, x.text()), x.video_len, nullptr);
     const auto gain = qkv.gain(layer, x.video_len, step);
     const Tokens attended{qkv.attend(), x.video_len};
-    x.video().addcmul_(to_out(attended.video()), times(m[0].gate, gain));
-    x.text().addcmul_(to_add_out(attended.text()), n[0].gate);
+    m[0].add(x.video(), to_out(attended.video()), gain);
+    n[0].add(x.text(), to_add_out(attended.text()));
   }
-  x.video().addcmul_(ff(norm(x.video(), m[1].scale, m[1].shift)), m[1].gate);
-  x.text().addcmul_(ff_context(norm(x.text(), n[1].scale, n[1].shift)), n[1].gate);
+  m[1].add(x.video(), ff(m[1].norm(norm, x.video())));
+  n[1].add(x.text(), ff_context(n[1].norm(norm, x.text())));
 }
 
 SingleStreamBlock::SingleStreamBlock(const Weights& w, const TransformerConfig& c, int64_t layer)
@@ -151,9 +176,9 @@ SingleStreamBlock::SingleStreamBlock(const Weights& w, const TransformerConfig& 
       proj_mlp(w / "proj_mlp", c.channels(), c.mlp_channels),
       proj_out(w / "proj_out", c.channels() + c.mlp_channels, c.channels()) {}
 
-void SingleStreamBlock::operator()(Tokens& x, const Tensor& temb, const Rope& rope, Step& step) const {
-  const auto m = modulation(temb)[0];
-  const auto normed = norm(x.all, m.scale, m.shift);  // [1, L, C]
+void SingleStreamBlock::operator()(Tokens& x, const Modulators& modulators, const Rope& rope, Step& step) const {
+  const auto m = modulation(modulators)[0];
+  const auto normed = m.norm(norm, x.all);  // [1, L, C]
   Tokens attended{{}, x.video_len};
   {
     const Qkv qkv(normed, heads);
@@ -170,7 +195,7 @@ void SingleStreamBlock::operator()(Tokens& x, const Tensor& temb, const Rope& ro
     const auto some = [&](const Tensor& t) { return t[0].narrow(0, begin, n); };  // [n, C]
     joined.narrow(0, 0, n).slice(1, 0, channels).copy_(some(attended.all));
     proj_mlp.gelu_tanh_into(joined.narrow(0, 0, n).slice(1, channels), some(normed));
-    some(x.all).addcmul_(proj_out(joined.narrow(0, 0, n)), m.gate);
+    m.add(x.all.narrow(1, begin, n), proj_out(joined.narrow(0, 0, n)).unsqueeze(0), /*gain=*/{}, begin);
   }
 }
 
@@ -188,7 +213,7 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c)
               [c](const Weights& w, int64_t i) { return SingleStreamBlock(w, c, c.num_layers + i); }),
       norm_out_linear_(w / "norm_out" / "linear", c.channels(), 2 * c.channels()),
       norm_out_(w / "norm_out" / "norm", c.channels(), kNormEps),
-      proj_out_(w / "proj_out", c.channels(), c.in_channels * c.patch_size_t * c.patch_size * c.patch_size) {}
+      proj_out_(w / "proj_out", c.channels(), c.out_channels * c.patch_size_t * c.patch_size * c.patch_size) {}
 
 Transformer::Inputs Transformer::prepare(int64_t frames, int64_t height, int64_t width, at::Device device) const {
   const auto& c = config_;
@@ -203,12 +228,17 @@ Tensor Transformer::operator()(const Tensor& latents, const Tensor& timestep, do
   // The scale is rounded to the model's type before it is multiplied, as the reference does it.
   const auto scale = at::full({1}, guidance, latents.options()) * kGuidanceScale;
   const auto temb = time_text_embed_(timestep, caption.pooled, scale);  // [1, C]
-  const auto video = x_embedder_(patchify(latents));                    // [1, T*S, C]
+  Modulators modulators{.temb = temb};
+  if (config_.image_condition == ImageCondition::token_replace) {  // without guidance
+    modulators.first_temb = time_text_embed_(at::zeros_like(timestep), caption.pooled);
+    modulators.first_tokens = inputs.grid.positions;
+  }
+  const auto video = x_embedder_(patchify(latents));  // [1, T*S, C]
   Tokens x{at::cat({video, context_embedder_(caption.text, timestep)}, 1), video.size(1)};
 
   const auto run = [&](const auto& block) {
     step.progress.check();
-    block(x, temb, inputs.rope, step);
+    block(x, modulators, inputs.rope, step);
   };
   dual_.each(run);
   single_.each(run);
@@ -228,9 +258,10 @@ Tensor Transformer::patchify(const Tensor& latents) const {
 
 Tensor Transformer::unpatchify(const Tensor& tokens, at::IntArrayRef shape) const {
   const auto p = config_.patch_size, p_t = config_.patch_size_t;
-  return tokens.reshape({1, shape[2] / p_t, shape[3] / p, shape[4] / p, shape[1], p_t, p, p})
-      .permute({0, 4, 1, 5, 2, 6, 3, 7})  // [1, in, T, p_t, h/p, p, w/p, p]
-      .reshape(shape);
+  const auto channels = config_.out_channels;
+  return tokens.reshape({1, shape[2] / p_t, shape[3] / p, shape[4] / p, channels, p_t, p, p})
+      .permute({0, 4, 1, 5, 2, 6, 3, 7})  // [1, out, T, p_t, h/p, p, w/p, p]
+      .reshape({1, channels, shape[2], shape[3], shape[4]});
 }
 
 }  // namespace eav::hunyuan_video

@@ -41,7 +41,7 @@ struct RefinerBlock {
   Tensor operator()(const Tensor& x, const Tensor& temb) const;
 };
 
-// Timestep and pooled caption, as one vector [1, C].
+// Timestep and pooled caption, and guidance where it is given, as one vector [1, C].
 struct TimeTextEmbedding {
   TimestepEmbedding timestep_embedder, text_embedder;
   std::optional<TimestepEmbedding> guidance_embedder;
@@ -60,9 +60,29 @@ struct TokenRefiner {
 
 // ---- the blocks -----------------------------------------------------------------------------------------------------
 
+// Vectors [1, C] that modulate tokens: that of the timestep, and where the first frame is an image, that of timestep 0
+// for its tokens.
+struct Modulators {
+  Tensor temb;
+  Tensor first_temb = {};  // undefined: there is none
+  int64_t first_tokens = 0;
+};
+
 // What the timestep does to a norm and to the residual behind it; each [C].
 struct Modulation {
   Tensor shift, scale, gate;
+};
+
+// The same for a stream of tokens [1, L, C], of which the first `first_tokens` have a modulation of their own.
+struct TokenModulation {
+  Modulation others;
+  Modulation first = {};
+  int64_t first_tokens = 0;
+
+  // The modulated norm of x.
+  Tensor norm(const LayerNorm& norm, const Tensor& x) const;
+  // x += y * gate * gain, where there is a gain, in place; x and y are the tokens from `begin` on.
+  void add(const Tensor& x, const Tensor& y, const Tensor& gain = {}, int64_t begin = 0) const;
 };
 
 // Modulations of one stream, as many as `n`, from the timestep.
@@ -71,7 +91,10 @@ struct AdaLayerNorm {
   int64_t n;
   AdaLayerNorm(const Weights& w, const TransformerConfig& c, int64_t n)
       : linear(w / "linear", c.channels(), 3 * n * c.channels()), n(n) {}
-  std::vector<Modulation> operator()(const Tensor& temb) const;
+  std::vector<TokenModulation> operator()(const Modulators& modulators) const;
+
+ private:
+  std::vector<Modulation> modulations(const Tensor& temb) const;
 };
 
 // Projections of one stream to queries, keys and values.
@@ -89,7 +112,7 @@ struct DualStreamBlock {
   FeedForward ff, ff_context;
   DualStreamBlock(const Weights& w, const TransformerConfig& c, int64_t layer);
   // Adds the block's residuals to x in place.
-  void operator()(Tokens& x, const Tensor& temb, const Rope& rope, Step& step) const;
+  void operator()(Tokens& x, const Modulators& modulators, const Rope& rope, Step& step) const;
 };
 
 struct SingleStreamBlock {
@@ -99,7 +122,7 @@ struct SingleStreamBlock {
   Projections projections;
   Linear proj_mlp, proj_out;
   SingleStreamBlock(const Weights& w, const TransformerConfig& c, int64_t layer);
-  void operator()(Tokens& x, const Tensor& temb, const Rope& rope, Step& step) const;
+  void operator()(Tokens& x, const Modulators& modulators, const Rope& rope, Step& step) const;
 };
 
 // ---- the model ------------------------------------------------------------------------------------------------------
@@ -121,14 +144,14 @@ class Transformer {
   };
   Inputs prepare(int64_t frames, int64_t height, int64_t width, at::Device device) const;
 
-  // Predicts the velocity: latents [1, C, F, h, w] at one timestep ([1] float32) -> the same shape. `guidance` is the
-  // embedded guidance scale.
+  // Predicts the velocity: latents [1, in_channels, F, h, w] at one timestep ([1] float32) -> [1, out_channels, F, h,
+  // w]. `guidance` is the embedded guidance scale.
   Tensor operator()(const Tensor& latents, const Tensor& timestep, double guidance, const Caption& caption,
                     const Inputs& inputs, Step& step) const;
 
  private:
   Tensor patchify(const Tensor& latents) const;
-  Tensor unpatchify(const Tensor& tokens, at::IntArrayRef shape) const;
+  Tensor unpatchify(const Tensor& tokens, at::IntArrayRef shape) const;  // of the latents that were patchified
 
   TransformerConfig config_;
   Linear x_embedder_;  // of patches

@@ -5,25 +5,13 @@
 #include <span>
 #include <utility>
 
-#include "nn/tiling.h"
-
 namespace eav::hunyuan_video {
 namespace {
-
-// What a convolution sees beyond the video: its first frame, before the beginning, and its border.
-constexpr Surroundings kSurroundings{.past = CausalConv3d::kHistory, .future = 0, .border = Border::kReplicate};
 
 // ---- tiles ----------------------------------------------------------------------------------------------------------
 
 // A tile of space or time, and from one to the next, in pixels or frames of the video.
 constexpr int64_t kTileSize = 256, kTileStride = 192, kTileFrames = 16, kTileStrideFrames = 12;
-
-Tiling tiling_of_space(const VaeConfig& c) {
-  return {.latent_size = kTileSize / c.spatial_compression(),
-          .latent_stride = kTileStride / c.spatial_compression(),
-          .keep = kTileStride,
-          .blend = kTileSize - kTileStride};
-}
 
 // The tiles of a video of this many latent frames: one, or tiles that have a frame more than their size, whose picture
 // the tile before has made already.
@@ -38,6 +26,13 @@ Tiling tiling_of_time(int64_t latent_frames, const VaeConfig& c) {
 }
 
 }  // namespace
+
+Tiling tiling_of_space(const VaeConfig& c) {
+  return {.latent_size = kTileSize / c.spatial_compression(),
+          .latent_stride = kTileStride / c.spatial_compression(),
+          .keep = kTileStride,
+          .blend = kTileSize - kTileStride};
+}
 
 // ---- layers ---------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
-// The causal 3D variational autoencoder of HunyuanVideo (diffusers' AutoencoderKLHunyuanVideo): its decoder.
+// The causal 3D variational autoencoder of HunyuanVideo (diffusers' AutoencoderKLHunyuanVideo): its decoder,
+// and the layers that its encoder (vae_encoder.h) shares with it.
 #pragma once
 #include <ATen/ATen.h>
 
@@ -12,9 +13,16 @@
 #include "nn/frames.h"
 #include "nn/group_norm.h"
 #include "nn/linear.h"
+#include "nn/tiling.h"
 #include "weights/weights.h"
 
 namespace eav::hunyuan_video {
+
+// What a convolution sees beyond the video: its first frame, before the beginning, and its border.
+inline constexpr Surroundings kSurroundings{.past = CausalConv3d::kHistory, .future = 0, .border = Border::kReplicate};
+
+// The tiles along height and width of the latents, where a picture is decoded in tiles.
+Tiling tiling_of_space(const VaeConfig& c);
 
 // conv(silu(norm(x))): how every convolution of the decoder but the first gets its input. Around the video lies what is
 // on its border, in space and before its beginning.

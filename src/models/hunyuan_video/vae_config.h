@@ -24,7 +24,8 @@ struct VaeConfig {
   int64_t levels() const { return static_cast<int64_t>(block_out_channels.size()); }
   // Channels of the decoder's level, which counts from the latents' resolution to the video's.
   int64_t decoder_channels(int64_t level) const { return block_out_channels[levels() - 1 - level]; }
-  // Whether the decoder doubles height and width after this level, and the frames.
+  // Whether the decoder doubles height and width after this level, and the frames; and whether the encoder, whose
+  // levels count from the video's resolution to the latents', halves them after its level of this number.
   bool doubles_space(int64_t level) const { return (spatial_compression_ratio >> (level + 1)) > 0; }
   bool doubles_time(int64_t level) const;
 

@@ -60,20 +60,35 @@ Tensor linear_quadratic_sigmas(int64_t steps) {
 
 }  // namespace
 
-Pipeline::Pipeline(const std::filesystem::path& model)
-    : model_(model),
-      conditional_(JsonFile(model / "model_index.json").get<std::string>("_class_name") == "LTXConditionPipeline"),
-      config_(TransformerConfig::read(JsonFile(model / "transformer" / "config.json"))),
-      vae_config_(VaeConfig::read(JsonFile(model / "vae" / "config.json"))),
-      text_config_(JsonFile(model / "text_encoder" / "config.json")),
-      scheduler_config_(model / "scheduler" / "scheduler_config.json") {
+Parts Parts::of_folder(const std::filesystem::path& model) {
+  const auto part = [&](const char* name) {
+    return CheckpointSource{.path = model / name, .stem = kDiffusersStem, .rename = {}};
+  };
+  return {.model = model,
+          .conditional = JsonFile(model / "model_index.json").get<std::string>("_class_name") == "LTXConditionPipeline",
+          .transformer_config = JsonFile(model / "transformer" / "config.json"),
+          .vae_config = JsonFile(model / "vae" / "config.json"),
+          .scheduler_config = JsonFile(model / "scheduler" / "scheduler_config.json"),
+          .transformer = part("transformer"),
+          .vae = part("vae"),
+          .text_encoder = model / "text_encoder",
+          .tokenizer = model / "tokenizer"};
+}
+
+Pipeline::Pipeline(Parts parts)
+    : parts_(std::move(parts)),
+      conditional_(parts_.conditional),
+      config_(TransformerConfig::read(parts_.transformer_config)),
+      vae_config_(VaeConfig::read(parts_.vae_config)),
+      text_config_(JsonFile(parts_.text_encoder / "config.json")) {
+  const auto& model = parts_.model;
   check_agree(model, "latent channels", config_.in_channels, "VAE", vae_config_.latent_channels);
   check_agree(model, "channels of text embeddings", config_.caption_channels, "text encoder", text_config_.channels);
 }
 
 Request Pipeline::resolve(const Request& asked) const {
   Request request = asked;
-  apply_checkpoint_defaults(request, model_);
+  apply_checkpoint_defaults(request, parts_.model);
   if (!request.seed) request.seed = draw_seed();
   if (!request.width) request.width = 704;
   if (!request.height) request.height = 512;
@@ -148,7 +163,7 @@ void Pipeline::check_conditions(const Request& request) const {
 }
 
 FlowMatchEulerScheduler Pipeline::scheduler(const Request& request) const {
-  FlowMatchEulerScheduler scheduler(scheduler_config_, request.flow_shift);
+  FlowMatchEulerScheduler scheduler(parts_.scheduler_config, request.flow_shift);
   if (request.flow_shift && scheduler.shifts_dynamically())
     throw Error("this LTX-Video chooses its flow shift by the size of the video: leave that option out");
   const auto n = *request.steps;
@@ -201,27 +216,30 @@ MemoryPlan Pipeline::plan(const Request& request, const Placement& placement) co
   const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
   MemoryPlan::Phase text{
       "text encoder",
-      held_bytes(model_ / "text_encoder", kTransformersStem, placement, T5Encoder::unneeded_keys(), {"encoder.block."}),
+      held_bytes(parts_.text_encoder, kTransformersStem, placement, T5Encoder::unneeded_keys(), {"encoder.block."}),
       kTextTensors * caption_tokens() * text_config_.hidden * element +
           converted(text_config_.channels * text_config_.hidden)};
   if (!request.conditions.empty()) {  // the VAE's encoder is loaded beside it
     const bool clips = std::ranges::any_of(request.conditions, &Condition::is_video);
-    text.weights += held_bytes(model_ / "vae", kDiffusersStem, placement, VaeEncoder::unneeded_keys());
-    text.activations = std::max(text.activations, encode_memory(vae_config_, encoder_config(), clips ? *request.frames : 1,
-                                                  *request.height, *request.width, tiles_of(request), element));
+    text.weights += held_bytes(parts_.vae, placement, VaeEncoder::unneeded_keys());
+    text.activations =
+        std::max(text.activations, encode_memory(vae_config_, encoder_config(), clips ? *request.frames : 1,
+                                                 *request.height, *request.width, tiles_of(request), element));
   }
   return {{text,
-           {"transformer", held_bytes(model_ / "transformer", kDiffusersStem, placement, {}, {"transformer_blocks."}),
+           {"transformer", held_bytes(parts_.transformer, placement, {}, {"transformer_blocks."}),
             (kTransformerTensors * rows * tokens * channels + hidden) * element + converted(4 * channels * channels)},
-           {"vae", held_bytes(model_ / "vae", kDiffusersStem, placement, Vae::unneeded_keys()),
+           {"vae", held_bytes(parts_.vae, placement, Vae::unneeded_keys()),
             decode_memory(vae_config_, s.frames, s.height, s.width, tiles_of(request), element)}}};
 }
 
 Inspection Pipeline::inspect() const {
   return {"LTX-Video",
-          {inspect_part(model_ / "text_encoder", kTransformersStem),
-           inspect_part(model_ / "transformer", kDiffusersStem), inspect_part(model_ / "vae", kDiffusersStem),
-           Part{"scheduler", scheduler_config_.get<std::string>("_class_name"), 0, {}, 0}},
+          {inspect_part("text_encoder", JsonFile(parts_.text_encoder / "config.json"),
+                        {.path = parts_.text_encoder, .stem = kTransformersStem, .rename = {}}),
+           inspect_part("transformer", parts_.transformer_config, parts_.transformer),
+           inspect_part("vae", parts_.vae_config, parts_.vae),
+           Part{"scheduler", parts_.scheduler_config.get<std::string>("_class_name"), 0, {}, 0}},
           config_.num_layers,
           fmt::format("the self-attention of all {} transformer blocks", config_.num_layers),
           kEnhanceWeight};
@@ -241,8 +259,8 @@ Caption Pipeline::embed(const std::string& prompt, Progress& progress) const {
 }
 
 Conditioning Pipeline::encode(const Request& request, Progress& progress) {
-  if (!tokenizer_) tokenizer_ = open_t5_tokenizer(model_ / "tokenizer");
-  if (!text_encoder_) text_encoder_ = T5Encoder::open(model_ / "text_encoder", placement().policy());
+  if (!tokenizer_) tokenizer_ = open_t5_tokenizer(parts_.tokenizer);
+  if (!text_encoder_) text_encoder_ = T5Encoder::open(parts_.text_encoder, placement().policy());
   const auto prompt = embed(request.prompt, progress);
   Conditioning conditioning{prompt.tokens, prompt.mask};
   if (guided(request)) {
@@ -252,7 +270,7 @@ Conditioning Pipeline::encode(const Request& request, Progress& progress) {
   if (request.conditions.empty()) return conditioning;
   progress.phase("vae encoder");
   if (!vae_encoder_) {
-    const auto checkpoint = Checkpoint::open(model_ / "vae", kDiffusersStem, placement().policy());
+    const auto checkpoint = Checkpoint::open(parts_.vae, placement().policy());
     vae_encoder_.emplace(Weights(checkpoint), vae_config_, encoder_config());
     checkpoint.check_all_read(VaeEncoder::unneeded_keys());
   }
@@ -261,9 +279,7 @@ Conditioning Pipeline::encode(const Request& request, Progress& progress) {
   return conditioning;
 }
 
-VaeEncoderConfig Pipeline::encoder_config() const {
-  return VaeEncoderConfig::read(JsonFile(model_ / "vae" / "config.json"), vae_config_);
-}
+VaeEncoderConfig Pipeline::encoder_config() const { return VaeEncoderConfig::read(parts_.vae_config, vae_config_); }
 
 std::vector<Tensor> Pipeline::encode_condition(const Condition& condition, const Request& request, Progress& progress) {
   const auto first = condition.frame_index.value_or(0), ratio = vae_config_.temporal_compression();
@@ -297,8 +313,7 @@ Start Pipeline::start(const Request& request, const Conditioning& conditioning, 
 
 Tensor Pipeline::denoise(const Request& request, const Conditioning& conditioning, Progress& progress, Trace& trace) {
   const auto& where = placement();
-  if (!transformer_)
-    transformer_ = load_part<Transformer>(model_ / "transformer", kDiffusersStem, where.policy(), config_, {});
+  if (!transformer_) transformer_ = load_part<Transformer>(parts_.transformer, where.policy(), config_, {});
   const auto schedule = scheduler(request);
   generator_ = at::detail::createCPUGenerator(*request.seed);
   const auto begin = start(request, conditioning, generator_);
@@ -347,7 +362,7 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
 
 Tensor Pipeline::decode(const Request& request, const Tensor& latents, Progress& progress) {
   const auto& where = placement();
-  if (!vae_) vae_ = load_part<Vae>(model_ / "vae", kDiffusersStem, where.policy(), vae_config_, Vae::unneeded_keys());
+  if (!vae_) vae_ = load_part<Vae>(parts_.vae, where.policy(), vae_config_, Vae::unneeded_keys());
   auto z = vae_->denormalize(conditional_ ? latents : unpack(latents, size(request))).to(where.compute);
   std::optional<Tensor> timestep;
   std::optional<at::Generator> injected;

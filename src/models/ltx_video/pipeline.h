@@ -5,6 +5,7 @@
 
 #include "models/family.h"
 #include "models/ltx_video/config.h"
+#include "models/ltx_video/parts.h"
 #include "models/ltx_video/start.h"
 #include "models/ltx_video/transformer.h"
 #include "models/ltx_video/vae.h"
@@ -17,7 +18,8 @@ namespace eav::ltx_video {
 
 class Pipeline : public Family {
  public:
-  explicit Pipeline(const std::filesystem::path& model);
+  explicit Pipeline(const std::filesystem::path& model) : Pipeline(Parts::of_folder(model)) {}
+  explicit Pipeline(Parts parts);
 
   Request resolve(const Request& request) const override;
   MemoryPlan plan(const Request& request, const Placement& placement) const override;
@@ -48,14 +50,13 @@ class Pipeline : public Family {
   std::vector<Tensor> encode_condition(const Condition& condition, const Request& request, Progress& progress);
   Start start(const Request& request, const Conditioning& conditioning, at::Generator& generator) const;
 
-  std::filesystem::path model_;
   int64_t caption_tokens() const { return conditional_ ? 256 : 128; }
 
+  Parts parts_;
   bool conditional_;  // LTXConditionPipeline, which takes images and videos at any frame
   TransformerConfig config_;
   VaeConfig vae_config_;
   T5Config text_config_;
-  JsonFile scheduler_config_;
   std::optional<Tokenizer> tokenizer_;
   std::optional<T5Encoder> text_encoder_;
   std::optional<Transformer> transformer_;

@@ -21,14 +21,6 @@ Frames window(const Frames& x, int64_t first, const Surroundings& around) {
   return seen;
 }
 
-// Tiles of latents, the other way round: of pixels and frames of the video, which become latents.
-Tiling encoding(const Tiling& decoding) {
-  return {.latent_size = decoding.keep + decoding.blend,
-          .latent_stride = decoding.keep,
-          .keep = decoding.latent_stride,
-          .blend = decoding.latent_size - decoding.latent_stride};
-}
-
 }  // namespace
 
 Frames StridedConv::operator()(const Frames& x) const {

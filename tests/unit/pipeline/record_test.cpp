@@ -12,8 +12,12 @@ namespace {
 namespace fs = std::filesystem;
 
 Record example() {
-  Record record{
-      "/models/some", "0123456789abcdef", {"cuda:1", Dtype::bfloat16, 3}, {"0.1.0", "2.13.0", "abacus"}, {}, ""};
+  Record record{{"/models/some", {}, "/models/t5"},
+                "0123456789abcdef",
+                {"cuda:1", Dtype::bfloat16, 3},
+                {"0.1.0", "2.13.0", "abacus"},
+                {},
+                ""};
   auto& request = record.request;
   request.prompt = "ein \"rotes\" Quadrat, größer\nals zuvor";
   request.negative_prompt = "blur";
@@ -68,6 +72,16 @@ TEST_F(RecordTest, TracesHaveOneEntryALine) {
   EXPECT_EQ(to_json(Trace{3, 3.4, 2, 2, {{0, 0, 0.1, 1}, {0, 1, 0.25, 1.6}}}),
             "{\"token_frames\": 3, \"weight\": 3.4, \"steps\": 2, \"layers\": 2, \"entries\": [\n[0,0,0.1,1.0],\n"
             "[0,1,0.25,1.6]\n]}\n");
+}
+
+TEST_F(RecordTest, TracesHoldHeadsAndMaps) {
+  // 1 is 0x3c00 in float16, 0.5 is 0x3800, and 0.25 is 0x3400: bytes 00 3c 00 38 00 34 00 00 and 00 38.
+  const Trace trace{
+      2, 4, 1, 2, {{0, 0, 0.25, 1.5, {0.25, 0.25}, {1, 0.5, 0.25, 0}}, {0, 1, 0.5, 3, {0.5, 0.5}, {0.5}}}};
+  const auto json = nlohmann::json::parse(to_json(trace));
+  EXPECT_EQ(json.at("entries"), nlohmann::json::parse("[[0, 0, 0.25, 1.5], [0, 1, 0.5, 3.0]]"));
+  EXPECT_EQ(json.at("heads"), nlohmann::json::parse("[[0.25, 0.25], [0.5, 0.5]]"));
+  EXPECT_EQ(json.at("maps"), nlohmann::json::parse(R"(["ADwAOAA0AAA=", "ADg="])"));
 }
 
 TEST_F(RecordTest, MayBeWrittenByHand) {

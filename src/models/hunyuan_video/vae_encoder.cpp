@@ -1,0 +1,106 @@
+#include "models/hunyuan_video/vae_encoder.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace eav::hunyuan_video {
+namespace {
+
+constexpr int64_t kColours = 3;
+
+}  // namespace
+
+Downsample::Downsample(const Weights& w, int64_t level, const VaeConfig& c)
+    : space_stride(c.doubles_space(level) ? 2 : 1),
+      time_stride(c.doubles_time(level) ? 2 : 1),
+      conv(w / "conv" / "conv", c.block_out_channels[level], c.block_out_channels[level]) {}
+
+Frames Downsample::operator()(const Frames& x) const {
+  const auto type = x[0].scalar_type();
+  const auto weight = conv.weight.to(type);
+  const auto bias = conv.bias ? std::optional(conv.bias->to(type)) : std::nullopt;
+  Frames out;
+  for (int64_t t = 0; t < std::ssize(x); t += time_stride) {
+    Frames window;  // the frame and those before it; the first one stands for what came earlier
+    for (auto i = t - CausalConv3d::kHistory; i <= t; ++i)
+      window.push_back(x[std::max<int64_t>(i, 0)].permute({2, 0, 1}));
+    const auto bordered =  // [1, C, 3, H + 2, W + 2]
+        at::replication_pad3d(at::stack(window, 1).unsqueeze(0), {1, 1, 1, 1, 0, 0});
+    const auto y = at::conv3d(bordered, weight, bias, at::IntArrayRef{1, space_stride, space_stride});
+    out.push_back(y[0].squeeze(1).permute({1, 2, 0}).contiguous());  // [h, w, C]
+  }
+  return out;
+}
+
+DownBlock::DownBlock(const Weights& w, int64_t level, const VaeConfig& c) {
+  const auto out = c.block_out_channels[level];
+  for (int64_t i = 0; i < c.layers_per_block; ++i) {
+    const auto in = i > 0 ? out : c.block_out_channels[std::max<int64_t>(level - 1, 0)];
+    resnets.emplace_back(w / "resnets" / i, in, out, c);
+  }
+  if (c.doubles_space(level) || c.doubles_time(level)) downsample.emplace(w / "downsamplers" / 0, level, c);
+}
+
+VaeEncoder::VaeEncoder(const Weights& w, const VaeConfig& c)
+    : config_(c),
+      conv_in_(w / "encoder" / "conv_in" / "conv", kColours, c.block_out_channels[0]),
+      mid_block_(w / "encoder" / "mid_block", c),
+      conv_out_(w / "encoder" / "conv_norm_out", w / "encoder" / "conv_out", c.block_out_channels.back(),
+                2 * c.latent_channels, c),
+      quant_conv_(w / "quant_conv", 2 * c.latent_channels, 2 * c.latent_channels) {
+  for (int64_t level = 0; level < c.levels(); ++level)
+    down_blocks_.emplace_back(w / "encoder" / "down_blocks" / level, level, c);
+}
+
+std::vector<UnneededKey> VaeEncoder::unneeded_keys() {
+  return {{"decoder.*", "encoding needs no decoder"}, {"post_quant_conv.*", "it precedes the decoder"}};
+}
+
+Tensor VaeEncoder::encode(const Tensor& video, const Progress& progress) const {
+  auto x = convolve(conv_in_.weight, conv_in_.bias, kSurroundings, video.size(0), video.size(1) * video.size(2),
+                    [&](int64_t t) { return video[t]; });
+  const auto run = [&](const auto& layer) {
+    progress.check();
+    x = layer(std::move(x));
+  };
+  for (const auto& level : down_blocks_) {
+    for (const auto& resnet : level.resnets) run(resnet);
+    if (level.downsample) run(*level.downsample);
+  }
+  run(mid_block_.first);
+  if (mid_block_.attention) run(*mid_block_.attention);
+  run(mid_block_.second);
+  progress.check();
+  return quant_conv_(at::stack(conv_out_(x, [&](int64_t t) { return std::move(x[t]); })));
+}
+
+Tensor VaeEncoder::operator()(const Tensor& video, bool tiling, const Progress& progress) const {
+  const auto tiles = encoding(tiling_of_space(config_));
+  const bool tiled = tiling && std::max(video.size(3), video.size(4)) > tiles.latent_size;
+  const auto encode_tile = [&](const Tensor& tile) { return encode(tile, progress); };
+  const auto frames = video[0].permute({1, 2, 3, 0}).contiguous();  // [F, H, W, 3]
+  const auto moments = tiled ? decode_tiles(frames, tiles, tiles, encode_tile) : encode_tile(frames);
+  // The distribution's mode is its mean; the other channels are its spread.
+  return moments.slice(3, 0, config_.latent_channels).permute({3, 0, 1, 2}).unsqueeze(0).contiguous();
+}
+
+int64_t encode_memory(const VaeConfig& c, int64_t height, int64_t width, bool tiling, int64_t element_size) {
+  const auto picture = 2 * kColours * height * width;
+  const auto tile = tiling_of_space(c).keep + tiling_of_space(c).blend;
+  if (tiling) height = std::min(height, tile), width = std::min(width, tile);
+  int64_t positions = height * width, most = 0, in = c.block_out_channels[0];
+  for (int64_t level = 0; level < c.levels(); ++level) {
+    // A level's input, its normed copy, what a convolution makes of it and that one's residual; the strided convolution
+    // sees three copies of the frame.
+    const auto out = c.block_out_channels[level];
+    constexpr int64_t kTensors = 4, kTransformed = 27 + 16 * 3;  // elements of a weight and its Winograd transform
+    most = std::max(most,
+                    (kTensors + 2 * CausalConv3d::kHistory) * positions * std::max(in, out) + kTransformed * in * out);
+    if (c.doubles_space(level)) positions /= 4;
+    in = out;
+  }
+  constexpr int64_t kScratch = 48 << 20;  // bytes that kernels and the allocator keep, whatever the size
+  return (most + picture) * element_size + kScratch;
+}
+
+}  // namespace eav::hunyuan_video

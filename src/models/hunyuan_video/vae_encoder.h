@@ -1,0 +1,55 @@
+// The encoder of HunyuanVideo's autoencoder (diffusers' AutoencoderKLHunyuanVideo): pictures to set out from.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <vector>
+
+#include "eav/progress.h"
+#include "models/hunyuan_video/vae.h"
+
+namespace eav::hunyuan_video {
+
+// Halves the size, or the frames except the first, or both, with the stride of a convolution.
+struct Downsample {
+  int64_t space_stride, time_stride;
+  CausalConv3d conv;
+  Downsample(const Weights& w, int64_t level, const VaeConfig& c);
+
+  Frames operator()(const Frames& x) const;
+};
+
+struct DownBlock {
+  std::vector<ResnetBlock> resnets;
+  std::optional<Downsample> downsample;
+  DownBlock(const Weights& w, int64_t level, const VaeConfig& c);
+};
+
+class VaeEncoder {
+ public:
+  // Takes the encoder's weights; unneeded_keys() are the decoder's.
+  VaeEncoder(const Weights& w, const VaeConfig& c);
+
+  // video [1, 3, F, H, W] in -1..1, of at most 16 frames, which the reference encodes at once -> the mode of its
+  // latents [1, C, f, h, w], not yet times the scaling factor. With `tiling`, a picture larger than a tile is encoded
+  // in overlapping tiles, which are blended.
+  Tensor operator()(const Tensor& video, bool tiling, const Progress& progress) const;
+
+  // Keys of the checkpoint that encoding does not need.
+  static std::vector<UnneededKey> unneeded_keys();
+
+ private:
+  Tensor encode(const Tensor& video, const Progress& progress) const;  // [F, H, W, 3] -> [f, h, w, 2C]
+
+  VaeConfig config_;
+  CausalConv3d conv_in_;
+  std::vector<DownBlock> down_blocks_;
+  MidBlock mid_block_;
+  NormedConv conv_out_;
+  PointwiseConv quant_conv_;
+};
+
+// The most memory in bytes that encoding one picture takes beside weights.
+int64_t encode_memory(const VaeConfig& c, int64_t height, int64_t width, bool tiling, int64_t element_size);
+
+}  // namespace eav::hunyuan_video
