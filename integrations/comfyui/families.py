@@ -180,6 +180,6 @@ def _bad_blocks(part, layers):
     streams = {stream: sum(layer.stream == stream for layer in layers) for stream in ("double", "single")}
     has = ", ".join(f"{count} {stream}" for stream, count in streams.items() if count) or f"{len(layers)}"
     return ValueError(
-        f"Enhance-A-Video: blocks {part.strip()!r} selects none. The model has {has} blocks; expected \"all\", or "
+        f'Enhance-A-Video: blocks {part.strip()!r} selects none. The model has {has} blocks; expected "all", or '
         'parts such as "double, single 0-9" or "0-5, 8"'
     )

@@ -5,6 +5,7 @@ from .enhance import KEY, Enhancement
 from .families import family_of, select
 
 PERCENT = {"min": 0.0, "max": 1.0, "step": 0.001}
+PLACE = "Of the noise schedule, "
 
 
 class EnhanceAVideo:
@@ -28,20 +29,20 @@ class EnhanceAVideo:
                         "min": -100.0,
                         "max": 100.0,
                         "step": 0.01,
-                        "tooltip": "A layer's output is multiplied by max(1, CFI * (frames + weight)). More is stronger. "
-                        "0 is the formula at 0, not off: bypass the node to switch it off.",
+                        "tooltip": "A layer's output is multiplied by max(1, CFI * (frames + weight)). More is "
+                        "stronger. 0 is the formula at 0, not off: bypass the node to switch it off.",
                     },
                 ),
-                "start_percent": ("FLOAT", {"default": 0.0, **PERCENT, "tooltip": "Of the noise schedule, from where on"}),
-                "end_percent": ("FLOAT", {"default": 1.0, **PERCENT, "tooltip": "Of the noise schedule, up to where"}),
+                "start_percent": ("FLOAT", {"default": 0.0, **PERCENT, "tooltip": PLACE + "from where on"}),
+                "end_percent": ("FLOAT", {"default": 1.0, **PERCENT, "tooltip": PLACE + "up to where"}),
             },
             "optional": {
                 "blocks": (
                     "STRING",
                     {
                         "default": "all",
-                        "tooltip": 'Which blocks: "all", or parts such as "double, single 0-9" (HunyuanVideo) or "0-5, 8" '
-                        "(counted over all blocks)",
+                        "tooltip": 'Which blocks: "all", or parts such as "double, single 0-9" (HunyuanVideo) or '
+                        '"0-5, 8" (counted over all blocks)',
                     },
                 ),
             },
@@ -94,7 +95,7 @@ class EnhanceAVideoTrace:
     def show(self, model, latent):
         enhancement = model.get_attachment(KEY)
         if enhancement is None:
-            raise ValueError("Enhance-A-Video Trace: the model is not enhanced; connect the Enhance-A-Video node's MODEL")
+            raise ValueError("Enhance-A-Video Trace: the model is not enhanced; connect Enhance-A-Video's MODEL")
         run = trace.run_of(enhancement.runs, latent["samples"])
         if run is None:
             raise ValueError("Enhance-A-Video Trace: no sampler has run with this model; connect the same MODEL to it")

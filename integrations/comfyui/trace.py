@@ -54,12 +54,15 @@ class Run:
 
     def finish(self, latent):
         self.compared = sample_of(latent)
+        for step in self.steps.values():  # not to keep the device's memory
+            step.measured = [(layer, branches, cfi.cpu(), gain.cpu()) for layer, branches, cfi, gain in step.measured]
 
     @property
     def enhanced_steps(self):
         """The steps that the percents select, whether or not they ran."""
-        steps = [index for index, sigma in enumerate(self.sigmas[:-1]) if self.within(sigma)]
-        return steps or sorted(self.steps)
+        if len(self.sigmas) < 2:  # of a model that was called outside of a sampler
+            return sorted(self.steps)
+        return [index for index, sigma in enumerate(self.sigmas[:-1]) if self.within(sigma)]
 
     def entries(self):
         entries = []
@@ -98,7 +101,7 @@ class Count:
         )
 
 
-def best_of(entries, value):
+def means_of(entries, value):
     """{(step, layer): mean over rows} of the entries."""
     cells = {}
     for entry in entries:
@@ -108,7 +111,7 @@ def best_of(entries, value):
 
 def count(run):
     """A layer-step is one layer in one step; it is scaled if any row of it was."""
-    gains = best_of(run.entries(), lambda entry: entry.gain)
+    gains = means_of(run.entries(), lambda entry: entry.gain)
     scaled = sum(gain > 1 for gain in gains.values())
     wanted = {(step, layer) for step in run.enhanced_steps for layer in run.layers}
     steps = max(len(run.sigmas) - 1, len(run.enhanced_steps))
@@ -146,7 +149,7 @@ def picture(run, weight):
     draw.text((8, 6), f"Enhance-A-Video, weight {weight:g}", "black", font)
     draw.text((8, 22), str(count(run)), "black", font)
     for panel, (title, value) in enumerate((("CFI", lambda e: e.cfi), ("gain", lambda e: e.gain))):
-        cells = best_of(entries, value)
+        cells = means_of(entries, value)
         low = 1.0 if title == "gain" else min(cells.values(), default=0.0)
         span = max(max(cells.values(), default=low) - low, 1e-9)
         y0 = top + panel * (len(layers) * high + gap)

@@ -1,4 +1,4 @@
-"""ComfyUI's own server, started headless from the checkout that COMFYUI_DIR names, by the interpreter COMFYUI_PYTHON."""
+"""ComfyUI's own server, headless: from the checkout COMFYUI_DIR, by the interpreter COMFYUI_PYTHON."""
 
 import json
 import os

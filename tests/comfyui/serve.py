@@ -1,4 +1,4 @@
-"""Starts ComfyUI's main.py where torchvision and torchaudio are those of another PyTorch build, without their own kernels.
+"""Starts ComfyUI's main.py, also where torchvision and torchaudio are of another PyTorch build and lack their kernels.
 
 `python serve.py <checkout of ComfyUI> <options of main.py>`. With EAV_HIDE_PACKAGE, the package enhance_a_video is not
 to be found.
@@ -12,7 +12,10 @@ import sys
 import torch
 
 library = torch.library.Library("torchvision", "DEF")
-for schema in ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor", "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"):
+for schema in (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+):
     try:
         library.define(schema)
     except RuntimeError:

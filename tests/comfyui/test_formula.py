@@ -20,7 +20,8 @@ class Hidden(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"hidden: {name}")
 
 sys.meta_path.insert(0, Hidden())
-spec = importlib.util.spec_from_file_location("nodes", sys.argv[1] + "/__init__.py", submodule_search_locations=[sys.argv[1]])
+folder = sys.argv[1]
+spec = importlib.util.spec_from_file_location("nodes", folder + "/__init__.py", submodule_search_locations=[folder])
 module = sys.modules["nodes"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 """
@@ -28,7 +29,9 @@ spec.loader.exec_module(module)
 
 @pytest.fixture(scope="module")
 def nodes():
-    spec = importlib.util.spec_from_file_location("eav_nodes", NODES / "__init__.py", submodule_search_locations=[str(NODES)])
+    spec = importlib.util.spec_from_file_location(
+        "eav_nodes", NODES / "__init__.py", submodule_search_locations=[str(NODES)]
+    )
     module = sys.modules["eav_nodes"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

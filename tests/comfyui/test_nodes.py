@@ -155,7 +155,7 @@ def test_percents(graph, family):
         scene.enhanced(end=0.0),
     )
     paths = [scene.sample(model, steps=6) for model in models]
-    traced = scene.traced(models[2], steps=6)
+    traced, never = (scene.traced(models[index], steps=6) for index in (2, 3))
     scene.graph.run()
     off, on, half, empty, none = latents(*paths)
     assert torch.equal(empty, off)
@@ -165,6 +165,7 @@ def test_percents(graph, family):
     outside = int(text.split(" outside")[0].split()[-1])
     assert 0 < outside < 6 * layers and outside % layers == 0
     assert "0 never run" in text
+    assert f"0 scaled, 0 at the clamp (gain 1), 0 never run, {6 * layers} outside" in load(never)["text"]
 
 
 def test_blocks_of_hunyuan_video(graph):
@@ -200,7 +201,9 @@ def test_order_of_nodes_does_not_matter(graph, family):
     scene = Scene(graph(), family)
     patch = lambda model: scene.graph.add("EAVTestPatchedAttention", model=model)  # noqa: E731
     patched = patch(scene.model)
-    paths = [scene.sample(m) for m in (patched, scene.enhanced(model=patched), patch(scene.enhanced()), scene.enhanced())]
+    paths = [
+        scene.sample(m) for m in (patched, scene.enhanced(model=patched), patch(scene.enhanced()), scene.enhanced())
+    ]
     scene.graph.run()
     off, before, behind, unpatched = latents(*paths)
     assert torch.equal(before, behind)
@@ -385,7 +388,10 @@ def test_examples(comfyui, name, family):
     prompt = json.loads((NODES / "examples" / f"{name}.api.json").read_text())
     stands_in = {
         "UNETLoader": ("EAVTestTinyModel", {"family": family, "seed": 1, "dtype": "float32", "sharpness": 1.5}),
-        "CheckpointLoaderSimple": ("EAVTestTinyModel", {"family": family, "seed": 1, "dtype": "float32", "sharpness": 1.5}),
+        "CheckpointLoaderSimple": (
+            "EAVTestTinyModel",
+            {"family": family, "seed": 1, "dtype": "float32", "sharpness": 1.5},
+        ),
         "CLIPTextEncode": ("EAVTestTinyConditioning", {"seed": 1, "tokens": 5, "masked": family == "ltxv"}),
     }
     dropped = ("DualCLIPLoader", "CLIPLoader", "VAELoader", "VAEDecode", "VAEDecodeTiled", "CreateVideo", "SaveVideo")

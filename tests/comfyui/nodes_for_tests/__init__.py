@@ -225,7 +225,7 @@ class PlainFormula:
 
 
 class SkipForward:
-    """A cache such as some nodes are: every second forward pass is not run, and what the last one gave is given again."""
+    """A cache such as some nodes are: every second step is not run, and the last result is given again."""
 
     RETURN_TYPES = ("MODEL",)
     FUNCTION = "make"
@@ -252,7 +252,7 @@ class SkipForward:
 
 
 class PatchedAttention:
-    """Another node that patches the same layers: an override of attention, and a forward of its own (output negated)."""
+    """Another node that patches the same layers: an override of attention (negated), and a forward (times 1.5)."""
 
     RETURN_TYPES = ("MODEL",)
     FUNCTION = "make"
@@ -270,7 +270,7 @@ class PatchedAttention:
 
         model.model_options["transformer_options"]["optimized_attention_override"] = override
         diffusion_model = model.get_model_object("diffusion_model")
-        for name, module in diffusion_model.named_modules():
+        for name, _ in diffusion_model.named_modules():
             if name.endswith(("attn1", "blocks.0.self_attn", "img_attn.proj")):
                 key = f"diffusion_model.{name}.forward"
                 original = model.get_model_object(key)
@@ -290,7 +290,12 @@ class Save:
     def INPUT_TYPES(cls):
         return {
             "required": {"path": ("STRING",)},
-            "optional": {"latent": ("LATENT",), "image": ("IMAGE",), "text": ("STRING", {"forceInput": True}), "model": ("MODEL",)},
+            "optional": {
+                "latent": ("LATENT",),
+                "image": ("IMAGE",),
+                "text": ("STRING", {"forceInput": True}),
+                "model": ("MODEL",),
+            },
         }
 
     @classmethod

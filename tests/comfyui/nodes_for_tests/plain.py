@@ -38,7 +38,9 @@ class Formula:
 def enhance(model, formula):
     diffusion_model = model.model.diffusion_model
     patches = {
-        "LTXVModel": lambda: {f"transformer_blocks.{i}.attn1": _ltxv for i in range(len(diffusion_model.transformer_blocks))},
+        "LTXVModel": lambda: {
+            f"transformer_blocks.{i}.attn1": _ltxv for i in range(len(diffusion_model.transformer_blocks))
+        },
         "WanModel": lambda: {f"blocks.{i}.self_attn": _wan for i in range(len(diffusion_model.blocks))},
         "HunyuanVideo": lambda: {
             **{f"double_blocks.{i}": _double for i in range(len(diffusion_model.double_blocks))},
@@ -115,7 +117,9 @@ def _single(formula, block, x, vec, pe, attn_mask=None, transformer_options={}, 
     return x + block.linear2(torch.cat([out, block.mlp_act(mlp)], 2)) * mod.gate
 
 
-def _cogvideox(formula, block, hidden_states, encoder_hidden_states, temb, image_rotary_emb=None, transformer_options={}):
+def _cogvideox(
+    formula, block, hidden_states, encoder_hidden_states, temb, image_rotary_emb=None, transformer_options={}
+):
     import comfy.ldm.cogvideo.model as cogvideox
 
     text = encoder_hidden_states.shape[1]
