@@ -163,9 +163,16 @@ void single_file(const Arguments& arguments) {
 
 int main(int argc, char** argv) try {
   const std::map<std::string, void (*)(const Arguments&)> commands{
-      {"clip", clip},   {"clip-image", clip_image}, {"llama", llama},
-      {"llava", llava}, {"pictures", pictures},     {"single-file", single_file},
-      {"t5", t5},       {"tokens", tokens},         {"vae", vae},
+      {"clip", clip},
+      {"clip-image", clip_image},
+      {"llama", llama},
+      {"open_sora", open_sora},
+      {"llava", llava},
+      {"pictures", pictures},
+      {"single-file", single_file},
+      {"t5", t5},
+      {"tokens", tokens},
+      {"vae", vae},
   };
   const Arguments arguments(argv + 1, argv + argc);
   const c10::InferenceMode inference;
