@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <fstream>
 #include <limits>
 #include <map>
@@ -127,13 +128,13 @@ std::string describe_enhancement(const Request& request, const Trace& trace) {
   if (trace.entries.empty()) return "no step and layer was chosen";
   const auto t = static_cast<double>(trace.token_frames);
   const auto scaled = std::ranges::count_if(trace.entries, [](const TraceEntry& e) { return e.gain > 1; });
-  const auto [least, most] = std::ranges::minmax(trace.entries, {}, &TraceEntry::gain);
+  const auto [least, most] = std::ranges::minmax(trace.entries, {}, &TraceEntry::cfi);
   if (scaled > 0)
     return fmt::format(
         "{} of {} layer-steps scaled, by up to {:.3f} (weight {}, CFI {:.3f} to {:.3f} over {} token frames)", scaled,
         trace.entries.size(), most.gain, trace.weight, least.cfi, most.cfi, trace.token_frames);
-  const double largest = std::ranges::max(trace.entries, {}, &TraceEntry::cfi).cfi;
-  const double needed = 1 / largest - t;
+  const double largest = most.cfi;
+  const double needed = std::ceil((1 / largest - t) * 10) / 10;  // as it is printed, and not below
   const auto advice =
       needed <= 100 ? fmt::format("raise --enhance-weight above {:.1f} to scale any", std::max(needed, trace.weight))
                     : std::string("no --enhance-weight up to 100 would scale any");
