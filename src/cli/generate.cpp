@@ -32,7 +32,7 @@ namespace fs = std::filesystem;
 struct Options {
   fs::path from, prompt_file, out, save_latents, trace;
   std::vector<Condition> conditions;
-  bool overwrite = false, has_prompt = false, trace_maps = false;
+  bool overwrite = false, has_prompt = false;
   // What options change in the model, runtime and request of --from, or in the defaults.
   std::vector<std::function<void(Record&)>> changes;
 };
@@ -189,9 +189,6 @@ int generate(const Options& options) {
   if (!options.has_prompt && options.prompt_file.empty() && options.from.empty())
     throw Error("there is nothing to generate: give a PROMPT, --prompt-file FILE or --from FILE");
 
-  if (options.trace_maps && options.trace.empty())
-    throw Error("--trace-maps writes into the trace: name its file with --trace");
-
   Interrupt interrupt;
   TerminalProgress progress(interrupt);
   const Record recorded = options.from.empty() ? Record{} : read_record(options.from);
@@ -202,6 +199,8 @@ int generate(const Options& options) {
       options.prompt_file.empty() ? std::vector{wanted.request.prompt} : read_prompts(options.prompt_file);
   auto paths = wanted.paths;
   if (paths.model.empty()) paths.model = demo_model();
+  if (wanted.request.enhance.maps && options.trace.empty())
+    throw Error("--trace-maps writes into the trace: name its file with --trace");
   if (wanted.request.latents_only && options.save_latents.empty())
     throw Error("--latents-only writes no video: name the file for the latents with --save-latents");
   if (wanted.request.latents_only && !options.out.empty())
@@ -241,10 +240,6 @@ int generate(const Options& options) {
   }
   return 0;
 }
-
-}  // namespace
-
-namespace {
 
 // Reads "1000,909.5,725".
 std::vector<double> parse_timesteps(const std::string& list) {
@@ -318,9 +313,7 @@ Command add_generate(CLI::App& program) {
           "What the video shows, in quotes")
       ->type_name("");
   text("--model", "PATH", "Checkpoint folder of diffusers, or LTX-Video's single file [the demo that ships with eav]",
-       [](Record& r, const std::string& v) {
-         r.paths = {v, {}, {}};
-       });  // whose other parts are not a record's
+       [](Record& r, const std::string& v) { r.paths = {.model = v, .vae = {}, .text_encoder = {}}; });
   text("--text-encoder", "DIR", "With a single file: the folder of its text encoder, T5, and the tokenizer",
        [](Record& r, const std::string& v) { r.paths.text_encoder = v; });
   text("--negative-prompt", "TEXT", "What the video should not show [nothing]",
@@ -415,13 +408,7 @@ Command add_generate(CLI::App& program) {
        [](Record& r) { r.request.latents_only = true; });
   command.add_option("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file")
       ->type_name("FILE");
-  command.add_flag_callback(
-      "--trace-maps",
-      [options] {
-        options->trace_maps = true;
-        options->changes.push_back([](Record& r) { r.request.enhance.maps = true; });
-      },
-      "And the mean temporal attention map of each");
+  flag("--trace-maps", "And the mean temporal attention map of each", [](Record& r) { r.request.enhance.maps = true; });
   command
       .add_option("--from", options->from, "Make a video again from its .json, .mp4 or .webm; other options change it")
       ->type_name("FILE");

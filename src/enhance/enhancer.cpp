@@ -3,6 +3,15 @@
 #include "enhance/cfi.h"
 
 namespace eav {
+namespace {
+
+template <typename T>
+std::vector<T> values(const Tensor& tensor) {
+  const auto flat = tensor.to(at::kCPU, c10::CppTypeToScalarType<T>::value).contiguous();
+  return {flat.template const_data_ptr<T>(), flat.template const_data_ptr<T>() + flat.numel()};
+}
+
+}  // namespace
 
 Enhancer::Enhancer(const EnhanceOptions& options, int64_t steps, int64_t layers)
     : options_(options), steps_(steps), layers_(layers) {}
@@ -23,16 +32,6 @@ Tensor Enhancer::gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid
   measured_.push_back({step_, layer, measured, heads, map});
   return (measured * (static_cast<double>(grid.frames) + *options_.weight)).clamp_min(1).view({1, 1, 1});
 }
-
-namespace {
-
-template <typename T>
-std::vector<T> values(const Tensor& tensor) {
-  const auto flat = tensor.to(at::kCPU, c10::CppTypeToScalarType<T>::value).contiguous();
-  return {flat.template const_data_ptr<T>(), flat.template const_data_ptr<T>() + flat.numel()};
-}
-
-}  // namespace
 
 Trace Enhancer::trace() const {
   Trace trace{token_frames_, options_.weight.value_or(0), steps_, layers_, {}};

@@ -3,6 +3,8 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "nn/winograd.h"
 
@@ -12,6 +14,16 @@ namespace {
 // Weights held in another type than the input's are converted for this call alone.
 std::optional<Tensor> in_type_of(const Tensor& x, const std::optional<Tensor>& t) {
   return t ? std::optional(t->to(x.scalar_type())) : std::nullopt;
+}
+
+// x [1, in, taps - 1 + T, H, W] -> [T, h, w, out], by ATen.
+Tensor conv3d(Tensor x, const Tensor& weight, const std::optional<Tensor>& bias, Border border, int64_t stride) {
+  const bool replicates = border == Border::kReplicate;
+  if (replicates) x = at::replication_pad3d(x, {1, 1, 1, 1, 0, 0});
+  const int64_t zeros = replicates ? 0 : 1;
+  const auto y = at::conv3d(x, weight.to(x.scalar_type()), in_type_of(x, bias), at::IntArrayRef{1, stride, stride},
+                            at::IntArrayRef{0, zeros, zeros});
+  return y[0].permute({1, 2, 3, 0});
 }
 
 bool enlarges(std::span<const Tensor> frames, std::span<const Tensor> out) {
@@ -63,12 +75,15 @@ void convolve(std::span<const Tensor> frames, const Tensor& weight, const std::o
   auto x = at::stack(at::TensorList(frames.data(), frames.size()));  // [taps - 1 + T, H, W, in]
   if (enlarges(frames, out)) x = x.repeat_interleave(2, 1).repeat_interleave(2, 2);
   x = x.permute({3, 0, 1, 2}).unsqueeze(0);  // [1, in, taps - 1 + T, H, W], channels last in memory
-  const bool replicates = border == Border::kReplicate;
-  if (replicates) x = at::replication_pad3d(x, {1, 1, 1, 1, 0, 0});
-  const int64_t zeros = replicates ? 0 : 1;
-  const auto y = at::conv3d(x, weight.to(x.scalar_type()), in_type_of(x, bias), 1, at::IntArrayRef{0, zeros, zeros});
-  const auto results = y[0].permute({1, 2, 3, 0}).unbind();  // [H, W, out] each
+  const auto results = conv3d(std::move(x), weight, bias, border, /*stride=*/1).unbind();  // [H, W, out] each
   for (size_t t = 0; t < out.size(); ++t) write == Write::kAdd ? out[t].add_(results[t]) : out[t].copy_(results[t]);
+}
+
+Tensor convolve_strided(std::span<const Tensor> frames, const Tensor& weight, const std::optional<Tensor>& bias,
+                        Border border, int64_t stride) {
+  std::vector<Tensor> planes;
+  for (const auto& frame : frames) planes.push_back(frame.permute({2, 0, 1}));  // [in, H, W]
+  return conv3d(at::stack(planes, 1).unsqueeze(0), weight, bias, border, stride)[0].contiguous();
 }
 
 int64_t frames_at_once(int64_t frames, int64_t positions) {

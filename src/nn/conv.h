@@ -18,6 +18,11 @@ enum class Border { kZero, kReplicate };  // what lies around a frame: zeros, or
 void convolve(std::span<const Tensor> frames, const Tensor& weight, const std::optional<Tensor>& bias,
               std::span<const Tensor> out, Border border = Border::kZero, Write write = Write::kReplace);
 
+// One frame of a convolution at every `stride`-th position down and to the right, of as many frames [H, W, in] as the
+// weight has taps.
+Tensor convolve_strided(std::span<const Tensor> frames, const Tensor& weight, const std::optional<Tensor>& bias,
+                        Border border, int64_t stride);
+
 // Frames to convolve in one call: enough work for it, and little memory beside the whole video.
 int64_t frames_at_once(int64_t frames, int64_t positions);
 

@@ -62,4 +62,18 @@ Frames convolve(const Tensor& weight, const std::optional<Tensor>& bias, const S
   return sum;
 }
 
+// The convolution at every `time_stride`-th frame and every `space_stride`-th position down and to the right; the first
+// and last frame stand for those beyond.
+inline Frames convolve_strided(const Frames& x, const Tensor& weight, const std::optional<Tensor>& bias,
+                               const Surroundings& around, int64_t time_stride, int64_t space_stride) {
+  Frames out;
+  for (int64_t t = 0; t < std::ssize(x); t += time_stride) {
+    Frames seen;
+    for (auto i = t - around.past; i <= t + around.future; ++i)
+      seen.push_back(x[std::clamp<int64_t>(i, 0, std::ssize(x) - 1)]);
+    out.push_back(convolve_strided(seen, weight, bias, around.border, space_stride));
+  }
+  return out;
+}
+
 }  // namespace eav

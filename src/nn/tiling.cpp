@@ -23,8 +23,8 @@ void blend(const Tensor& before, const Tensor& tile, int64_t dim, int64_t extent
   begin.addcmul_(before.narrow(dim, before.size(dim) - extent, extent), (1 - fade).to(tile.options()));
 }
 
-Tensor decode_tiles(const Tensor& z, const Tiling& rows, const Tiling& columns,
-                    const std::function<Tensor(const Tensor&)>& decode) {
+Tensor in_tiles(const Tensor& z, const Tiling& rows, const Tiling& columns,
+                const std::function<Tensor(const Tensor&)>& decode) {
   std::vector<Tensor> above, bands;  // tiles of the row above; finished rows
   for (int64_t i = 0; i < rows.tiles(z.size(1)); ++i) {
     std::vector<Tensor> tiles, kept;

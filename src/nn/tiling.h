@@ -1,5 +1,4 @@
-// Decoding a picture that is too large to be decoded at once: its latents are decoded in overlapping tiles, and these
-// are blended.
+// Decoding, or encoding, what is too large to be decoded at once: in overlapping tiles, which are blended.
 #pragma once
 #include <ATen/ATen.h>
 
@@ -24,8 +23,9 @@ Tiling encoding(const Tiling& decoding);
 // Fades the end of `before` into the beginning of `tile`, along dimension `dim`, in place.
 void blend(const Tensor& before, const Tensor& tile, int64_t dim, int64_t extent);
 
-// z [F, h, w, Cz] -> [T, H, W, C], where `decode` does the same for a tile.
-Tensor decode_tiles(const Tensor& z, const Tiling& rows, const Tiling& columns,
-                    const std::function<Tensor(const Tensor&)>& decode);
+// z [F, h, w, Cz] -> [T, H, W, C], where `decode` does the same for a tile; from pixels to latents with the tiles of
+// encoding().
+Tensor in_tiles(const Tensor& z, const Tiling& rows, const Tiling& columns,
+                const std::function<Tensor(const Tensor&)>& decode);
 
 }  // namespace eav

@@ -24,4 +24,10 @@ Prompt tokenize(const Tokenizer& tokenizer, std::string_view text, int64_t lengt
   return {at::tensor(ids, at::kLong).unsqueeze(0), (at::arange(length) < used).unsqueeze(0), std::move(cut)};
 }
 
+void warn_of_cut(const std::string& cut, int64_t length, Progress& progress) {
+  if (!cut.empty())
+    progress.warning(fmt::format("the prompt is longer than the {} tokens that this model takes; this was cut: \"{}\"",
+                                 length, cut));
+}
+
 }  // namespace eav

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "eav/progress.h"
 #include "text/tokenizer.h"
 
 namespace eav {
@@ -18,5 +19,8 @@ struct Prompt {
 
 // Cuts the text's ids to `length` (the ids that end every text stay), or fills them up with padding.
 Prompt tokenize(const Tokenizer& tokenizer, std::string_view text, int64_t length);
+
+// Warns where `cut`, the end of a prompt, did not fit into the `length` tokens that a model takes.
+void warn_of_cut(const std::string& cut, int64_t length, Progress& progress);
 
 }  // namespace eav

@@ -18,7 +18,7 @@ namespace eav {
 // How tensors are placed in memory. Layers compute in the type of their input; see nn/linear.h.
 struct LoadPolicy {
   at::ScalarType dtype =
-      at::kFloat;  // floating point tensors are held in this type; those already in it are not copied
+      at::kFloat;  // floating point tensors are held in this type; those already in it, and aligned, are not copied
   at::Device device = at::kCPU;
   bool offload = false;  // blocks of a model are loaded when they are used; see weights/blocks.h
 };

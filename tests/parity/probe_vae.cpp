@@ -35,7 +35,7 @@ void encode(const eav::JsonFile& config, const at::Tensor& video, const eav::ltx
     return eav::save_safetensors(out, {{"mean", encoder(video, tiles.space, {})}});
   }
   const auto c = eav::ltx_video::VaeConfig::read(config);
-  const eav::ltx_video::VaeEncoder encoder(weights, c, eav::ltx_video::VaeEncoderConfig::read(config, c));
+  const eav::ltx_video::VaeEncoder encoder(weights, eav::ltx_video::VaeEncoderConfig::read(config));
   checkpoint.check_all_read(eav::ltx_video::VaeEncoder::unneeded_keys());
   const auto [mean, std] = encoder(video, tiles, {});
   eav::save_safetensors(out, {{"mean", mean.contiguous()}, {"std", std.contiguous()}});

@@ -242,7 +242,7 @@ def test_the_same_video_from_an_image(made, generate, tmp_path, version):
     assert torch.equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1])
 
 
-def test_a_released_width_has_its_published_configuration(made, run, tmp_path):
+def test_without_metadata_layers_heads_and_scheduler_are_the_published_ones(made, run, tmp_path):
     """What the file does not tell is as diffusers' classes have it, whose defaults are those of 0.9.0."""
     told = json.loads(run("eav_probe", "single-file", made("0.9.0") / "file.safetensors", "--text-encoder",
                           made("0.9.0") / "converted", "--out", tmp_path / "t.safetensors"))  # fmt: skip

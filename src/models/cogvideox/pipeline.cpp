@@ -133,9 +133,7 @@ Inspection Pipeline::inspect() const {
 
 Tensor Pipeline::embed(const std::string& prompt, Progress& progress) const {
   const auto tokens = tokenize(*tokenizer_, prompt, config_.max_text_seq_length);
-  if (!tokens.cut.empty())
-    progress.warning(fmt::format("the prompt is longer than the {} tokens that this model takes; this was cut: \"{}\"",
-                                 config_.max_text_seq_length, tokens.cut));
+  warn_of_cut(tokens.cut, config_.max_text_seq_length, progress);
   // The reference attends to the padding too.
   return (*text_encoder_)(tokens.ids.to(placement().device), std::nullopt, placement().compute,
                           progress);  // [1, text_len, text_embed_dim]

@@ -192,7 +192,7 @@ Tensor Vae::decode(const Tensor& latents, bool tiling, Progress& progress) const
   for (int64_t b = 0; b < batch; ++b) {
     const auto z = latents[b].permute({1, 2, 3, 0}).contiguous();  // [F, h, w, C]
     const auto decode = [&](const Tensor& tile) { return decode_video(tile, job); };
-    videos.push_back((tiled ? decode_tiles(z, rows, columns, decode) : decode(z)).permute({3, 0, 1, 2}));
+    videos.push_back((tiled ? in_tiles(z, rows, columns, decode) : decode(z)).permute({3, 0, 1, 2}));
   }
   return at::stack(videos);  // [B, 3, frames, H, W]
 }

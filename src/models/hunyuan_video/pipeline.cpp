@@ -66,12 +66,6 @@ TransformerConfig read_transformer(const std::filesystem::path& model) {
 
 bool truly_guided(const Request& request) { return *request.true_guidance > 1; }
 
-void warn_of_cut_prompt(const std::string& cut, Progress& progress) {
-  if (!cut.empty())
-    progress.warning(fmt::format("the prompt is longer than the {} tokens that this model takes; this was cut: \"{}\"",
-                                 kPromptTokens, cut));
-}
-
 }  // namespace
 
 Pipeline::Pipeline(const std::filesystem::path& model)
@@ -248,7 +242,7 @@ Tensor Pipeline::llama_embeds(const std::string& prompt, Progress& progress) con
       tokenize(*llama_tokenizer_, kBeforePrompt + prompt + kAfterPrompt, kInstructionTokens + kPromptTokens);
   auto cut = tokens.cut;
   if (cut.ends_with(kAfterPrompt)) cut.resize(cut.size() - std::string_view(kAfterPrompt).size());
-  warn_of_cut_prompt(cut, progress);
+  warn_of_cut(cut, kPromptTokens, progress);
   // Padding comes last and is never attended to: it is left out.
   const auto count = tokens.mask.sum().item<int64_t>();
   if (count <= kInstructionTokens)
@@ -272,7 +266,7 @@ Tensor Pipeline::llava_embeds(const std::string& prompt, const Tensor& picture, 
                               Progress& progress) const {
   const auto tokens =
       image_prompt(*llama_tokenizer_, prompt, llava_->image_token, interleave, (model_ / "tokenizer").string());
-  warn_of_cut_prompt(tokens.cut, progress);
+  warn_of_cut(tokens.cut, kPromptTokens, progress);
   const auto& where = placement();
   const auto pixels = (*image_processor_)(picture).to(where.device, where.compute);
   return (*llava_)(tokens.ids.to(where.device), pixels, progress).index_select(1, tokens.kept.to(where.device));

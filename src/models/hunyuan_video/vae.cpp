@@ -206,7 +206,7 @@ void Vae::decode_video(const Tensor& z, const Tensor& video, Job& job) const {
   // A tile that begins with the last frame would show nothing new.
   for (int64_t first = 0; first == 0 || first + 1 < z.size(0); first += time.latent_stride) {
     const auto latents = z.slice(0, first, first + time.latent_size);
-    auto tile = job.tiling ? decode_tiles(latents, space, space, decode) : decode(latents);  // [T, H, W, 3]
+    auto tile = job.tiling ? in_tiles(latents, space, space, decode) : decode(latents);  // [T, H, W, 3]
     auto begin = first * config_.temporal_compression_ratio;
     if (first > 0) {
       tile = tile.slice(0, 1);

@@ -16,20 +16,7 @@ Downsample::Downsample(const Weights& w, int64_t level, const VaeConfig& c)
       conv(w / "conv" / "conv", c.block_out_channels[level], c.block_out_channels[level]) {}
 
 Frames Downsample::operator()(const Frames& x) const {
-  const auto type = x[0].scalar_type();
-  const auto weight = conv.weight.to(type);
-  const auto bias = conv.bias ? std::optional(conv.bias->to(type)) : std::nullopt;
-  Frames out;
-  for (int64_t t = 0; t < std::ssize(x); t += time_stride) {
-    Frames window;  // the frame and those before it; the first one stands for what came earlier
-    for (auto i = t - CausalConv3d::kHistory; i <= t; ++i)
-      window.push_back(x[std::max<int64_t>(i, 0)].permute({2, 0, 1}));
-    const auto bordered =  // [1, C, 3, H + 2, W + 2]
-        at::replication_pad3d(at::stack(window, 1).unsqueeze(0), {1, 1, 1, 1, 0, 0});
-    const auto y = at::conv3d(bordered, weight, bias, at::IntArrayRef{1, space_stride, space_stride});
-    out.push_back(y[0].squeeze(1).permute({1, 2, 0}).contiguous());  // [h, w, C]
-  }
-  return out;
+  return convolve_strided(x, conv.weight, conv.bias, kSurroundings, time_stride, space_stride);
 }
 
 DownBlock::DownBlock(const Weights& w, int64_t level, const VaeConfig& c) {
@@ -79,7 +66,7 @@ Tensor VaeEncoder::operator()(const Tensor& video, bool tiling, const Progress& 
   const bool tiled = tiling && std::max(video.size(3), video.size(4)) > tiles.latent_size;
   const auto encode_tile = [&](const Tensor& tile) { return encode(tile, progress); };
   const auto frames = video[0].permute({1, 2, 3, 0}).contiguous();  // [F, H, W, 3]
-  const auto moments = tiled ? decode_tiles(frames, tiles, tiles, encode_tile) : encode_tile(frames);
+  const auto moments = tiled ? in_tiles(frames, tiles, tiles, encode_tile) : encode_tile(frames);
   // The distribution's mode is its mean; the other channels are its spread.
   return moments.slice(3, 0, config_.latent_channels).permute({3, 0, 1, 2}).unsqueeze(0).contiguous();
 }

@@ -77,7 +77,6 @@ Parts Parts::of_folder(const std::filesystem::path& model) {
 
 Pipeline::Pipeline(Parts parts)
     : parts_(std::move(parts)),
-      conditional_(parts_.conditional),
       config_(TransformerConfig::read(parts_.transformer_config)),
       vae_config_(VaeConfig::read(parts_.vae_config)),
       text_config_(JsonFile(parts_.text_encoder / "config.json")) {
@@ -111,7 +110,7 @@ Request Pipeline::resolve(const Request& asked) const {
   if (!request.vae_tiling) request.vae_tiling = VaeTiling::automatic;
   if (!request.enhance.weight) request.enhance.weight = kEnhanceWeight;
   std::vector<std::string> has{"flow shift", "guidance rescale", "image or video to condition on", "frame-wise VAE"};
-  if (conditional_) {
+  if (parts_.conditional) {
     if (!request.denoise_strength) request.denoise_strength = 1;
     if (!request.image_cond_noise_scale) request.image_cond_noise_scale = kImageCondNoiseScale;
     has.insert(has.end(), {"timesteps to choose", "denoise strength", "noise on conditions"});
@@ -135,11 +134,11 @@ Request Pipeline::resolve(const Request& asked) const {
   check_fraction("the denoise strength", request.denoise_strength);
   check_conditions(request);
   scheduler(request);
-  if (conditional_ && skipped_steps(request) >= *request.steps)
+  if (parts_.conditional && skipped_steps(request) >= *request.steps)
     throw Error(
         fmt::format("a denoise strength of {} leaves none of {} steps", *request.denoise_strength, *request.steps));
   if (!request.init_latents.empty()) {
-    if (conditional_ && *request.denoise_strength == 1)
+    if (parts_.conditional && *request.denoise_strength == 1)
       throw Error("this LTX-Video takes initial latents to change them: give a --denoise-strength below 1");
     load_latents(request.init_latents, latents_shape(request));
   }
@@ -150,7 +149,7 @@ void Pipeline::check_conditions(const Request& request) const {
   if (request.conditions.empty()) return;
   encoder_config();
   eav::check_conditions(request);
-  if (!conditional_) {
+  if (!parts_.conditional) {
     if (request.conditions.size() > 1 || request.conditions[0].is_video)
       throw Error("this LTX-Video takes a single image to begin with: several, and videos, need one from 0.9.5 on");
     if (request.conditions[0].frame_index.value_or(0) != 0 || request.conditions[0].strength.value_or(1) != 1)
@@ -169,7 +168,7 @@ FlowMatchEulerScheduler Pipeline::scheduler(const Request& request) const {
   const auto n = *request.steps;
   if (!request.timesteps.empty())
     scheduler.set_timesteps(at::tensor(request.timesteps, at::kDouble));
-  else if (conditional_)
+  else if (parts_.conditional)
     scheduler.set_timesteps(linear_quadratic_sigmas(n).to(at::kFloat) * kTrainSteps);
   else
     scheduler.set_sigmas(at::linspace(1, 1 / static_cast<double>(n), n, at::kDouble), size(request).tokens());
@@ -178,7 +177,7 @@ FlowMatchEulerScheduler Pipeline::scheduler(const Request& request) const {
 
 int64_t Pipeline::skipped_steps(const Request& request) const {
   const auto steps = *request.steps;
-  return conditional_ ? steps - static_cast<int64_t>(static_cast<double>(steps) * *request.denoise_strength) : 0;
+  return parts_.conditional ? steps - static_cast<int64_t>(static_cast<double>(steps) * *request.denoise_strength) : 0;
 }
 
 LatentSize Pipeline::size(const Request& request) const {
@@ -194,7 +193,7 @@ LatentSize Pipeline::size(const Request& request) const {
 
 std::vector<int64_t> Pipeline::latents_shape(const Request& request) const {
   const auto s = size(request);
-  if (conditional_) return {1, s.channels, s.frames, s.height, s.width};
+  if (parts_.conditional) return {1, s.channels, s.frames, s.height, s.width};
   return {1, s.tokens(), s.channels};
 }
 
@@ -223,8 +222,8 @@ MemoryPlan Pipeline::plan(const Request& request, const Placement& placement) co
     const bool clips = std::ranges::any_of(request.conditions, &Condition::is_video);
     text.weights += held_bytes(parts_.vae, placement, VaeEncoder::unneeded_keys());
     text.activations =
-        std::max(text.activations, encode_memory(vae_config_, encoder_config(), clips ? *request.frames : 1,
-                                                 *request.height, *request.width, tiles_of(request), element));
+        std::max(text.activations, encode_memory(encoder_config(), clips ? *request.frames : 1, *request.height,
+                                                 *request.width, tiles_of(request), element));
   }
   return {{text,
            {"transformer", held_bytes(parts_.transformer, placement, {}, {"transformer_blocks."}),
@@ -247,14 +246,10 @@ Inspection Pipeline::inspect() const {
 
 Caption Pipeline::embed(const std::string& prompt, Progress& progress) const {
   const auto tokens = tokenize(*tokenizer_, prompt, caption_tokens());
-  if (!tokens.cut.empty())
-    progress.warning(
-        fmt::format("the prompt is longer than the {} tokens that "
-                    "this model takes; this was cut: \"{}\"",
-                    caption_tokens(), tokens.cut));
+  warn_of_cut(tokens.cut, caption_tokens(), progress);
   const auto device = placement().device;
   // The video does not attend to padding; the caption's tokens among themselves do, except in LTXConditionPipeline.
-  const auto mask = conditional_ ? std::optional(tokens.mask.to(device)) : std::nullopt;
+  const auto mask = parts_.conditional ? std::optional(tokens.mask.to(device)) : std::nullopt;
   return {(*text_encoder_)(tokens.ids.to(device), mask, placement().compute, progress), tokens.mask.to(device)};
 }
 
@@ -269,17 +264,15 @@ Conditioning Pipeline::encode(const Request& request, Progress& progress) {
   }
   if (request.conditions.empty()) return conditioning;
   progress.phase("vae encoder");
-  if (!vae_encoder_) {
-    const auto checkpoint = Checkpoint::open(parts_.vae, placement().policy());
-    vae_encoder_.emplace(Weights(checkpoint), vae_config_, encoder_config());
-    checkpoint.check_all_read(VaeEncoder::unneeded_keys());
-  }
+  if (!vae_encoder_)
+    vae_encoder_ =
+        load_part<VaeEncoder>(parts_.vae, placement().policy(), encoder_config(), VaeEncoder::unneeded_keys());
   for (const auto& condition : request.conditions)
     std::ranges::move(encode_condition(condition, request, progress), std::back_inserter(conditioning));
   return conditioning;
 }
 
-VaeEncoderConfig Pipeline::encoder_config() const { return VaeEncoderConfig::read(parts_.vae_config, vae_config_); }
+VaeEncoderConfig Pipeline::encoder_config() const { return VaeEncoderConfig::read(parts_.vae_config); }
 
 std::vector<Tensor> Pipeline::encode_condition(const Condition& condition, const Request& request, Progress& progress) {
   const auto first = condition.frame_index.value_or(0), ratio = vae_config_.temporal_compression();
@@ -299,11 +292,12 @@ Start Pipeline::start(const Request& request, const Conditioning& conditioning, 
                           condition.strength.value_or(1)});
   }
   const auto given = [&] { return load_latents(request.init_latents, latents_shape(request)).to(at::kFloat); };
-  if (!conditional_ && !request.init_latents.empty()) return start_from_latents(given(), s, conditions.empty() ? 0 : 1);
-  if (!conditional_ && !conditions.empty()) return start_from_image(conditions[0], s, generator);
+  if (!parts_.conditional && !request.init_latents.empty())
+    return start_from_latents(given(), s, conditions.empty() ? 0 : 1);
+  if (!parts_.conditional && !conditions.empty()) return start_from_image(conditions[0], s, generator);
 
   auto latents = at::randn({1, s.channels, s.frames, s.height, s.width}, generator, at::TensorOptions(at::kFloat));
-  if (!conditional_) return start_from_latents(pack(latents), s);
+  if (!parts_.conditional) return start_from_latents(pack(latents), s);
   if (!request.init_latents.empty()) {
     const auto sigma = scheduler(request).sigmas()[skipped_steps(request)];
     latents = sigma * latents + (1 - sigma) * given();
@@ -350,20 +344,20 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
       velocity = branches[0] + *request.guidance * (branches[1] - branches[0]);
       if (*request.guidance_rescale > 0) velocity = rescaled(velocity, branches[1], *request.guidance_rescale);
     }
-    const auto next = conditional_ ? schedule.step(velocity, of_tokens(timesteps), latents)
-                                   : schedule.step(velocity, skipped + i, latents);
+    const auto next = parts_.conditional ? schedule.step(velocity, of_tokens(timesteps), latents)
+                                         : schedule.step(velocity, skipped + i, latents);
     latents = keeps ? at::where(level - 1e-6 < 1 - kept, next, latents) : next;
     progress.step(i + 1, steps);
   }
   trace = enhancer.trace();
   latents = latents.slice(1, begin.conditions);
-  return conditional_ ? unpack(latents, size(request)) : latents;
+  return parts_.conditional ? unpack(latents, size(request)) : latents;
 }
 
 Tensor Pipeline::decode(const Request& request, const Tensor& latents, Progress& progress) {
   const auto& where = placement();
   if (!vae_) vae_ = load_part<Vae>(parts_.vae, where.policy(), vae_config_, Vae::unneeded_keys());
-  auto z = vae_->denormalize(conditional_ ? latents : unpack(latents, size(request))).to(where.compute);
+  auto z = vae_->denormalize(parts_.conditional ? latents : unpack(latents, size(request))).to(where.compute);
   std::optional<Tensor> timestep;
   std::optional<at::Generator> injected;
   if (vae_config_.timestep_conditioning) {

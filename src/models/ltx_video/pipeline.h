@@ -50,10 +50,9 @@ class Pipeline : public Family {
   std::vector<Tensor> encode_condition(const Condition& condition, const Request& request, Progress& progress);
   Start start(const Request& request, const Conditioning& conditioning, at::Generator& generator) const;
 
-  int64_t caption_tokens() const { return conditional_ ? 256 : 128; }
+  int64_t caption_tokens() const { return parts_.conditional ? 256 : 128; }
 
   Parts parts_;
-  bool conditional_;  // LTXConditionPipeline, which takes images and videos at any frame
   TransformerConfig config_;
   VaeConfig vae_config_;
   T5Config text_config_;

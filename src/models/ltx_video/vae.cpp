@@ -236,7 +236,7 @@ Tensor Vae::decode(const Tensor& latents, const std::optional<Tensor>& timestep,
       return decoded;
     };
     const auto decode_picture = [&](const Tensor& z) {
-      return in_space ? decode_tiles(z, space, space, decode) : decode(z);
+      return in_space ? in_tiles(z, space, space, decode) : decode(z);
     };
     const auto z = latents[b].permute({1, 2, 3, 0}).contiguous();  // [F, h, w, C]
     const auto decoded =

@@ -99,7 +99,8 @@ int64_t VaeConfig::temporal_compression() const {
   return int64_t{1} << std::ranges::count_if(levels, &VaeLevel::upsamples);
 }
 
-VaeEncoderConfig VaeEncoderConfig::read(const JsonFile& config, const VaeConfig& decoder) {
+VaeEncoderConfig VaeEncoderConfig::read(const JsonFile& config) {
+  const auto decoder = VaeConfig::read(config);
   const auto channels = config.get<std::vector<int64_t>>("block_out_channels", {128, 256, 512, 512});
   const auto types =
       config.get<std::vector<std::string>>("down_block_types", std::vector<std::string>(4, "LTXVideoDownBlock3D"));
@@ -128,7 +129,8 @@ VaeEncoderConfig VaeEncoderConfig::read(const JsonFile& config, const VaeConfig&
                                                        {"spatial", Downsample::spatial},
                                                        {"temporal", Downsample::temporal},
                                                        {"spatiotemporal", Downsample::spatiotemporal}};
-  VaeEncoderConfig c{.levels = {}, .mid_layers = layers.back(), .causal = config.get<bool>("encoder_causal", true)};
+  VaeEncoderConfig c{
+      .vae = decoder, .levels = {}, .mid_layers = layers.back(), .causal = config.get<bool>("encoder_causal", true)};
   int64_t spatial = decoder.patch_size, temporal = 1;
   for (int64_t i = 0; i < blocks; ++i) {
     if ((types[i] == "LTXVideo095DownBlock3D") != rearranges || (!rearranges && types[i] != "LTXVideoDownBlock3D"))

@@ -53,12 +53,13 @@ struct VaeEncoderLevel {
 };
 
 struct VaeEncoderConfig {
+  VaeConfig vae;
   std::vector<VaeEncoderLevel> levels;  // from the video's resolution to the latents'
   int64_t mid_layers;                   // resnet blocks of the middle block
   bool causal;                          // frames see none after them
 
-  // Throws eav::Error that names the field for values that cannot work, or that do not belong to this decoder.
-  static VaeEncoderConfig read(const JsonFile& config, const VaeConfig& decoder);
+  // Throws eav::Error that names the field for values that cannot work, or where it does not belong to the decoder.
+  static VaeEncoderConfig read(const JsonFile& config);
 };
 
 }  // namespace eav::ltx_video

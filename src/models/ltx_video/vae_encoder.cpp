@@ -13,26 +13,10 @@ Tensor gather(const Tensor& x, int64_t stride) {
   return x.unflatten(0, {-1, stride}).unflatten(2, {-1, stride}).permute({0, 2, 4, 1, 3});
 }
 
-// Frames of a window that ends with `last`, or lies around it; the first and last frame stand for those beyond.
-Frames window(const Frames& x, int64_t first, const Surroundings& around) {
-  Frames seen;
-  for (int64_t t = first - around.past; t <= first + around.future; ++t)
-    seen.push_back(x[std::clamp<int64_t>(t, 0, std::ssize(x) - 1)]);
-  return seen;
-}
-
 }  // namespace
 
 Frames StridedConv::operator()(const Frames& x) const {
-  Frames out;
-  for (int64_t t = 0; t < std::ssize(x); t += 2) {
-    const auto seen = at::stack(window(x, t, conv.around)).permute({3, 0, 1, 2}).unsqueeze(0);  // [1, C, 3, H, W]
-    const auto type = seen.scalar_type();
-    const auto bias = conv.bias ? std::optional(conv.bias->to(type)) : std::nullopt;
-    const auto y = at::conv3d(seen, conv.weight.to(type), bias, at::IntArrayRef{1, 2, 2}, at::IntArrayRef{0, 1, 1});
-    out.push_back(y[0].squeeze(1).permute({1, 2, 0}).contiguous());
-  }
-  return out;
+  return convolve_strided(x, conv.weight, conv.bias, conv.around, /*time_stride=*/2, /*space_stride=*/2);
 }
 
 Frames Rearrange::operator()(const Frames& x) const {
@@ -67,13 +51,14 @@ DownBlock::DownBlock(const Weights& w, const VaeEncoderLevel& level, const Resne
     conv_out.emplace(w / "conv_out", level.in, level.out, options);
 }
 
-VaeEncoder::VaeEncoder(const Weights& w, const VaeConfig& c, const VaeEncoderConfig& e)
-    : config_(c),
-      latents_mean_(w.load("latents_mean", {c.latent_channels})),
-      latents_std_(w.load("latents_std", {c.latent_channels})),
-      conv_in_(w / "encoder" / "conv_in", c.out_channels * c.patch_size * c.patch_size, e.levels[0].in, e.causal),
-      conv_out_{{w / "encoder" / "conv_out", e.levels.back().out, c.latent_channels + 1, e.causal}} {
-  const ResnetOptions options{e.causal, c.resnet_norm_eps};
+VaeEncoder::VaeEncoder(const Weights& w, const VaeEncoderConfig& e)
+    : config_(e.vae),
+      latents_mean_(w.load("latents_mean", {config_.latent_channels})),
+      latents_std_(w.load("latents_std", {config_.latent_channels})),
+      conv_in_(w / "encoder" / "conv_in", config_.out_channels * config_.patch_size * config_.patch_size,
+               e.levels[0].in, e.causal),
+      conv_out_{{w / "encoder" / "conv_out", e.levels.back().out, config_.latent_channels + 1, e.causal}} {
+  const ResnetOptions options{e.causal, config_.resnet_norm_eps};
   const auto down = w / "encoder" / "down_blocks", mid = w / "encoder" / "mid_block" / "resnets";
   for (size_t i = 0; i < e.levels.size(); ++i)
     down_blocks_.emplace_back(down / static_cast<int64_t>(i), e.levels[i], options);
@@ -109,7 +94,7 @@ LatentsDistribution VaeEncoder::operator()(const Tensor& video, const Tiles& til
   const auto latent_frames = (video.size(2) - 1) / config_.temporal_compression() + 1;
   const auto encode_tile = [&](const Tensor& tile) { return encode(tile, progress); };
   const auto encode_picture = [&](const Tensor& x) {
-    return in_space ? decode_tiles(x, pixels, pixels, encode_tile) : encode_tile(x);
+    return in_space ? in_tiles(x, pixels, pixels, encode_tile) : encode_tile(x);
   };
   std::vector<Tensor> moments;
   for (const auto& one : video.unbind()) {
@@ -126,8 +111,9 @@ LatentsDistribution VaeEncoder::operator()(const Tensor& video, const Tiles& til
           std / of_channels(latents_std_)};
 }
 
-int64_t encode_memory(const VaeConfig& c, const VaeEncoderConfig& e, int64_t frames, int64_t height, int64_t width,
-                      const Tiles& tiles, int64_t element_size) {
+int64_t encode_memory(const VaeEncoderConfig& e, int64_t frames, int64_t height, int64_t width, const Tiles& tiles,
+                      int64_t element_size) {
+  const auto& c = e.vae;
   const auto video = frames * height * width * c.out_channels;
   const auto tile = tiling_of(c).latent_size * c.spatial_compression();
   if (tiles.time) frames = std::min(frames, encoding(tiling_of_time(c)).latent_size + 1);

@@ -40,7 +40,7 @@ struct LatentsDistribution {
 class VaeEncoder {
  public:
   // Takes the encoder's weights; unneeded_keys() are the decoder's.
-  VaeEncoder(const Weights& w, const VaeConfig& c, const VaeEncoderConfig& e);
+  VaeEncoder(const Weights& w, const VaeEncoderConfig& e);
 
   // video [B, 3, frames, H, W] in -1..1, where the transformer's latents have F = 1 + (frames - 1) / temporal
   // compression frames.
@@ -61,7 +61,7 @@ class VaeEncoder {
 };
 
 // The most memory in bytes that encoding a video of this size takes beside weights; the video is included.
-int64_t encode_memory(const VaeConfig& c, const VaeEncoderConfig& e, int64_t frames, int64_t height, int64_t width,
-                      const Tiles& tiles, int64_t element_size);
+int64_t encode_memory(const VaeEncoderConfig& e, int64_t frames, int64_t height, int64_t width, const Tiles& tiles,
+                      int64_t element_size);
 
 }  // namespace eav::ltx_video

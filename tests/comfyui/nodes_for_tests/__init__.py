@@ -224,8 +224,8 @@ class PlainFormula:
         return (plain.enhance(model.clone(), plain.Formula(weight, frames, positions, before)),)
 
 
-class SkipForward:
-    """A cache such as some nodes are: every second step is not run, and the last result is given again."""
+class ModelPatch:
+    """A node that takes a model and gives it changed."""
 
     RETURN_TYPES = ("MODEL",)
     FUNCTION = "make"
@@ -234,6 +234,10 @@ class SkipForward:
     @classmethod
     def INPUT_TYPES(cls):
         return {"required": {"model": ("MODEL",)}}
+
+
+class SkipForward(ModelPatch):
+    """A cache such as some nodes are: every second step is not run, and the last result is given again."""
 
     def make(self, model):
         model, state = model.clone(), {}
@@ -251,16 +255,8 @@ class SkipForward:
         return (model,)
 
 
-class PatchedAttention:
+class PatchedAttention(ModelPatch):
     """Another node that patches the same layers: an override of attention (negated), and a forward (times 1.5)."""
-
-    RETURN_TYPES = ("MODEL",)
-    FUNCTION = "make"
-    CATEGORY = "tests"
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": {"model": ("MODEL",)}}
 
     def make(self, model):
         model = model.clone()
