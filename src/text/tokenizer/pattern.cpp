@@ -1,13 +1,9 @@
 #include "text/tokenizer/pattern.h"
 
-#include <fmt/format.h>
-#include <oniguruma.h>
-
-#include <memory>
 #include <optional>
 #include <utility>
 
-#include "eav/error.h"
+#include "text/regex.h"
 #include "text/tokenizer/unicode.h"
 
 namespace eav::text {
@@ -37,56 +33,6 @@ class Spans {
   std::vector<Span> spans_;
 };
 
-const OnigUChar* bytes(const char* text) { return reinterpret_cast<const OnigUChar*>(text); }
-
-// The text of Oniguruma's error `code`.
-std::string onig_message(int code, OnigErrorInfo* info = nullptr) {
-  OnigUChar message[ONIG_MAX_ERROR_MESSAGE_LEN];
-  const int length = onig_error_code_to_str(message, code, info);
-  return {reinterpret_cast<char*>(message), static_cast<size_t>(length)};
-}
-
-class Regex {
- public:
-  explicit Regex(const std::string& expression) {
-    OnigEncoding encodings[] = {ONIG_ENCODING_UTF8};
-    onig_initialize(encodings, 1);
-    OnigErrorInfo info;
-    const auto* begin = bytes(expression.data());
-    regex_t* compiled = nullptr;
-    const int code = onig_new(&compiled, begin, begin + expression.size(), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8,
-                              ONIG_SYNTAX_RUBY, &info);
-    if (code != ONIG_NORMAL)
-      throw Error(
-          fmt::format("the regular expression \"{}\" is not understood: {}", expression, onig_message(code, &info)));
-    compiled_.reset(compiled, &onig_free);
-  }
-
-  std::vector<Span> operator()(std::string_view text) const {
-    const std::unique_ptr<OnigRegion, void (*)(OnigRegion*)> region(onig_region_new(),
-                                                                    [](OnigRegion* r) { onig_region_free(r, 1); });
-    Spans spans(text);
-    const auto *begin = bytes(text.data()), *end = begin + text.size();
-    std::optional<size_t> last;  // the end of the last match
-    for (size_t from = 0; from <= text.size();) {
-      const auto found = onig_search(compiled_.get(), begin, end, begin + from, end, region.get(), ONIG_OPTION_NONE);
-      if (found == ONIG_MISMATCH) break;
-      if (found < 0) throw Error(fmt::format("a regular expression failed: {}", onig_message(found)));
-      const auto match_begin = static_cast<size_t>(found), match_end = static_cast<size_t>(region->end[0]);
-      if (match_begin == match_end && match_end == last) {  // an empty match where the last one ended: go on behind it
-        from += from < text.size() ? code_point_length(text, from) : 1;
-        continue;
-      }
-      spans.match(match_begin, match_end);
-      last = from = match_end;
-    }
-    return spans.finish();
-  }
-
- private:
-  std::shared_ptr<regex_t> compiled_;  // shared, since a Pattern is copied
-};
-
 }  // namespace
 
 Pattern whitespace() {
@@ -110,7 +56,24 @@ Pattern literal(std::string part) {
   };
 }
 
-Pattern regex(const std::string& expression) { return Regex(expression); }
+Pattern regex(const std::string& expression) {
+  return [regex = Regex(expression)](std::string_view text) {
+    Spans spans(text);
+    std::optional<size_t> last;  // the end of the last match
+    for (size_t from = 0; from <= text.size();) {
+      const auto match = regex.search(text, from);
+      if (!match) break;
+      const auto [begin, end] = match->front();
+      if (begin == end && end == last) {  // an empty match where the last one ended: go on behind it
+        from += from < text.size() ? code_point_length(text, from) : 1;
+        continue;
+      }
+      spans.match(begin, end);
+      last = from = end;
+    }
+    return spans.finish();
+  };
+}
 
 Pattern inverse(Pattern pattern) {
   return [pattern = std::move(pattern)](std::string_view text) {
