@@ -227,22 +227,23 @@ class Parser {
 
   // The end of the start tag here, with its ">" where it has one.
   size_t start_tag_end() const {
-    static const auto tag = Regex::python(
-        R"(<[a-zA-Z][^\t\n\r\f />\x00]*)"                             // name
-        R"((?:[\s/]*(?:(?<=['"\s/])[^\s/>][^\s/=>]*)"                 // name of an attribute
-        R"((?:\s*=+\s*(?:'[^']*'|"[^"]*"|(?!['"])[^>\s]*)\s*)?)"      // its value
-        R"((?:\s|/(?!>))*)*)?\s*)");
+    static const auto tag = Regex::python(R"(<[a-zA-Z][^\t\n\r\f />\x00]*)"              // name
+                                          R"((?:[\s/]*(?:(?<=['"\s/])[^\s/>][^\s/=>]*)"  // name of an attribute
+                                          R"((?:\s*=+\s*(?:'[^']*'|"[^"]*"|(?!['"])[^>\s]*)\s*)?)"  // its value
+                                          R"((?:\s|/(?!>))*)*)?\s*)");
     const auto end = tag.match(text_, at_).value().front().end;
     const auto rest = text_.substr(end);
     if (rest.starts_with(">")) return end + 1;
     if (rest.starts_with("/>")) return end + 2;
-    const auto unfinished = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '=' || c == '/'; };
+    const auto unfinished = [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '=' || c == '/';
+    };
     return rest.empty() || unfinished(rest.front()) ? kUnfinished : end;
   }
 
   size_t start_tag() {
-    static const auto attribute = Regex::python(
-        R"(((?<=['"\s/])[^\s/>][^\s/=>]*)(\s*=+\s*('[^']*'|"[^"]*"|(?!['"])[^>\s]*))?(?:\s|/(?!>))*)");
+    static const auto attribute =
+        Regex::python(R"(((?<=['"\s/])[^\s/>][^\s/=>]*)(\s*=+\s*('[^']*'|"[^"]*"|(?!['"])[^>\s]*))?(?:\s|/(?!>))*)");
     static const auto closing = Regex::python(R"(\s*(/?>)\s*)");
     const auto end = start_tag_end();
     if (end == kUnfinished) return end;
@@ -265,9 +266,10 @@ class Parser {
 
   void open(const std::string& tag, bool closed) {
     // Beautiful Soup's list of tags that hold nothing
-    static const std::set<std::string_view> empty{
-        "area", "base", "basefont", "bgsound", "br",   "col",      "command", "embed",  "frame", "hr",     "image", "img",
-        "input", "isindex", "keygen", "link",  "menuitem", "meta", "nextid",  "param", "source", "spacer", "track", "wbr"};
+    static const std::set<std::string_view> empty{"area",    "base",    "basefont", "bgsound", "br",       "col",
+                                                  "command", "embed",   "frame",    "hr",      "image",    "img",
+                                                  "input",   "isindex", "keygen",   "link",    "menuitem", "meta",
+                                                  "nextid",  "param",   "source",   "spacer",  "track",    "wbr"};
     soup_.start(tag);
     if (closed || empty.contains(tag)) {
       soup_.end(tag);
@@ -351,7 +353,7 @@ class Parser {
 
   std::string_view text_;
   size_t at_ = 0;
-  std::string raw_;                     // "script" or "style" while inside of it
+  std::string raw_;                    // "script" or "style" while inside of it
   std::multiset<std::string> closed_;  // tags that hold nothing and were closed where they began
   Soup soup_;
 };
@@ -379,9 +381,7 @@ std::string html_unescape(std::string_view text) {
   });
 }
 
-std::string html_text(std::string_view text) try {
-  return Parser(text).parse();
-} catch (const Refused&) {
+std::string html_text(std::string_view text) try { return Parser(text).parse(); } catch (const Refused&) {
   return std::string(text);
 }
 

@@ -18,7 +18,8 @@ class Regex {
 
   // In Oniguruma's own dialect, Ruby's. Throws eav::Error when Oniguruma refuses the expression.
   explicit Regex(const std::string& expression);
-  // In the dialect of Python's `re`: what \w, \s and \b take for a letter or white space, and ^ and $ for the whole text.
+  // In the dialect of Python's `re`: what \w, \s and \b take for a letter or white space, and ^ and $ for the whole
+  // text.
   static Regex python(std::string_view expression);
 
   // The first match that starts at `from` or behind it.
@@ -26,8 +27,7 @@ class Regex {
   // The match that starts at `at`.
   std::optional<Match> match(std::string_view text, size_t at) const;
   // `text` with every match replaced by what `replacement` makes of it.
-  std::string replace(std::string_view text,
-                      const std::function<std::string(const Match& match)>& replacement) const;
+  std::string replace(std::string_view text, const std::function<std::string(const Match& match)>& replacement) const;
 
  private:
   std::shared_ptr<void> compiled_;  // Oniguruma's regex_t; shared, since a Regex is copied

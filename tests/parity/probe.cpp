@@ -15,6 +15,7 @@
 #include "eav/error.h"
 #include "models/clip_image.h"
 #include "models/ltx_video/single_file.h"
+#include "text/caption_cleaning.h"
 #include "text/clip.h"
 #include "text/clip_tokenizer.h"
 #include "text/llama.h"
@@ -62,6 +63,16 @@ void tokens(const Arguments& arguments) {
   for (const auto& text : nlohmann::json::parse(standard_input()))
     ids.push_back(tokenizer.encode(text.get<std::string>()));
   std::cout << ids << '\n';
+}
+
+// clean-captions < texts.json > cleaned.json: each as [text, whether CJK characters were removed]
+void clean_captions(const Arguments&) {
+  auto cleaned = nlohmann::json::array();
+  for (const auto& text : nlohmann::json::parse(standard_input())) {
+    const auto caption = eav::clean_caption(text.get<std::string>());
+    cleaned.push_back({caption.text, caption.removed_cjk});
+  }
+  std::cout << cleaned << '\n';
 }
 
 // Encoders read a prompt from standard input, with the tokenizer in DIR/tokenizer and the weights in DIR/text_encoder.
@@ -163,6 +174,7 @@ void single_file(const Arguments& arguments) {
 
 int main(int argc, char** argv) try {
   const std::map<std::string, void (*)(const Arguments&)> commands{
+      {"clean-captions", clean_captions},
       {"clip", clip},
       {"clip-image", clip_image},
       {"llama", llama},

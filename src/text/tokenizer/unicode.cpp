@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <unicode/bytestream.h>
+#include <unicode/casemap.h>
 #include <unicode/normalizer2.h>
 #include <unicode/ubrk.h>
 #include <unicode/uchar.h>
@@ -18,6 +19,17 @@ namespace {
 
 void check(UErrorCode status) {
   if (U_FAILURE(status)) throw Error(fmt::format("Unicode text could not be processed: {}", u_errorName(status)));
+}
+
+// What `convert`, one of ICU's functions that write UTF-8, makes of `text`.
+template <typename Convert>
+std::string converted(std::string_view text, const Convert& convert) {
+  std::string result;
+  icu::StringByteSink<std::string> sink(&result, static_cast<int32_t>(text.size()));
+  UErrorCode status = U_ZERO_ERROR;
+  convert(icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink, status);
+  check(status);
+  return result;
 }
 
 }  // namespace
@@ -82,6 +94,18 @@ std::string lowercase(std::string_view text) {
   return result;
 }
 
+std::string full_lowercase(std::string_view text) {
+  return converted(text, [](icu::StringPiece from, icu::ByteSink& to, UErrorCode& status) {
+    icu::CaseMap::utf8ToLower("", 0, from, to, nullptr, status);
+  });
+}
+
+std::string uppercase(std::string_view text) {
+  return converted(text, [](icu::StringPiece from, icu::ByteSink& to, UErrorCode& status) {
+    icu::CaseMap::utf8ToUpper("", 0, from, to, nullptr, status);
+  });
+}
+
 std::string normalize(std::string_view text, NormalForm form) {
   const bool compatible = form == NormalForm::KC || form == NormalForm::KD;
   const bool composed = form == NormalForm::C || form == NormalForm::KC;
@@ -91,11 +115,16 @@ std::string normalize(std::string_view text, NormalForm form) {
                                                       composed ? UNORM2_COMPOSE : UNORM2_DECOMPOSE, status);
   check(status);
   const icu::FilteredNormalizer2 normalizer(*current, known);
-  std::string result;
-  icu::StringByteSink<std::string> sink(&result, static_cast<int32_t>(text.size()));
-  normalizer.normalizeUTF8(0, {text.data(), static_cast<int32_t>(text.size())}, sink, nullptr, status);
-  check(status);
-  return result;
+  return converted(text, [&](icu::StringPiece from, icu::ByteSink& to, UErrorCode& failure) {
+    normalizer.normalizeUTF8(0, from, to, nullptr, failure);
+  });
+}
+
+std::string nfc(std::string_view text) {
+  return converted(text, [](icu::StringPiece from, icu::ByteSink& to, UErrorCode& status) {
+    if (const auto* normalizer = icu::Normalizer2::getNFCInstance(status))
+      normalizer->normalizeUTF8(0, from, to, nullptr, status);
+  });
 }
 
 std::vector<size_t> grapheme_ends(std::string_view text) {

@@ -28,10 +28,16 @@ bool is_word(char32_t c);        // what \w matches: letters, marks, digits, con
 
 // Each code point by itself: no rules of a language, no final sigma.
 std::string lowercase(std::string_view text);
+// By Unicode's full rules, as Python's str.lower and str.upper: a sigma at the end of a word is a final one, ß becomes
+// SS.
+std::string full_lowercase(std::string_view text);
+std::string uppercase(std::string_view text);
 
 // As the tokenizers package has it, by the tables of Unicode 9: later characters neither change nor change places.
 enum class NormalForm { C, D, KC, KD };
 std::string normalize(std::string_view text, NormalForm form);
+// Normal form C by the tables of today.
+std::string nfc(std::string_view text);
 
 // The ends, in bytes, of the extended grapheme clusters of `text`, in order.
 std::vector<size_t> grapheme_ends(std::string_view text);

@@ -1,0 +1,18 @@
+// Prompts in the form of the captions that Open-Sora, PixArt-α and DeepFloyd IF were trained on.
+#pragma once
+#include <string>
+
+namespace eav {
+
+struct CleanCaption {
+  std::string text;
+  bool removed_cjk = false;  // Chinese or Japanese characters were taken out, as they are from every caption
+};
+
+// The prompt `utf8` in lower case, without addresses, markup, file names, hash marks, identifiers and the like, and
+// with plain quotes and dashes. It is what diffusers' PixArtAlphaPipeline._text_preprocessing(clean_caption=True) makes
+// of it, whose _clean_caption is DeepFloyd IF's: that is done twice. ftfy's repair of text that was decoded with a
+// wrong encoding ("Ã©") is left out. Throws eav::Error when the prompt is not UTF-8.
+CleanCaption clean_caption(const std::string& utf8);
+
+}  // namespace eav
