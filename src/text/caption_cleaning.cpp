@@ -60,7 +60,7 @@ std::string unquoted(std::string_view caption) {
 }
 
 std::string without_urls(const std::string& caption) {
-  constexpr std::string_view domains = R"([a-zA-Z0-9.\-]+[.](?:com|co|ru|net|org|edu|gov|it)[\w/-]*\b\/?(?!@)))";
+  constexpr std::string_view domains = R"([a-zA-Z0-9.\-]+[.](?:com|co|ru|net|org|edu|gov|it)[\w/-]*\b\/?(?!@))))";
   static const Rules rules{{"<person>", "person"},
                            {R"(\b((?:https?:(?:\/{1,3}|[a-zA-Z0-9%])|)" + std::string(domains), ""},
                            {R"(\b((?:www:(?:\/{1,3}|[a-zA-Z0-9%])|)" + std::string(domains), ""}};
@@ -69,7 +69,7 @@ std::string without_urls(const std::string& caption) {
 
 // Strokes, phonetic extensions, enclosed letters, compatibility characters, ideographs and hexagrams.
 std::string without_cjk(const std::string& caption) {
-  static const Rules rules{{R"([\u31c0-\u31ef\u31f0-\u31ff\u3200-\u4dbf\u4dc0-\u4dff\u4e00-\u9fff]+)", ""}};
+  static const Rules rules{{R"([\u31c0-\u9fff]+)", ""}};
   return apply(rules, caption);
 }
 
