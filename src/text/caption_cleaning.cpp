@@ -22,17 +22,14 @@ struct Rule {
 
   std::string operator()(const std::string& caption) const {
     return pattern.replace(caption, [&](const Regex::Match& match) {
-      std::string result;
       const auto group = replacement.find("\\1");
-      if (group == replacement.npos) return std::string(replacement);
-      result += replacement.substr(0, group);
-      result += std::string_view(caption).substr(match[1].begin, match[1].end - match[1].begin);
-      return result += replacement.substr(group + 2);
+      if (group == replacement.npos) return replacement;
+      return std::string(replacement).replace(group, 2, caption, match[1].begin, match[1].end - match[1].begin);
     });
   }
 
   Regex pattern;
-  std::string_view replacement;
+  std::string replacement;
 };
 using Rules = std::vector<Rule>;
 
@@ -172,7 +169,8 @@ std::string fixed(const std::string& caption) {
   return result;
 }
 
-std::string without_shop_talk(const std::string& caption) {
+// Article numbers, offers, sizes of pictures.
+std::string without_catalogue_talk(const std::string& caption) {
   static const Rules rules{
       {R"(\b[a-zA-Z]{1,3}\d{3,15}\b)", ""},  // jc6640
       {R"(\b[a-zA-Z]+\d+[a-zA-Z]+\b)", ""},  // jc6640vc
@@ -184,13 +182,15 @@ std::string without_shop_talk(const std::string& caption) {
       {R"(\bpage\s+\d+\b)", ""},
       {R"(\b\d*[a-zA-Z]+\d+[a-zA-Z]+\d+[a-zA-Z\d]*\b)", " "},  // j2d1a2a...
       {R"(\b\d+\.?\d*[xх×]\d+\.?\d*\b)", ""},                  // 1080x1920
-      {R"(\b\s+\:\s+)", ": "},
-      {R"((\D[,\./])\b)", "\\1 "},
-      {R"(\s+)", " "},
-      {R"(^["']([\w\W]+)["']$)", "\\1"},
-      {R"(^['\_,\-\:;])", ""},
-      {R"(['\_,\-\:\-\+]$)", ""},
-      {R"(^\.\S+$)", ""},
+  };
+  return apply(rules, caption);
+}
+
+// Spaces where they belong, and neither quotes around the whole nor a lone mark at its ends.
+std::string tidied(const std::string& caption) {
+  static const Rules rules{
+      {R"(\b\s+\:\s+)", ": "}, {R"((\D[,\./])\b)", "\\1 "}, {R"(\s+)", " "},    {R"(^["']([\w\W]+)["']$)", "\\1"},
+      {R"(^['\_,\-\:;])", ""}, {R"(['\_,\-\:\-\+]$)", ""},  {R"(^\.\S+$)", ""},
   };
   return apply(rules, caption);
 }
@@ -203,7 +203,8 @@ CleanCaption cleaned(const CleanCaption& before) {
   const auto kept = without_cjk(caption);
   const auto plain = fixed(with_words_apart(with_plain_punctuation(kept)));
   const auto resolved = text::html_unescape(text::html_unescape(plain));
-  return {.text = stripped(without_shop_talk(resolved)), .removed_cjk = before.removed_cjk || kept != caption};
+  return {.text = stripped(tidied(without_catalogue_talk(resolved))),
+          .removed_cjk = before.removed_cjk || kept != caption};
 }
 
 }  // namespace
