@@ -59,3 +59,20 @@ def test_sampling(probe, case):
         assert ours.shape == expected.shape
         print(case, weight, error(ours, expected))
         assert error(ours, expected) < 1e-4
+
+
+@pytest.mark.parametrize("frames", sorted(int(k[2:]) for k in load_file(GOLDENS / "vae_cases.safetensors") if k.startswith("z_")))
+def test_vae_decodes(probe, frames):
+    theirs = load_file(GOLDENS / "vae_cases.safetensors")[f"video_{frames}"]
+    ours = probe("decode", "vae_cases", frames=frames)["video"]
+    print(frames, error(ours, theirs.float()))
+    assert ours.shape == theirs.shape
+    assert error(ours, theirs.float()) < (1e-4 if theirs.dtype == torch.float32 else 1e-3)
+
+
+def test_vae_encodes(probe):
+    theirs = load_file(GOLDENS / "vae_cases.safetensors")["encode_mode"]
+    ours = probe("encode", "vae_cases")["mode"]
+    print(error(ours, theirs))
+    assert ours.shape == theirs.shape
+    assert error(ours, theirs) < 1e-4
