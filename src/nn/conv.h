@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "weights/weights.h"
 
@@ -57,15 +58,21 @@ struct CausalConv3d {
 };
 
 // A convolution with a kernel of one element: a linear map of every position's channels. Its weight is stored as
-// [out, in, 1, 1, 1].
+// [out, in, 1, 1, 1], or [out, in, 1, 1] that of pictures.
 struct PointwiseConv {
   Tensor weight;               // [out, in]
   std::optional<Tensor> bias;  // [out]
 
   PointwiseConv(const Weights& w, int64_t in, int64_t out)
       : weight(w.load("weight", {out, in, 1, 1, 1}).flatten(1)), bias(w.optional("bias", {out})) {}
+  static PointwiseConv of_pictures(const Weights& w, int64_t in, int64_t out) {
+    return {w.load("weight", {out, in, 1, 1}).flatten(1), w.optional("bias", {out})};
+  }
 
   Tensor operator()(const Tensor& x) const;  // [..., in] -> [..., out]
+
+ private:
+  PointwiseConv(Tensor weight, std::optional<Tensor> bias) : weight(std::move(weight)), bias(std::move(bias)) {}
 };
 
 }  // namespace eav

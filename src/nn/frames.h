@@ -27,10 +27,13 @@ inline Frames empty_frames(int64_t count, at::IntArrayRef shape, const Tensor& l
 
 // Walks through the frames of a convolution in time, some at a time: gives `convolve` a window of them between the
 // `past` frames before and the `future` ones after, and the index of their first. Each frame(t) is asked for once, in
-// order; the first stands for what came before, and the last for what comes after.
+// order; the first stands for what came before, or zeros do, and the last for what comes after.
 template <class Frame, class Convolve>
-void walk(int64_t frames, int64_t at_once, int64_t past, int64_t future, const Frame& frame, const Convolve& convolve) {
-  Frames window(past + 1, frame(0));
+void walk(int64_t frames, int64_t at_once, int64_t past, int64_t future, const Frame& frame, const Convolve& convolve,
+          Border before = Border::kReplicate) {
+  const auto first_frame = frame(0);
+  Frames window(past, before == Border::kZero ? at::zeros_like(first_frame) : first_frame);
+  window.push_back(first_frame);
   for (int64_t first = 0, next = 1; first < frames; first += at_once) {
     const auto end = std::min(first + at_once, frames);
     for (; next < end + future; ++next) window.push_back(next < frames ? frame(next) : Tensor(window.back()));
@@ -43,6 +46,7 @@ void walk(int64_t frames, int64_t at_once, int64_t past, int64_t future, const F
 struct Surroundings {
   int64_t past, future;
   Border border;
+  Border before = Border::kReplicate;  // what lies before the first frame: zeros, or that frame
 };
 
 // The convolution of frame(0), frame(1)... of so many positions, added to the frames of `sum` where there are any;
@@ -58,19 +62,20 @@ Frames convolve(const Tensor& weight, const std::optional<Tensor>& bias, const S
                         std::back_inserter(sum));
     convolve(window, weight, bias, std::span(sum).subspan(first, n), around.border, write);
   };
-  walk(frames, frames_at_once(frames, positions), around.past, around.future, frame, step);
+  walk(frames, frames_at_once(frames, positions), around.past, around.future, frame, step, around.before);
   return sum;
 }
 
-// The convolution at every `time_stride`-th frame and every `space_stride`-th position down and to the right; the first
-// and last frame stand for those beyond.
+// The convolution at every `time_stride`-th frame and every `space_stride`-th position down and to the right; the last
+// frame stands for those after it.
 inline Frames convolve_strided(const Frames& x, const Tensor& weight, const std::optional<Tensor>& bias,
                                const Surroundings& around, int64_t time_stride, int64_t space_stride) {
   Frames out;
   for (int64_t t = 0; t < std::ssize(x); t += time_stride) {
     Frames seen;
     for (auto i = t - around.past; i <= t + around.future; ++i)
-      seen.push_back(x[std::clamp<int64_t>(i, 0, std::ssize(x) - 1)]);
+      seen.push_back(i < 0 && around.before == Border::kZero ? at::zeros_like(x[0])
+                                                             : x[std::clamp<int64_t>(i, 0, std::ssize(x) - 1)]);
     out.push_back(convolve_strided(seen, weight, bias, around.border, space_stride));
   }
   return out;

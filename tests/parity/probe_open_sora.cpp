@@ -1,6 +1,8 @@
 // eav_probe open_sora PART DIR --input FILE --out FILE [OPTIONS]: parts of Open-Sora, from DIR/config.json and
 // DIR/model.safetensors, in float32.
 //   forward: one forward of the transformer, [--weight W] enhanced; writes "out", and "cfi" and "gain" of each layer
+//   decode: latents "z_N" -> N frames "video", --frames N; encode: "encode_x" -> "mode", from DIR/vae_config.json and
+//   DIR/vae.safetensors
 //   sample: the whole loop, --steps N --guidance G --height H --width W --frames F --fps N [--weight W]; writes "out"
 #include <ATen/ATen.h>
 
@@ -11,6 +13,7 @@
 #include <vector>
 
 #include "models/open_sora/sampling.h"
+#include "models/open_sora/vae.h"
 #include "weights/safetensors.h"
 
 namespace {
@@ -106,10 +109,30 @@ void sample(const fs::path& dir, const Inputs& in, const Arguments& arguments) {
   save(option(arguments, "out"), out, enhance.trace());
 }
 
+template <class Half>
+Half open_vae(const fs::path& dir) {
+  const auto checkpoint = eav::Checkpoint::open(dir, "vae", {});
+  Half half(eav::Weights(checkpoint), VaeConfig::read(eav::JsonFile(dir / "vae_config.json")));
+  checkpoint.check_all_read(Half::unneeded_keys());
+  return half;
+}
+
+void decode(const fs::path& dir, const Inputs& in, const Arguments& arguments) {
+  const auto frames = option(arguments, "frames");
+  eav::Progress progress;
+  const auto video = open_vae<Vae>(dir).decode(in["z_" + frames], std::stoll(frames), progress);
+  eav::save_safetensors(option(arguments, "out"), {{"video", video}});
+}
+
+void encode(const fs::path& dir, const Inputs& in, const Arguments& arguments) {
+  const auto mode = open_vae<VaeEncoder>(dir)(in["encode_x"], {});
+  eav::save_safetensors(option(arguments, "out"), {{"mode", mode}});
+}
+
 }  // namespace
 
 void open_sora(const Arguments& arguments) {
-  const std::map<std::string, void (*)(const fs::path&, const Inputs&, const Arguments&)> parts{{"forward", forward},
-                                                                                                {"sample", sample}};
+  const std::map<std::string, void (*)(const fs::path&, const Inputs&, const Arguments&)> parts{
+      {"forward", forward}, {"sample", sample}, {"decode", decode}, {"encode", encode}};
   parts.at(arguments.at(0))(arguments.at(1), Inputs(option(arguments, "input")), arguments);
 }

@@ -12,8 +12,10 @@ from comparing import error
 from safetensors.torch import load_file
 
 GOLDENS = Path(os.environ.get("EAV_OPEN_SORA_GOLDENS", Path(__file__).resolve().parents[1] / "data/open_sora"))
-# As the numbers' README gives them.
+# As the numbers' README gives them, where a case does not.
 SAMPLING = {"steps": 6, "guidance": 7, "height": 48, "width": 64, "frames": 17, "fps": 24}
+
+SECOND_MODEL = ["second_model/forward"] if (GOLDENS / "second_model").exists() else []
 
 
 @pytest.fixture
@@ -23,7 +25,8 @@ def probe(run, tmp_path):
     def probe(part, case, **options):
         out = tmp_path / "out.safetensors"
         named = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
-        run("eav_probe", "open_sora", part, GOLDENS, "--input", GOLDENS / f"{case}.safetensors", "--out", out, *named)
+        path = GOLDENS / f"{case}.safetensors"
+        run("eav_probe", "open_sora", part, path.parent, "--input", path, "--out", out, *named)
         return load_file(out)
 
     return probe
@@ -35,7 +38,7 @@ def weights(case):
     return [None, *sorted(named)]
 
 
-@pytest.mark.parametrize("case", ["even", "odd_size", "frame_mask"])
+@pytest.mark.parametrize("case", ["even", "odd_size", "frame_mask", *SECOND_MODEL])
 def test_transformer(probe, case):
     theirs = load_file(GOLDENS / f"{case}.safetensors")
     assert len(weights(theirs)) > 1
@@ -53,9 +56,27 @@ def test_transformer(probe, case):
 @pytest.mark.parametrize("case", sorted(p.stem for p in GOLDENS.glob("sampling*.safetensors")))
 def test_sampling(probe, case):
     theirs = load_file(GOLDENS / f"{case}.safetensors")
+    settings = {name: int(theirs.get(name, value)) for name, value in SAMPLING.items()}
     for weight in weights(theirs):
-        ours = probe("sample", case, weight=weight, **SAMPLING)["out"]
+        ours = probe("sample", case, weight=weight, **settings)["out"]
         expected = theirs["out_off" if weight is None else f"out_weight_{weight}"]
         assert ours.shape == expected.shape
         print(case, weight, error(ours, expected))
         assert error(ours, expected) < 1e-4
+
+
+@pytest.mark.parametrize("frames", sorted(int(k[2:]) for k in load_file(GOLDENS / "vae_cases.safetensors") if k.startswith("z_")))
+def test_vae_decodes(probe, frames):
+    theirs = load_file(GOLDENS / "vae_cases.safetensors")[f"video_{frames}"]
+    ours = probe("decode", "vae_cases", frames=frames)["video"]
+    print(frames, error(ours, theirs.float()))
+    assert ours.shape == theirs.shape
+    assert error(ours, theirs.float()) < (1e-4 if theirs.dtype == torch.float32 else 1e-3)
+
+
+def test_vae_encodes(probe):
+    theirs = load_file(GOLDENS / "vae_cases.safetensors")["encode_mode"]
+    ours = probe("encode", "vae_cases")["mode"]
+    print(error(ours, theirs))
+    assert ours.shape == theirs.shape
+    assert error(ours, theirs) < 1e-4

@@ -8,6 +8,8 @@
 namespace eav::hunyuan_video {
 namespace {
 
+constexpr double kEps = 1e-6;  // of every norm
+
 // ---- tiles ----------------------------------------------------------------------------------------------------------
 
 // A tile of space or time, and from one to the next, in pixels or frames of the video.
@@ -36,58 +38,35 @@ Tiling tiling_of_space(const VaeConfig& c) {
 
 // ---- layers ---------------------------------------------------------------------------------------------------------
 
-Frames NormedConv::operator()(const Frames& x, const Place& place, Frames sum) const {
-  const auto affine = norm(x);
-  const auto scale = affine.first.view({1, 1, -1}), shift = affine.second.view({1, 1, -1});  // [1, 1, C]
-  const auto normed = [&](int64_t t) {
-    const auto frame = x[t], out = place(t);
-    modulate_silu(frame, scale, shift, out);
-    return out;
-  };
-  return convolve(conv.weight, conv.bias, kSurroundings, std::ssize(x), positions_of(x[0]), normed, std::move(sum));
+VideoConv causal_conv(const Weights& w, int64_t in, int64_t out) {
+  return {w.load("conv.weight", {out, in, 3, 3, 3}),
+          w.optional("conv.bias", {out}),
+          {.past = kPast, .future = 0, .border = Border::kReplicate}};
 }
 
-ResnetBlock::ResnetBlock(const Weights& w, int64_t in, int64_t out, const VaeConfig& c)
-    : conv1(w / "norm1", w / "conv1", in, out, c), conv2(w / "norm2", w / "conv2", out, out, c) {
-  if (in != out) conv_shortcut.emplace(w / "conv_shortcut" / "conv", in, out);
+NormedConv normed_conv(const Weights& norm, const Weights& conv, int64_t in, int64_t out, const VaeConfig& c) {
+  return {{norm, in, c.norm_num_groups, kEps}, causal_conv(conv, in, out)};
 }
 
-Frames ResnetBlock::operator()(Frames x) const {
-  auto h = conv1(
-      x, [&](int64_t t) { return conv_shortcut ? std::exchange(x[t], (*conv_shortcut)(x[t])) : at::empty_like(x[t]); });
-  return conv2(
-      h, [&](int64_t t) { return std::move(h[t]); }, std::move(x));
+ResnetBlock resnet_block(const Weights& w, int64_t in, int64_t out, const VaeConfig& c) {
+  ResnetBlock block{
+      normed_conv(w / "norm1", w / "conv1", in, out, c), normed_conv(w / "norm2", w / "conv2", out, out, c), {}};
+  if (in != out) block.conv_shortcut.emplace(w / "conv_shortcut" / "conv", in, out);
+  return block;
 }
 
-Attention::Attention(const Weights& w, int64_t channels, const VaeConfig& c)
-    : group_norm(w / "group_norm", channels, c.norm_num_groups, NormedConv::kEps),
-      to_q(w / "to_q", channels, channels),
-      to_k(w / "to_k", channels, channels),
-      to_v(w / "to_v", channels, channels),
-      to_out(w / "to_out" / 0, channels, channels) {}
-
-Frames Attention::operator()(Frames x) const {
-  const auto frames = std::ssize(x), positions = positions_of(x[0]), channels = x[0].size(2);
-  const auto affine = group_norm(x);
-  const auto scale = affine.first.to(x[0].scalar_type()), shift = affine.second.to(x[0].scalar_type());  // [C]
-  const auto keys = at::empty({frames, positions, channels}, x[0].options()), values = at::empty_like(keys);
-  const auto head = [&](const Tensor& t) { return t.view({1, 1, -1, channels}); };
-  for (int64_t t = 0; t < frames; ++t) {
-    const auto normed = at::addcmul(shift, x[t].flatten(0, 1), scale);  // [S, C]
-    auto key = keys[t], value = values[t];
-    to_k.into(key, normed);
-    to_v.into(value, normed);
-    const auto seen = at::scaled_dot_product_attention(head(to_q(normed)), head(keys.slice(0, 0, t + 1)),
-                                                       head(values.slice(0, 0, t + 1)));  // [1, 1, S, C]
-    x[t].add_(to_out(seen.view_as(x[t])));
-  }
-  return x;
+MidBlock mid_block(const Weights& w, const VaeConfig& c) {
+  const auto channels = c.block_out_channels.back();
+  const auto resnet = [&](int64_t i) { return resnet_block(w / "resnets" / i, channels, channels, c); };
+  MidBlock block{resnet(0), {}, resnet(1)};
+  if (c.mid_block_add_attention) block.attention.emplace(w / "attentions" / 0, channels, c.norm_num_groups, kEps);
+  return block;
 }
 
 Upsample::Upsample(const Weights& w, int64_t level, const VaeConfig& c)
     : doubles_space(c.doubles_space(level)),
       doubles_time(c.doubles_time(level)),
-      conv(w / "conv" / "conv", c.decoder_channels(level), c.decoder_channels(level)) {}
+      conv(causal_conv(w / "conv", c.decoder_channels(level), c.decoder_channels(level))) {}
 
 // The enlarged video is never made. In space the convolution reads each position as two by two. In time, frames 2t - 1
 // and 2t both show x[t], and what they see are x[t - 1] and x[t] alone: one of them under two taps of the weight, which
@@ -109,7 +88,7 @@ Frames Upsample::operator()(Frames x) const {
 
   Frames out;
   const auto take = [&](int64_t t) { return std::move(x[t]); };
-  const auto past = doubles_time ? 1 : CausalConv3d::kHistory;
+  const auto past = doubles_time ? 1 : kPast;
   const auto enlarge = [&](std::span<const Tensor> window, int64_t first) {
     if (!doubles_time) return void(std::ranges::move(apply(window, conv.weight), std::back_inserter(out)));
     const size_t alone = first == 0 ? 1 : 0;  // the first frame is not doubled
@@ -123,44 +102,35 @@ Frames Upsample::operator()(Frames x) const {
   return out;
 }
 
-MidBlock::MidBlock(const Weights& w, const VaeConfig& c)
-    : first(w / "resnets" / 0, c.decoder_channels(0), c.decoder_channels(0), c),
-      second(w / "resnets" / 1, c.decoder_channels(0), c.decoder_channels(0), c) {
-  if (c.mid_block_add_attention) attention.emplace(w / "attentions" / 0, c.decoder_channels(0), c);
-}
-
 UpBlock::UpBlock(const Weights& w, int64_t level, const VaeConfig& c) {
   const auto out = c.decoder_channels(level);
   for (int64_t i = 0; i < c.layers_per_block + 1; ++i) {
     const auto in = i > 0 ? out : c.decoder_channels(std::max<int64_t>(level - 1, 0));
-    resnets.emplace_back(w / "resnets" / i, in, out, c);
+    resnets.push_back(resnet_block(w / "resnets" / i, in, out, c));
   }
   if (c.doubles_space(level) || c.doubles_time(level)) upsample.emplace(w / "upsamplers" / 0, level, c);
 }
 
 Decoder::Decoder(const Weights& w, const VaeConfig& c)
-    : conv_in(w / "conv_in" / "conv", c.latent_channels, c.decoder_channels(0)),
-      mid(w / "mid_block", c),
-      conv_out(w / "conv_norm_out", w / "conv_out", c.block_out_channels[0], c.out_channels, c) {
+    : conv_in(causal_conv(w / "conv_in", c.latent_channels, c.decoder_channels(0))),
+      mid(mid_block(w / "mid_block", c)),
+      conv_out(normed_conv(w / "conv_norm_out", w / "conv_out", c.block_out_channels[0], c.out_channels, c)) {
   for (int64_t level = 0; level < c.levels(); ++level) up.emplace_back(w / "up_blocks" / level, level, c);
 }
 
 Tensor Decoder::operator()(const Tensor& z, const Progress& progress) const {
-  auto x = convolve(conv_in.weight, conv_in.bias, kSurroundings, z.size(0), z.size(1) * z.size(2),
-                    [&](int64_t t) { return z[t]; });
+  auto x = conv_in(z);
   const auto run = [&](const auto& layer) {
     progress.check();
     x = layer(std::move(x));
   };
-  run(mid.first);
-  if (mid.attention) run(*mid.attention);
-  run(mid.second);
+  x = mid(std::move(x), progress);
   for (const auto& level : up) {
     for (const auto& block : level.resnets) run(block);
     if (level.upsample) run(*level.upsample);
   }
   progress.check();
-  return at::stack(conv_out(x, [&](int64_t t) { return std::move(x[t]); }));
+  return at::stack(conv_out(std::move(x)));
 }
 
 // ---- decoding -------------------------------------------------------------------------------------------------------
@@ -232,7 +202,7 @@ struct ElementCount {
   void decode(int64_t frames, int64_t h, int64_t w) {
     auto positions = h * w, in = c.decoder_channels(0);  // of a frame
     const auto window = [&] {                            // elements that a convolution sees at once
-      return std::min(frames, CausalConv3d::kHistory + frames_at_once(frames, positions)) * positions;
+      return std::min(frames, kPast + frames_at_once(frames, positions)) * positions;
     };
     const auto resnet = [&](int64_t out) {
       constexpr int64_t kTransformed = 16 * 3;  // elements of a Winograd transform of a 3x3x3 weight

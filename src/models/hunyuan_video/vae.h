@@ -3,75 +3,37 @@
 #pragma once
 #include <ATen/ATen.h>
 
-#include <functional>
 #include <optional>
 #include <vector>
 
 #include "eav/progress.h"
 #include "models/hunyuan_video/vae_config.h"
-#include "nn/conv.h"
 #include "nn/frames.h"
-#include "nn/group_norm.h"
-#include "nn/linear.h"
+#include "nn/resnet.h"
 #include "nn/tiling.h"
 #include "weights/weights.h"
 
 namespace eav::hunyuan_video {
 
-// What a convolution sees beyond the video: its first frame, before the beginning, and its border.
-inline constexpr Surroundings kSurroundings{.past = CausalConv3d::kHistory, .future = 0, .border = Border::kReplicate};
+// Frames before its own that a convolution sees.
+inline constexpr int64_t kPast = 2;
 
 // The tiles along height and width of the latents, where a picture is decoded in tiles.
 Tiling tiling_of_space(const VaeConfig& c);
 
-// conv(silu(norm(x))): how every convolution of the decoder but the first gets its input. Around the video lies what is
-// on its border, in space and before its beginning.
-struct NormedConv {
-  GroupNorm norm;
-  CausalConv3d conv;
-  NormedConv(const Weights& norm, const Weights& conv, int64_t in, int64_t out, const VaeConfig& c)
-      : norm(norm, in, c.norm_num_groups, kEps), conv(conv / "conv", in, out) {}
-
-  // Memory for the normed frame t, which may be that of x[t]: it is asked for once, when x[t] was not yet normed and
-  // all before it were.
-  using Place = std::function<Tensor(int64_t t)>;
-  // The result, added to the frames of `sum` where there are any. Normed frames live while the convolution sees them.
-  Frames operator()(const Frames& x, const Place& place, Frames sum = {}) const;
-
-  static constexpr double kEps = 1e-6;
-};
-
-struct ResnetBlock {
-  NormedConv conv1, conv2;
-  std::optional<PointwiseConv> conv_shortcut;  // where the number of channels changes
-  ResnetBlock(const Weights& w, int64_t in, int64_t out, const VaeConfig& c);
-
-  Frames operator()(Frames x) const;
-};
-
-// Attention with one head, from every position to those of its own frame and the frames before it.
-struct Attention {
-  GroupNorm group_norm;
-  Linear to_q, to_k, to_v, to_out;
-  Attention(const Weights& w, int64_t channels, const VaeConfig& c);
-
-  Frames operator()(Frames x) const;
-};
+// The layers of both halves. Around the video lies what is on its border, in space and before its beginning.
+VideoConv causal_conv(const Weights& w, int64_t in, int64_t out);
+NormedConv normed_conv(const Weights& norm, const Weights& conv, int64_t in, int64_t out, const VaeConfig& c);
+ResnetBlock resnet_block(const Weights& w, int64_t in, int64_t out, const VaeConfig& c);
+MidBlock mid_block(const Weights& w, const VaeConfig& c);
 
 // Doubles the size, or the frames except the first, or both, to the nearest; then convolves.
 struct Upsample {
   bool doubles_space, doubles_time;
-  CausalConv3d conv;
+  VideoConv conv;
   Upsample(const Weights& w, int64_t level, const VaeConfig& c);
 
   Frames operator()(Frames x) const;
-};
-
-struct MidBlock {
-  ResnetBlock first;
-  std::optional<Attention> attention;
-  ResnetBlock second;
-  MidBlock(const Weights& w, const VaeConfig& c);
 };
 
 struct UpBlock {
@@ -81,7 +43,7 @@ struct UpBlock {
 };
 
 struct Decoder {
-  CausalConv3d conv_in;
+  VideoConv conv_in;
   MidBlock mid;
   std::vector<UpBlock> up;
   NormedConv conv_out;

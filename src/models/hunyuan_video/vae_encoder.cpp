@@ -13,27 +13,27 @@ constexpr int64_t kColours = 3;
 Downsample::Downsample(const Weights& w, int64_t level, const VaeConfig& c)
     : space_stride(c.doubles_space(level) ? 2 : 1),
       time_stride(c.doubles_time(level) ? 2 : 1),
-      conv(w / "conv" / "conv", c.block_out_channels[level], c.block_out_channels[level]) {}
+      conv(causal_conv(w / "conv", c.block_out_channels[level], c.block_out_channels[level])) {}
 
 Frames Downsample::operator()(const Frames& x) const {
-  return convolve_strided(x, conv.weight, conv.bias, kSurroundings, time_stride, space_stride);
+  return convolve_strided(x, conv.weight, conv.bias, conv.around, time_stride, space_stride);
 }
 
 DownBlock::DownBlock(const Weights& w, int64_t level, const VaeConfig& c) {
   const auto out = c.block_out_channels[level];
   for (int64_t i = 0; i < c.layers_per_block; ++i) {
     const auto in = i > 0 ? out : c.block_out_channels[std::max<int64_t>(level - 1, 0)];
-    resnets.emplace_back(w / "resnets" / i, in, out, c);
+    resnets.push_back(resnet_block(w / "resnets" / i, in, out, c));
   }
   if (c.doubles_space(level) || c.doubles_time(level)) downsample.emplace(w / "downsamplers" / 0, level, c);
 }
 
 VaeEncoder::VaeEncoder(const Weights& w, const VaeConfig& c)
     : config_(c),
-      conv_in_(w / "encoder" / "conv_in" / "conv", kColours, c.block_out_channels[0]),
-      mid_block_(w / "encoder" / "mid_block", c),
-      conv_out_(w / "encoder" / "conv_norm_out", w / "encoder" / "conv_out", c.block_out_channels.back(),
-                2 * c.latent_channels, c),
+      conv_in_(causal_conv(w / "encoder" / "conv_in", kColours, c.block_out_channels[0])),
+      mid_block_(mid_block(w / "encoder" / "mid_block", c)),
+      conv_out_(normed_conv(w / "encoder" / "conv_norm_out", w / "encoder" / "conv_out", c.block_out_channels.back(),
+                            2 * c.latent_channels, c)),
       quant_conv_(w / "quant_conv", 2 * c.latent_channels, 2 * c.latent_channels) {
   for (int64_t level = 0; level < c.levels(); ++level)
     down_blocks_.emplace_back(w / "encoder" / "down_blocks" / level, level, c);
@@ -44,8 +44,7 @@ std::vector<UnneededKey> VaeEncoder::unneeded_keys() {
 }
 
 Tensor VaeEncoder::encode(const Tensor& video, const Progress& progress) const {
-  auto x = convolve(conv_in_.weight, conv_in_.bias, kSurroundings, video.size(0), video.size(1) * video.size(2),
-                    [&](int64_t t) { return video[t]; });
+  auto x = conv_in_(video);
   const auto run = [&](const auto& layer) {
     progress.check();
     x = layer(std::move(x));
@@ -54,11 +53,9 @@ Tensor VaeEncoder::encode(const Tensor& video, const Progress& progress) const {
     for (const auto& resnet : level.resnets) run(resnet);
     if (level.downsample) run(*level.downsample);
   }
-  run(mid_block_.first);
-  if (mid_block_.attention) run(*mid_block_.attention);
-  run(mid_block_.second);
+  x = mid_block_(std::move(x), progress);
   progress.check();
-  return quant_conv_(at::stack(conv_out_(x, [&](int64_t t) { return std::move(x[t]); })));
+  return quant_conv_(at::stack(conv_out_(std::move(x))));
 }
 
 Tensor VaeEncoder::operator()(const Tensor& video, bool tiling, const Progress& progress) const {
@@ -81,8 +78,7 @@ int64_t encode_memory(const VaeConfig& c, int64_t height, int64_t width, bool ti
     // sees three copies of the frame.
     const auto out = c.block_out_channels[level];
     constexpr int64_t kTensors = 4, kTransformed = 27 + 16 * 3;  // elements of a weight and its Winograd transform
-    most = std::max(most,
-                    (kTensors + 2 * CausalConv3d::kHistory) * positions * std::max(in, out) + kTransformed * in * out);
+    most = std::max(most, (kTensors + 2 * kPast) * positions * std::max(in, out) + kTransformed * in * out);
     if (c.doubles_space(level)) positions /= 4;
     in = out;
   }

@@ -13,7 +13,7 @@ namespace eav::hunyuan_video {
 // Halves the size, or the frames except the first, or both, with the stride of a convolution.
 struct Downsample {
   int64_t space_stride, time_stride;
-  CausalConv3d conv;
+  VideoConv conv;
   Downsample(const Weights& w, int64_t level, const VaeConfig& c);
 
   Frames operator()(const Frames& x) const;
@@ -42,7 +42,7 @@ class VaeEncoder {
   Tensor encode(const Tensor& video, const Progress& progress) const;  // [F, H, W, 3] -> [f, h, w, 2C]
 
   VaeConfig config_;
-  CausalConv3d conv_in_;
+  VideoConv conv_in_;
   std::vector<DownBlock> down_blocks_;
   MidBlock mid_block_;
   NormedConv conv_out_;

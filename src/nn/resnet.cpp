@@ -1,0 +1,66 @@
+#include "nn/resnet.h"
+
+#include <span>
+#include <utility>
+
+namespace eav {
+
+Frames NormedConv::operator()(const Frames& x, const Place& place, Frames sum) const {
+  const auto affine = norm(x);
+  const auto scale = affine.first.view({1, 1, -1}), shift = affine.second.view({1, 1, -1});  // [1, 1, C]
+  const auto normed = [&](int64_t t) {
+    const auto frame = x[t], out = place(t);
+    modulate_silu(frame, scale, shift, out);
+    return out;
+  };
+  return convolve(conv.weight, conv.bias, conv.around, std::ssize(x), positions_of(x[0]), normed, std::move(sum));
+}
+
+Frames NormedConv::operator()(Frames&& x) const {
+  return (*this)(x, [&](int64_t t) { return std::move(x[t]); });
+}
+
+Frames ResnetBlock::operator()(Frames x) const {
+  auto h = conv1(
+      x, [&](int64_t t) { return conv_shortcut ? std::exchange(x[t], (*conv_shortcut)(x[t])) : at::empty_like(x[t]); });
+  return conv2(
+      h, [&](int64_t t) { return std::move(h[t]); }, std::move(x));
+}
+
+CausalFrameAttention::CausalFrameAttention(const Weights& w, int64_t channels, int64_t groups, double eps)
+    : group_norm(w / "group_norm", channels, groups, eps),
+      to_q(w / "to_q", channels, channels),
+      to_k(w / "to_k", channels, channels),
+      to_v(w / "to_v", channels, channels),
+      to_out(w / "to_out" / 0, channels, channels) {}
+
+Frames CausalFrameAttention::operator()(Frames x) const {
+  const auto frames = std::ssize(x), positions = positions_of(x[0]), channels = x[0].size(2);
+  const auto affine = group_norm(x);
+  const auto scale = affine.first.to(x[0].scalar_type()), shift = affine.second.to(x[0].scalar_type());  // [C]
+  const auto keys = at::empty({frames, positions, channels}, x[0].options()), values = at::empty_like(keys);
+  const auto head = [&](const Tensor& t) { return t.view({1, 1, -1, channels}); };
+  for (int64_t t = 0; t < frames; ++t) {
+    const auto normed = at::addcmul(shift, x[t].flatten(0, 1), scale);  // [S, C]
+    auto key = keys[t], value = values[t];
+    to_k.into(key, normed);
+    to_v.into(value, normed);
+    const auto seen = at::scaled_dot_product_attention(head(to_q(normed)), head(keys.slice(0, 0, t + 1)),
+                                                       head(values.slice(0, 0, t + 1)));  // [1, 1, S, C]
+    x[t].add_(to_out(seen.view_as(x[t])));
+  }
+  return x;
+}
+
+Frames MidBlock::operator()(Frames x, const Progress& progress) const {
+  const auto run = [&](const auto& layer) {
+    progress.check();
+    x = layer(std::move(x));
+  };
+  run(first);
+  if (attention) run(*attention);
+  run(second);
+  return x;
+}
+
+}  // namespace eav
