@@ -117,13 +117,13 @@ def tiny_vae(**config):
     )
 
 
-def tiny_text_encoder(vocabulary):
+def tiny_text_encoder(vocabulary, channels=24):
     torch.manual_seed(0)
     return randomize(
         T5EncoderModel(
             T5Config(
                 vocab_size=vocabulary,
-                d_model=24,
+                d_model=channels,
                 d_kv=8,
                 d_ff=32,
                 num_layers=2,

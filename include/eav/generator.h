@@ -58,6 +58,11 @@ struct Inspection {
   double enhance_weight = 0;    // the family's default
 };
 
+// The size of a video.
+struct VideoSize {
+  int64_t frames, height, width;  // in pixels
+};
+
 // Where a checkpoint lies. A folder holds all parts of a model; of a single file, others are told apart.
 struct ModelPaths {
   std::filesystem::path model;           // a folder, or the original single file of a release
@@ -86,6 +91,8 @@ class Generator {
 
   // What a resolved request needs, in the type that the runtime chose; without a VAE where it stops at latents.
   MemoryPlan plan(const Request& request) const;
+  // The video that a resolved request will give. Open-Sora rounds its size, and a loop of clips has more frames.
+  VideoSize video_size(const Request& request) const;
   // The grid of video tokens of a resolved request.
   Grid grid(const Request& request) const;
   Inspection inspect() const;

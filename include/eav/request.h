@@ -100,7 +100,14 @@ struct Request {
   std::optional<double> denoise_strength;        // and 0 to 1, how much of the steps are taken from init_latents
   std::optional<double> image_cond_noise_scale;  // and noise on what is kept whole, 0 to 1
   std::vector<Condition> conditions;
-  ImageFit image_fit = ImageFit::stretch;
+  std::optional<ImageFit> image_fit;
+  // Open-Sora
+  std::optional<std::string> resolution, aspect, length;  // names such as "240p", "9:16" (height:width) and "2s", in
+                                                          // whose place resolve() puts height, width and frames
+  bool clean_prompt = true;                               // as the model's training captions were
+  std::optional<double> aesthetic_score, motion_score;    // written after the prompt, 0 to 100
+  std::optional<std::string> camera_motion;               // the same, such as "pan left"
+  int64_t loop = 1;                                       // clips, each going on from the end of the one before
   bool latents_only = false;  // stop before the VAE
   EnhanceOptions enhance;
   std::filesystem::path init_latents;  // a .safetensors file with "latents": the noise to start from, or the

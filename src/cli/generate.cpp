@@ -192,7 +192,11 @@ int generate(const Options& options) {
   Interrupt interrupt;
   TerminalProgress progress(interrupt);
   const Record recorded = options.from.empty() ? Record{} : read_record(options.from);
-  Record wanted = recorded;
+  Record asked, wanted = recorded;
+  for (const auto& change : options.changes) change(asked);
+  // A size by name replaces the recorded one in pixels.
+  if (asked.request.resolution || asked.request.aspect) wanted.request.width = wanted.request.height = std::nullopt;
+  if (asked.request.length) wanted.request.frames = std::nullopt;
   for (const auto& change : options.changes) change(wanted);
   if (!options.conditions.empty()) wanted.request.conditions = options.conditions;
   const auto prompts =
@@ -217,8 +221,9 @@ int generate(const Options& options) {
       progress.warning(difference);
 
   const auto& first = requests[0];
-  progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", paths.model.filename().string(), *first.frames,
-                            *first.width, *first.height, *first.steps, *first.seed));
+  const auto size = generator.video_size(first);
+  progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", paths.model.filename().string(), size.frames,
+                            size.width, size.height, *first.steps, *first.seed));
   size_t index = 0;
   const auto label_next = [&] {
     if (requests.size() > 1)
@@ -274,12 +279,21 @@ void add_conditions(CLI::App& command, std::vector<Condition>& conditions) {
   command.add_option_function<std::string>("--video", begin(true), "A video that is gone on with or shown")
       ->type_name("FILE")
       ->trigger_on_parse();
+  command
+      .add_option_function<std::string>(
+          "--last-image",
+          [&conditions](const std::string& file) {
+            conditions.push_back({.file = file, .is_video = false, .frame_index = -1, .strength = {}});
+          },
+          "Open-Sora: a picture that the video ends with")
+      ->type_name("FILE")
+      ->trigger_on_parse();
   add_whole(command, "--frame-index", "LTX-Video 0.9.5: frame at which the --image or --video before it begins [0]", 0,
             std::numeric_limits<int32_t>::max(),
             [last](uint64_t v) { last("--frame-index").frame_index = static_cast<int64_t>(v); })
       ->trigger_on_parse();
-  add_number(command, "--strength", "LTX-Video 0.9.5: how closely the --image or --video before it is kept, 0 to 1 [1]",
-             0, 1, [last](double v) { last("--strength").strength = v; })
+  add_number(command, "--strength", "LTX-Video 0.9.5, Open-Sora: how closely the one before it is kept, 0 to 1 [1]", 0,
+             1, [last](double v) { last("--strength").strength = v; })
       ->trigger_on_parse();
 }
 
@@ -312,9 +326,11 @@ Command add_generate(CLI::App& program) {
           },
           "What the video shows, in quotes")
       ->type_name("");
-  text("--model", "PATH", "Checkpoint folder of diffusers, or LTX-Video's single file [the demo that ships with eav]",
+  text("--model", "PATH", "Checkpoint folder, or LTX-Video's single file [the demo that ships with eav]",
        [](Record& r, const std::string& v) { r.paths = {.model = v, .vae = {}, .text_encoder = {}}; });
-  text("--text-encoder", "DIR", "With a single file: the folder of its text encoder, T5, and the tokenizer",
+  text("--vae", "DIR", "Open-Sora, where --model is the transformer's folder: that of the VAE",
+       [](Record& r, const std::string& v) { r.paths.vae = v; });
+  text("--text-encoder", "DIR", "The same, or with a single file: that of the text encoder, T5, and the tokenizer",
        [](Record& r, const std::string& v) { r.paths.text_encoder = v; });
   text("--negative-prompt", "TEXT", "What the video should not show [nothing]",
        [](Record& r, const std::string& v) { r.request.negative_prompt = v; });
@@ -361,9 +377,25 @@ Command add_generate(CLI::App& program) {
   add_number(command, "--denoise-strength",
              "LTX-Video 0.9.5: part of the steps that changes --init-latents, 0 to 1 [1]", 0, 1,
              change([](Record& r, double v) { r.request.denoise_strength = v; }));
-  add_choice(command, "--image-fit", "How a picture of another shape comes to the video's size [stretch]",
-             {"stretch", "crop"},
+  add_choice(command, "--image-fit",
+             "How a picture of another shape comes to the video's size [stretch; Open-Sora crop]", {"stretch", "crop"},
              change([](Record& r, const std::string& v) { r.request.image_fit = parse_image_fit(v); }));
+  text("--resolution", "NAME", "Open-Sora: 144p, 240p, 360p, 480p, 720p, 1080p, 2k or 4k, with --aspect [240p]",
+       [](Record& r, const std::string& v) { r.request.resolution = v; });
+  text("--aspect", "H:W", "Open-Sora: height to width, such as 9:16, 3:4 or 1:1 [9:16]",
+       [](Record& r, const std::string& v) { r.request.aspect = v; });
+  text("--length", "NAME", "Open-Sora: 2s, 4s, 8s or 16s, at 24 fps [2s]",
+       [](Record& r, const std::string& v) { r.request.length = v; });
+  add_whole(command, "--loop", "Open-Sora: clips to join, each going on from the end of the one before [1]", 1, 1000,
+            change([](Record& r, uint64_t v) { r.request.loop = static_cast<int64_t>(v); }));
+  add_number(command, "--aesthetic-score", "Open-Sora: written after the prompt [6.5]", 0, 100,
+             change([](Record& r, double v) { r.request.aesthetic_score = v; }));
+  add_number(command, "--motion-score", "Open-Sora: the same, how much moves [none]", 0, 100,
+             change([](Record& r, double v) { r.request.motion_score = v; }));
+  text("--camera-motion", "TEXT", "Open-Sora: the same, such as 'pan left' [none]",
+       [](Record& r, const std::string& v) { r.request.camera_motion = v; });
+  flag("--no-clean-prompt", "Open-Sora: keep links, tags, numbers and signs in the prompt",
+       [](Record& r) { r.request.clean_prompt = false; });
   text("--device", "DEVICE", "cpu, cuda or cuda:N [cpu]",
        [](Record& r, const std::string& v) { r.runtime.device = v; });
   add_whole(command, "--threads", "Threads on the CPU [as many as there are cores]", 1, 4096,

@@ -51,7 +51,8 @@ int inspect(const Options& options) {
         ? fmt::print(kPart, part.name, part.kind, human_count(part.parameters), size(part.bytes), stored_types(part))
         : fmt::print(kPart, part.name, part.kind, "-", "-", "-");
 
-  fmt::print("\nmemory for {} frames of {}x{} in {} on {}\n", *request.frames, *request.width, *request.height,
+  const auto video = generator.video_size(request);
+  fmt::print("\nmemory for {} frames of {}x{} in {} on {}\n", video.frames, video.width, video.height,
              to_string(plan.dtype), generator.runtime().device);
   constexpr const char* kPhase = "  {:<16}{:>12}{:>14}{:>12}\n";
   fmt::print(kPhase, "phase", "weights", "activations", "together");
@@ -77,11 +78,13 @@ Command add_inspect(CLI::App& program) {
   };
   command
       .add_option("PATH", options->paths.model,
-                  "Checkpoint folder of diffusers, or LTX-Video's single file [the demo that ships with eav]")
+                  "Checkpoint folder, or LTX-Video's single file [the demo that ships with eav]")
       ->type_name("");
+  command.add_option("--vae", options->paths.vae, "Open-Sora, where PATH is the transformer's folder: that of the VAE")
+      ->type_name("DIR");
   command
       .add_option("--text-encoder", options->paths.text_encoder,
-                  "With a single file: the folder of its text encoder, T5, and the tokenizer")
+                  "The same, or with a single file: that of the text encoder, T5, and the tokenizer")
       ->type_name("DIR");
   add_whole(command, "--width", "Pixels [the checkpoint's]", 1, kMost, set(&Request::width));
   add_whole(command, "--height", "Pixels [the checkpoint's]", 1, kMost, set(&Request::height));

@@ -6,7 +6,6 @@
 
 #include "models/requests.h"
 #include "video/reader.h"
-#include "video/resize.h"
 
 namespace eav {
 
@@ -19,7 +18,8 @@ void check_conditions(const Request& request) {
   }
 }
 
-at::Tensor load_condition(const Condition& condition, const Request& request, Progress& progress, int64_t most) {
+at::Tensor load_condition(const Condition& condition, const Request& request, Progress& progress, int64_t most,
+                          Filter filter) {
   const auto frames = read_frames(condition.file, most);
   const auto height = *request.height, width = *request.width;
   const auto from_height = frames.size(1), from_width = frames.size(2);
@@ -30,15 +30,18 @@ at::Tensor load_condition(const Condition& condition, const Request& request, Pr
     const auto scaled = [&](int64_t n, int64_t least) {
       return std::max<int64_t>(std::llround(static_cast<double>(n) * scale), least);
     };
-    const auto covering = resize(frames, scaled(from_height, height), scaled(from_width, width), Filter::lanczos);
-    return covering.narrow(1, (covering.size(1) - height) / 2, height)
-        .narrow(2, (covering.size(2) - width) / 2, width)
+    const auto covering = resize(frames, scaled(from_height, height), scaled(from_width, width), filter);
+    const auto begin = [](int64_t whole, int64_t kept) {  // halves go to the even neighbour
+      return static_cast<int64_t>(std::nearbyint(static_cast<double>(whole - kept) / 2));
+    };
+    return covering.narrow(1, begin(covering.size(1), height), height)
+        .narrow(2, begin(covering.size(2), width), width)
         .contiguous();
   }
   if (std::abs(scale_height / scale_width - 1) > 0.02)
     progress.warning(fmt::format("'{}' of {}x{} is stretched to {}x{}; --image-fit crop keeps its aspect",
                                  condition.file.string(), from_width, from_height, width, height));
-  return resize(frames, height, width, Filter::lanczos);
+  return resize(frames, height, width, filter);
 }
 
 at::Tensor to_video(const at::Tensor& frames) {

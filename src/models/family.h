@@ -22,6 +22,11 @@ class Family {
   virtual Request resolve(const Request& request) const = 0;
   virtual void check_complete(const Request&) const {}
   virtual MemoryPlan plan(const Request& request, const Placement& placement) const = 0;
+  virtual VideoSize video_size(const Request& request) const {
+    return {*request.frames, *request.height, *request.width};
+  }
+  // Whether the VAE can decode in tiles.
+  virtual bool can_tile() const { return true; }
   virtual Grid grid(const Request& request) const = 0;
   virtual Inspection inspect() const = 0;
 

@@ -93,6 +93,12 @@ std::map<std::string, bool> particular_options(const Request& request) {
       {"denoise strength", request.denoise_strength.has_value()},
       {"noise on conditions", request.image_cond_noise_scale.has_value()},
       {"image or video to condition on", !request.conditions.empty()},
+      {"resolutions, aspects and lengths by name", request.resolution || request.aspect || request.length},
+      {"prompt clean-up", !request.clean_prompt},
+      {"aesthetic score", request.aesthetic_score.has_value()},
+      {"motion score", request.motion_score.has_value()},
+      {"camera motion", request.camera_motion.has_value()},
+      {"loop of clips", request.loop != 1},
   };
 }
 

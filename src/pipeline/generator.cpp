@@ -114,7 +114,7 @@ std::string Generator::State::advice(const Request& request, Dtype dtype) const 
   for (const auto& change : changes)
     if (change.state.fits(change.request, change.dtype)) return change.options + " would fit";
 
-  const auto common = fmt::format("{} --vae-tiling on --offload", typed);
+  const auto common = typed + (family->can_tile() ? " --vae-tiling on" : "") + " --offload";
   Request shorter = tiled;
   while (*shorter.frames > 1) {
     shorter.frames = std::max<int64_t>(1, (*shorter.frames - 1) / 16 * 8 + 1);
@@ -155,6 +155,8 @@ void Generator::check_complete(const Request& request) const { state_->family->c
 MemoryPlan Generator::plan(const Request& request) const {
   return state_->plan(request, state_->choose({&request, 1}));
 }
+
+VideoSize Generator::video_size(const Request& request) const { return state_->family->video_size(request); }
 
 Grid Generator::grid(const Request& request) const { return state_->family->grid(request); }
 

@@ -56,7 +56,12 @@ Json request_json(const Request& request) {
           {"denoise_strength", nullable(request.denoise_strength)},
           {"image_cond_noise_scale", nullable(request.image_cond_noise_scale)},
           {"conditions", conditions_json(request.conditions)},
-          {"image_fit", to_string(request.image_fit)},
+          {"image_fit", request.image_fit ? Json(to_string(*request.image_fit)) : Json(nullptr)},
+          {"clean_prompt", request.clean_prompt},
+          {"aesthetic_score", nullable(request.aesthetic_score)},
+          {"motion_score", nullable(request.motion_score)},
+          {"camera_motion", nullable(request.camera_motion)},
+          {"loop", request.loop},
           {"latents_only", request.latents_only},
           {"enhance",
            {{"enabled", enhance.enabled},
@@ -142,6 +147,11 @@ Request read_request(const fs::path& file, const nlohmann::json& json) {
                        "image_cond_noise_scale",
                        "conditions",
                        "image_fit",
+                       "clean_prompt",
+                       "aesthetic_score",
+                       "motion_score",
+                       "camera_motion",
+                       "loop",
                        "latents_only",
                        "enhance",
                        "init_latents"});
@@ -168,6 +178,11 @@ Request read_request(const fs::path& file, const nlohmann::json& json) {
   fields.read("image_cond_noise_scale", request.image_cond_noise_scale);
   if (json.contains("conditions")) request.conditions = read_conditions(file, json.at("conditions"));
   if (const auto fit = fields.text("image_fit"); !fit.empty()) request.image_fit = parse_image_fit(fit);
+  fields.read("clean_prompt", request.clean_prompt);
+  fields.read("aesthetic_score", request.aesthetic_score);
+  fields.read("motion_score", request.motion_score);
+  fields.read("camera_motion", request.camera_motion);
+  fields.read("loop", request.loop);
   fields.read("latents_only", request.latents_only);
   if (const auto tiling = fields.text("vae_tiling"); !tiling.empty()) request.vae_tiling = parse_vae_tiling(tiling);
   fields.read("init_latents", request.init_latents);

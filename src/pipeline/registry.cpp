@@ -10,6 +10,7 @@
 #include "models/hunyuan_video/pipeline.h"
 #include "models/ltx_video/pipeline.h"
 #include "models/ltx_video/single_file.h"
+#include "models/open_sora/pipeline.h"
 #include "weights/config.h"
 
 namespace eav {
@@ -44,6 +45,7 @@ std::unique_ptr<Family> open_family(const ModelPaths& paths) {
         "{}: is neither a folder nor a .safetensors file; a checkpoint is a folder with a model_index.json, or "
         "LTX-Video's original single file",
         model.string()));
+  if (open_sora::Parts::are_in(model)) return std::make_unique<open_sora::Pipeline>(open_sora::Parts::find(paths));
   for (const auto& [option, path] : {std::pair{"--vae", paths.vae}, {"--text-encoder", paths.text_encoder}})
     if (!path.empty())
       throw Error(fmt::format("{}: is a folder with all parts of a model: leave {} out", model.string(), option));

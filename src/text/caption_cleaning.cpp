@@ -214,4 +214,6 @@ CleanCaption clean_caption(const std::string& utf8) {
   return cleaned(cleaned({.text = utf8, .removed_cjk = false}));
 }
 
+std::string plain_caption(const std::string& utf8) { return stripped(text::full_lowercase(utf8)); }
+
 }  // namespace eav

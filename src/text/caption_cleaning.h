@@ -15,4 +15,7 @@ struct CleanCaption {
 // wrong encoding ("Ã©") is left out. Throws eav::Error when the prompt is not UTF-8.
 CleanCaption clean_caption(const std::string& utf8);
 
+// The prompt as it is without that (clean_caption=False): in lower case, and without white space around it.
+std::string plain_caption(const std::string& utf8);
+
 }  // namespace eav

@@ -11,6 +11,20 @@ bool holds_tokenizer(const std::filesystem::path& dir) {
   return std::filesystem::exists(dir / "spiece.model") || std::filesystem::exists(dir / "tokenizer.json");
 }
 
+// Throws where the weights are pickled alone, as those of the first releases are.
+void check_safetensors(const std::filesystem::path& encoder) {
+  bool pickled = false;
+  for (const auto& entry : std::filesystem::directory_iterator(encoder)) {
+    if (entry.path().extension() == ".safetensors") return;
+    pickled = pickled || entry.path().extension() == ".bin";
+  }
+  if (pickled)
+    throw Error(fmt::format(
+        "{0}: has its weights as .bin files alone; convert them with: python -c \"from transformers import "
+        "T5EncoderModel; T5EncoderModel.from_pretrained('{0}', torch_dtype='auto').save_pretrained('{0}')\"",
+        encoder.string()));
+}
+
 }  // namespace
 
 T5Folders T5Folders::find(const std::filesystem::path& dir) {
@@ -22,6 +36,7 @@ T5Folders T5Folders::find(const std::filesystem::path& dir) {
   if (!std::filesystem::exists(encoder / "config.json"))
     throw Error(fmt::format("{}: holds no text encoder: it has neither config.json nor text_encoder/config.json",
                             dir.string()));
+  check_safetensors(encoder);
   const auto beside = std::filesystem::absolute(encoder / "").lexically_normal().parent_path().parent_path();
   for (const auto& tokenizer : {encoder, encoder / "tokenizer", beside / "tokenizer"})
     if (holds_tokenizer(tokenizer)) return {encoder, tokenizer};

@@ -37,12 +37,12 @@ Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string&
   }
   if (!std::filesystem::exists(sharded)) {
     std::string hint;
-    for (const auto* old : {".bin", ".pt", ".pth"})
-      if (std::filesystem::exists(dir / (stem + old)) ||
-          std::filesystem::exists(dir / ("pytorch_model" + std::string(old))))
-        hint =
-            "; there are pickled weights, which must be converted first (load and save them again with their Python "
-            "library)";
+    if (std::filesystem::is_directory(dir))
+      for (const auto& entry : std::filesystem::directory_iterator(dir))
+        if (const auto suffix = entry.path().extension(); suffix == ".bin" || suffix == ".pt" || suffix == ".pth")
+          hint =
+              "; there are pickled weights, which must be converted first (load and save them again with their Python "
+              "library)";
     throw Error(fmt::format("{}: has neither {} nor {}{}", dir.string(), single.filename().string(),
                             sharded.filename().string(), hint));
   }

@@ -110,6 +110,7 @@ Request Pipeline::resolve(const Request& asked) const {
   if (!request.guidance) request.guidance = takes_image() ? 1 : 6;
   if (!request.true_guidance) request.true_guidance = 1;
   if (!request.scheduler) request.scheduler = "euler";
+  if (!request.image_fit) request.image_fit = ImageFit::stretch;
   if (!request.vae_tiling) request.vae_tiling = VaeTiling::automatic;
   if (!request.enhance.weight) request.enhance.weight = kEnhanceWeight;
 

@@ -107,6 +107,7 @@ Request Pipeline::resolve(const Request& asked) const {
   if (!request.guidance) request.guidance = 3;
   if (!request.guidance_rescale) request.guidance_rescale = 0;
   if (!request.scheduler) request.scheduler = "euler";
+  if (!request.image_fit) request.image_fit = ImageFit::stretch;
   if (!request.vae_tiling) request.vae_tiling = VaeTiling::automatic;
   if (!request.enhance.weight) request.enhance.weight = kEnhanceWeight;
   std::vector<std::string> has{"flow shift", "guidance rescale", "image or video to condition on", "frame-wise VAE"};

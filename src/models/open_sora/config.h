@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "eav/step.h"
 #include "weights/config.h"
 
 namespace eav::open_sora {
@@ -23,6 +24,11 @@ struct TransformerConfig {
   static TransformerConfig read(const JsonFile& config);
 
   int64_t head_dim() const { return hidden_size / num_heads; }
+  // The tokens of latents of this size, which are filled up to whole patches.
+  Grid grid(int64_t frames, int64_t height, int64_t width) const {
+    const auto patches = [&](int64_t length) { return (length + patch_size - 1) / patch_size; };
+    return {frames, patches(height) * patches(width)};
+  }
 };
 
 }  // namespace eav::open_sora

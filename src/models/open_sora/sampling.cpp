@@ -10,7 +10,7 @@ Tensor Sampling::operator()(Tensor latents, const std::optional<GivenFrames>& gi
   Tensor noised;  // [T] bool: frames that are denoised already
   if (given) noised = given->edited == 1;
 
-  const auto steps = scheduler.timesteps().size(0);
+  const auto steps = scheduler.timesteps().size(0), rows = static_cast<int64_t>(captions.size());
   for (int64_t i = 0; i < steps; ++i) {
     enhancer.begin_step(i);
     const auto timestep = scheduler.timesteps()[i].to(latents.device());
@@ -22,13 +22,16 @@ Tensor Sampling::operator()(Tensor latents, const std::optional<GivenFrames>& gi
       const auto noisy = scheduler.add_noise(latents, given->noise(), i);
       latents = at::where(of_frames(changing & ~noised), noisy, latents);
       noised = changing;
-      frame_mask = changing.unsqueeze(0).expand({2, -1});
+      frame_mask = changing.unsqueeze(0).expand({rows, -1});
     }
-    const auto both = latents.to(compute).expand({2, -1, -1, -1, -1});
-    const auto output = transformer(both, timestep.expand({2}), captions, video, frame_mask, step);
-    const auto velocity = output.slice(1, 0, latents.size(1));  // a predicted variance is not used
-    const auto guided = velocity[1] + guidance_scale * (velocity[0] - velocity[1]);
-    latents = scheduler.step(guided.unsqueeze(0), i, latents);
+    const auto input = latents.to(compute).expand({rows, -1, -1, -1, -1});
+    const auto output = transformer(input, timestep.expand({rows}), captions, video, frame_mask, step);
+    auto velocity = output.slice(1, 0, latents.size(1));  // a predicted variance is not used
+    if (rows == 2) {
+      const auto of = velocity.split(1);
+      velocity = of[1] + guidance_scale * (of[0] - of[1]);
+    }
+    latents = scheduler.step(velocity, i, latents);
     if (given) latents = at::where(of_frames(changing), latents, before);
     after_step(i);
   }

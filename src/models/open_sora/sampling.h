@@ -20,7 +20,7 @@ struct GivenFrames {
 struct Sampling {
   const Transformer& transformer;
   const RectifiedFlowScheduler& scheduler;
-  Captions captions;  // embedded: the prompt's, and the one of the unconditional half
+  Captions captions;  // embedded: the prompt's and, where there is guidance, the one of the unconditional half
   Transformer::Video video;
   double guidance_scale;
   at::ScalarType compute;

@@ -128,11 +128,6 @@ Captions Transformer::embed(const Captions& captions) const {
   return embedded;
 }
 
-Grid Transformer::grid(int64_t frames, int64_t height, int64_t width) const {
-  const auto p = config_.patch_size;
-  return {frames, ((height + p - 1) / p) * ((width + p - 1) / p)};
-}
-
 Tensor Transformer::positions(const Video& video, int64_t rows, int64_t columns) const {
   // Positions shrink as the picture grows, and reach equally far down and to the right.
   const auto scale = std::sqrt(static_cast<double>(video.height * video.width)) / config_.input_sq_size;

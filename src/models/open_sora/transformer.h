@@ -78,7 +78,7 @@ class Transformer {
   const Tensor& null_caption() const { return y_embedding_; }
 
   // The tokens of latents of this size.
-  Grid grid(int64_t frames, int64_t height, int64_t width) const;
+  Grid grid(int64_t frames, int64_t height, int64_t width) const { return config_.grid(frames, height, width); }
 
   // latents [B, in_channels, T, H, W], timesteps [B] float32, embedded captions -> [B, out_channels, T, H, W] float32.
   // `frame_mask` [B, T] bool: frames that are not marked are given, at timestep 0.
