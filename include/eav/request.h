@@ -12,6 +12,7 @@ namespace eav {
 struct LayerSet {
   struct Range {
     int64_t first, last;  // both included, 0 <= first <= last
+    bool operator==(const Range&) const = default;
   };
   std::vector<Range> ranges;  // empty: every layer
 
@@ -21,6 +22,7 @@ struct LayerSet {
   bool contains(int64_t layer) const;
   // Those of first..last that are in this set. Throws eav::Error when none is.
   LayerSet within(int64_t first, int64_t last) const;
+  bool operator==(const LayerSet&) const = default;
 };
 
 // HunyuanVideo has dual-stream blocks, in which video and caption have weights of their own, and single-stream blocks.
@@ -33,10 +35,12 @@ std::string to_string(EnhanceBlocks blocks);
 struct EnhanceOptions {
   bool enabled = true;
   std::optional<double> weight;  // 0 to 100; unset: the family's own
+  bool adaptive = false;         // instead, a weight for each step by the video's own CFI: see docs/adaptive.md
   double start = 0, end = 1;     // step i of N is enhanced when start*N <= i < end*N; 0 <= start < end <= 1
   LayerSet layers{};
   EnhanceBlocks blocks = EnhanceBlocks::all;  // of the layers, those in these blocks
   bool maps = false;                          // keep attention maps in the trace; the video is the same
+  bool operator==(const EnhanceOptions&) const = default;
 };
 
 // The type that a model computes in.
@@ -66,6 +70,7 @@ struct Condition {
   bool is_video = false;               // all of its frames count, not one
   std::optional<int64_t> frame_index;  // of the video, where the condition begins; negative: from the end; unset: 0
   std::optional<double> strength;      // 0 to 1, how closely the video follows it; unset: 1
+  bool operator==(const Condition&) const = default;
 };
 
 // How a picture of another shape comes to the video's size.
@@ -108,10 +113,11 @@ struct Request {
   std::optional<double> aesthetic_score, motion_score;    // written after the prompt, 0 to 100
   std::optional<std::string> camera_motion;               // the same, such as "pan left"
   int64_t loop = 1;                                       // clips, each going on from the end of the one before
-  bool latents_only = false;  // stop before the VAE
+  bool latents_only = false;                              // stop before the VAE
   EnhanceOptions enhance;
   std::filesystem::path init_latents;  // a .safetensors file with "latents": the noise to start from, or the
                                        // latents that a denoise strength below 1 changes
+  bool operator==(const Request&) const = default;
 };
 
 }  // namespace eav

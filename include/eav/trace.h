@@ -8,8 +8,9 @@ namespace eav {
 // With HunyuanVideo's true guidance a layer has two entries in a step: the prompt's and the negative prompt's.
 struct TraceEntry {
   int64_t step, layer;
-  double cfi;   // cross-frame intensity, 0 to 1
-  double gain;  // max(1, cfi * (T + weight)); 1 means unchanged
+  double cfi;     // cross-frame intensity, 0 to 1
+  double gain;    // max(1, cfi * (T + weight)); 1 means unchanged
+  double weight;  // of this step
   // CFI of each head; the mean of a guidance pair. Their mean is cfi.
   std::vector<double> heads{};
   // With EnhanceOptions::maps, the temporal attention map [T, T], row by row, mean over heads and positions: how much
@@ -18,8 +19,9 @@ struct TraceEntry {
 };
 
 struct Trace {
-  int64_t token_frames = 0;  // T
-  double weight = 0;
+  int64_t token_frames = 0;       // T
+  double weight = 0;              // the first step's
+  bool adaptive = false;          // later steps have others
   int64_t steps = 0, layers = 0;  // of the whole run, enhanced or not
   std::vector<TraceEntry> entries;
 };

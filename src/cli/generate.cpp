@@ -17,6 +17,8 @@
 #include "cli/files.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
+#include "cli/prompts.h"
+#include "cli/request_options.h"
 #include "cli/terminal.h"
 #include "eav/generator.h"
 #include "pipeline/record.h"
@@ -33,8 +35,7 @@ struct Options {
   fs::path from, prompt_file, out, save_latents, trace;
   std::vector<Condition> conditions;
   bool overwrite = false, has_prompt = false;
-  // What options change in the model, runtime and request of --from, or in the defaults.
-  std::vector<std::function<void(Record&)>> changes;
+  Changes changes;
 };
 
 // The files of one video; empty are those that nobody asked for.
@@ -88,25 +89,6 @@ void check_files(const std::vector<Files>& all, bool overwrite) {
   }
 }
 
-std::vector<std::string> read_prompts(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in || fs::is_directory(file)) throw Error(fmt::format("--prompt-file '{}' cannot be read", file.string()));
-  std::vector<std::string> prompts;
-  for (std::string line; std::getline(in, line);) {
-    if (prompts.empty() && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);  // a mark that some editors write
-    if (line.ends_with('\r')) line.pop_back();
-    const auto fail = [&](const char* what) {
-      return Error(fmt::format("--prompt-file '{}', line {}: {}", file.string(), prompts.size() + 1, what));
-    };
-    if (line.find_first_not_of(" \t") == std::string::npos) throw fail("is empty, expected one prompt a line");
-    if (!text::is_utf8(line)) throw fail("is not valid UTF-8");
-    prompts.push_back(line);
-  }
-  if (prompts.empty())
-    throw Error(fmt::format("--prompt-file '{}' is empty, expected one prompt a line", file.string()));
-  return prompts;
-}
-
 // The requests of a run, every field set.
 std::vector<Request> resolve(const Generator& generator, const Request& wanted,
                              const std::vector<std::string>& prompts) {
@@ -127,12 +109,16 @@ std::string describe_enhancement(const Request& request, const Trace& trace) {
   if (trace.token_frames <= 1) return "a single token frame has no other frame to attend to";
   if (trace.entries.empty()) return "no step and layer was chosen";
   const auto t = static_cast<double>(trace.token_frames);
+  const auto [lowest, highest] = std::ranges::minmax(trace.entries, {}, &TraceEntry::weight);
+  const auto weight =
+      trace.adaptive ? fmt::format("{:.2f} to {:.2f}", lowest.weight, highest.weight) : fmt::format("{}", trace.weight);
+  const auto most_scaled = std::ranges::max(trace.entries, {}, &TraceEntry::gain);
   const auto scaled = std::ranges::count_if(trace.entries, [](const TraceEntry& e) { return e.gain > 1; });
   const auto [least, most] = std::ranges::minmax(trace.entries, {}, &TraceEntry::cfi);
   if (scaled > 0)
     return fmt::format(
         "{} of {} layer-steps scaled, by up to {:.3f} (weight {}, CFI {:.3f} to {:.3f} over {} token frames)", scaled,
-        trace.entries.size(), most.gain, trace.weight, least.cfi, most.cfi, trace.token_frames);
+        trace.entries.size(), most_scaled.gain, weight, least.cfi, most.cfi, trace.token_frames);
   const double largest = most.cfi;
   const double needed = std::ceil((1 / largest - t) * 10) / 10;  // as it is printed, and not below
   const auto advice =
@@ -194,13 +180,14 @@ int generate(const Options& options) {
   const Record recorded = options.from.empty() ? Record{} : read_record(options.from);
   Record asked, wanted = recorded;
   for (const auto& change : options.changes) change(asked);
+  if (!asked.paths.model.empty()) wanted.paths = {};
   // A size by name replaces the recorded one in pixels.
   if (asked.request.resolution || asked.request.aspect) wanted.request.width = wanted.request.height = std::nullopt;
   if (asked.request.length) wanted.request.frames = std::nullopt;
   for (const auto& change : options.changes) change(wanted);
   if (!options.conditions.empty()) wanted.request.conditions = options.conditions;
-  const auto prompts =
-      options.prompt_file.empty() ? std::vector{wanted.request.prompt} : read_prompts(options.prompt_file);
+  const auto prompts = options.prompt_file.empty() ? std::vector{wanted.request.prompt}
+                                                   : read_prompts("--prompt-file", options.prompt_file);
   auto paths = wanted.paths;
   if (paths.model.empty()) paths.model = demo_model();
   if (wanted.request.enhance.maps && options.trace.empty())
@@ -244,22 +231,6 @@ int generate(const Options& options) {
     return interrupt.exit_code();
   }
   return 0;
-}
-
-// Reads "1000,909.5,725".
-std::vector<double> parse_timesteps(const std::string& list) {
-  std::vector<double> timesteps;
-  for (size_t begin = 0; begin <= list.size();) {
-    const auto end = std::min(list.find(',', begin), list.size());
-    double value = 0;
-    const auto [stop, error] = std::from_chars(list.data() + begin, list.data() + end, value);
-    if (error != std::errc() || stop != list.data() + end)
-      throw CLI::ValidationError("--timesteps",
-                                 fmt::format("'{}' does not work, expected numbers such as 1000,909,725", list));
-    timesteps.push_back(value);
-    begin = end + 1;
-  }
-  return timesteps;
 }
 
 // --image and --video in their order, and what belongs to the last of them.
@@ -312,11 +283,6 @@ Command add_generate(CLI::App& program) {
     command.add_flag_callback(
         name, [=] { options->changes.push_back(apply); }, description);
   };
-  const auto integer = [](auto field) {
-    return [=](Record& r, uint64_t v) { r.request.*field = static_cast<int64_t>(v); };
-  };
-  constexpr uint64_t kMost = std::numeric_limits<int32_t>::max();
-
   command
       .add_option_function<std::string>(
           "PROMPT",
@@ -326,107 +292,32 @@ Command add_generate(CLI::App& program) {
           },
           "What the video shows, in quotes")
       ->type_name("");
-  text("--model", "PATH", "Checkpoint folder, or LTX-Video's single file [the demo that ships with eav]",
-       [](Record& r, const std::string& v) { r.paths = {.model = v, .vae = {}, .text_encoder = {}}; });
-  text("--vae", "DIR", "Open-Sora, where --model is the transformer's folder: that of the VAE",
-       [](Record& r, const std::string& v) { r.paths.vae = v; });
-  text("--text-encoder", "DIR", "The same, or with a single file: that of the text encoder, T5, and the tokenizer",
-       [](Record& r, const std::string& v) { r.paths.text_encoder = v; });
-  text("--negative-prompt", "TEXT", "What the video should not show [nothing]",
-       [](Record& r, const std::string& v) { r.request.negative_prompt = v; });
+  add_request_options(command, options->changes);
   command
       .add_option("--prompt-file", options->prompt_file,
                   "One prompt a line: line i has seed + i, and its files end in -000, -001, …")
       ->type_name("FILE");
   add_whole(command, "--seed", "Seed of the noise [drawn and printed]", 0, std::numeric_limits<uint64_t>::max(),
             change([](Record& r, uint64_t v) { r.request.seed = v; }));
-  add_whole(command, "--width", "Pixels [the checkpoint's]", 1, kMost, change(integer(&Request::width)));
-  add_whole(command, "--height", "Pixels [the checkpoint's]", 1, kMost, change(integer(&Request::height)));
-  add_whole(command, "--frames", "Frames of the video: 1 or 8k + 1, HunyuanVideo 4k + 1 [the checkpoint's]", 1, kMost,
-            change(integer(&Request::frames)));
-  add_number(command, "--fps", "Frames a second [the checkpoint's: CogVideoX 8 or 16, HunyuanVideo 24, LTX-Video 25]",
-             0.01, 240, change([](Record& r, double v) { r.request.fps = v; }));
-  add_whole(command, "--steps", "Denoising steps [the checkpoint's, else 50]", 1, kMost,
-            change(integer(&Request::steps)));
-  add_number(command, "--guidance",
-             "Guidance scale; at most 1: off [the checkpoint's, else 6; LTX-Video 3, HunyuanVideo-I2V 1]", 0, 1000,
-             change([](Record& r, double v) { r.request.guidance = v; }));
-  add_number(command, "--true-guidance",
-             "HunyuanVideo: above 1, a second pass with --negative-prompt; --guidance is embedded [1]", 0, 1000,
-             change([](Record& r, double v) { r.request.true_guidance = v; }));
-  flag("--dynamic-guidance", "CogVideoX: guidance that grows over the steps",
-       [](Record& r) { r.request.dynamic_guidance = true; });
-  flag("--no-dynamic-guidance", "The same in all steps after all, with --from",
-       [](Record& r) { r.request.dynamic_guidance = false; });
-  add_choice(command, "--scheduler", "How noise is taken away [the checkpoint's]", {"ddim", "dpm", "euler"},
-             change([](Record& r, const std::string& v) { r.request.scheduler = v; }));
-  add_number(command, "--guidance-rescale", "LTX-Video: how far guidance keeps the spread of the result, 0 to 1 [0]", 0,
-             1, change([](Record& r, double v) { r.request.guidance_rescale = v; }));
-  add_number(command, "--decode-timestep", "LTX-Video from 0.9.1: timestep that the VAE is told, 0 to 1 [0.05]", 0, 1,
-             change([](Record& r, double v) { r.request.decode_timestep = v; }));
-  add_number(command, "--decode-noise-scale", "LTX-Video from 0.9.1: noise mixed in before the VAE, 0 to 1 [0.025]", 0,
-             1, change([](Record& r, double v) { r.request.decode_noise_scale = v; }));
-  add_number(command, "--flow-shift", "HunyuanVideo, LTX-Video: shift of the noise levels [the checkpoint's]", 0.001,
-             1000, change([](Record& r, double v) { r.request.flow_shift = v; }));
-  text("--timesteps", "LIST", "LTX-Video 0.9.5: the steps by their timesteps, such as 1000,909,725 [--steps]",
-       [](Record& r, const std::string& v) { r.request.timesteps = parse_timesteps(v); });
   add_conditions(command, options->conditions);
-  add_number(command, "--image-cond-noise-scale",
-             "LTX-Video 0.9.5: noise on conditions of strength 1 while denoising, 0 to 1 [0.15]", 0, 1,
-             change([](Record& r, double v) { r.request.image_cond_noise_scale = v; }));
   add_number(command, "--denoise-strength",
              "LTX-Video 0.9.5: part of the steps that changes --init-latents, 0 to 1 [1]", 0, 1,
              change([](Record& r, double v) { r.request.denoise_strength = v; }));
-  add_choice(command, "--image-fit",
-             "How a picture of another shape comes to the video's size [stretch; Open-Sora crop]", {"stretch", "crop"},
-             change([](Record& r, const std::string& v) { r.request.image_fit = parse_image_fit(v); }));
-  text("--resolution", "NAME", "Open-Sora: 144p, 240p, 360p, 480p, 720p, 1080p, 2k or 4k, with --aspect [240p]",
-       [](Record& r, const std::string& v) { r.request.resolution = v; });
-  text("--aspect", "H:W", "Open-Sora: height to width, such as 9:16, 3:4 or 1:1 [9:16]",
-       [](Record& r, const std::string& v) { r.request.aspect = v; });
-  text("--length", "NAME", "Open-Sora: 2s, 4s, 8s or 16s, at 24 fps [2s]",
-       [](Record& r, const std::string& v) { r.request.length = v; });
-  add_whole(command, "--loop", "Open-Sora: clips to join, each going on from the end of the one before [1]", 1, 1000,
-            change([](Record& r, uint64_t v) { r.request.loop = static_cast<int64_t>(v); }));
-  add_number(command, "--aesthetic-score", "Open-Sora: written after the prompt [6.5]", 0, 100,
-             change([](Record& r, double v) { r.request.aesthetic_score = v; }));
-  add_number(command, "--motion-score", "Open-Sora: the same, how much moves [none]", 0, 100,
-             change([](Record& r, double v) { r.request.motion_score = v; }));
-  text("--camera-motion", "TEXT", "Open-Sora: the same, such as 'pan left' [none]",
-       [](Record& r, const std::string& v) { r.request.camera_motion = v; });
-  flag("--no-clean-prompt", "Open-Sora: keep links, tags, numbers and signs in the prompt",
-       [](Record& r) { r.request.clean_prompt = false; });
-  text("--device", "DEVICE", "cpu, cuda or cuda:N [cpu]",
-       [](Record& r, const std::string& v) { r.runtime.device = v; });
-  add_whole(command, "--threads", "Threads on the CPU [as many as there are cores]", 1, 4096,
-            change([](Record& r, uint64_t v) { r.runtime.threads = static_cast<int>(v); }));
-  add_choice(command, "--dtype", "Type to compute in [auto: float32 on a CPU where it fits, else bfloat16]",
-             {"auto", "float32", "bfloat16", "float16"},
-             change([](Record& r, const std::string& v) { r.runtime.dtype = parse_dtype(v); }));
-  add_choice(command, "--vae-tiling",
-             "Decode in tiles: less memory, another picture [off; HunyuanVideo: auto, where needed]",
-             {"auto", "on", "off"},
-             change([](Record& r, const std::string& v) { r.request.vae_tiling = parse_vae_tiling(v); }));
-  flag("--vae-framewise", "LTX-Video: decode in parts of 17 frames: less memory, another picture",
-       [](Record& r) { r.request.vae_framewise = true; });
-  flag("--offload", "Load blocks one at a time, each when it is used: slower, in little memory",
-       [](Record& r) { r.runtime.offload = true; });
-
-  add_number(command, "--enhance-weight", "Enhance-A-Video's temperature [the family's: CogVideoX 3.4, others 4]", 0,
-             100, change([](Record& r, double v) { r.request.enhance.weight = v; }));
+  command
+      .add_option_function<std::string>(
+          "--enhance-weight",
+          [options](const std::string& value) {
+            std::optional<double> weight;
+            if (value != "auto") weight = parse_number("--enhance-weight", value, 0, 100);
+            options->changes.push_back([weight](Record& r) {
+              r.request.enhance.adaptive = !weight;
+              if (weight) r.request.enhance.weight = weight;
+            });
+          },
+          "Enhance-A-Video's temperature, or auto: by the video's own CFI [the family's: CogVideoX 3.4, others 4]")
+      ->type_name("N|auto");
   flag("--no-enhance", "Do not enhance", [](Record& r) { r.request.enhance.enabled = false; });
   flag("--enhance", "Enhance after all, with --from", [](Record& r) { r.request.enhance.enabled = true; });
-  add_number(command, "--enhance-start", "Enhance from this fraction of the steps [0]", 0, 1,
-             change([](Record& r, double v) { r.request.enhance.start = v; }));
-  add_number(command, "--enhance-end", "Enhance up to this fraction of the steps [1]", 0, 1,
-             change([](Record& r, double v) { r.request.enhance.end = v; }));
-  text("--enhance-layers", "LIST", "Transformer layers to enhance, such as 0-5,8 [all]",
-       [](Record& r, const std::string& v) { r.request.enhance.layers = LayerSet::parse(v); });
-
-  add_choice(command, "--enhance-blocks", "HunyuanVideo: blocks to enhance, of two streams or one [all]",
-             {"double", "single", "all"},
-             change([](Record& r, const std::string& v) { r.request.enhance.blocks = parse_enhance_blocks(v); }));
-
   command
       .add_option("--out", options->out,
                   "A .mp4, .webm, .gif, or folder/ for PNG frames, and a .json beside it [eav-<seed>.mp4]")

@@ -25,7 +25,8 @@ int run(int argc, char** argv) {
   program.set_help_flag("--help,-h", "Show this help and exit");
   program.require_subcommand(1);
   program.option_defaults()->take_last();  // of an option that is given twice
-  const std::array commands{eav::add_generate(program), eav::add_inspect(program)};
+  const std::array commands{eav::add_generate(program), eav::add_inspect(program), eav::add_evaluate(program),
+                            eav::add_compare(program)};
   program.footer("`eav COMMAND --help` shows the options of a command.");
   try {
     program.parse(argc, argv);
@@ -38,8 +39,11 @@ int run(int argc, char** argv) {
     const std::string what = error.what();
     eav::print_error(fmt::format("{} needs a value (see eav --help)", what.substr(0, what.find(':'))));
     return kUsage;
-  } catch (const CLI::RequiredError&) {
-    eav::print_error("name a command: generate or inspect (see eav --help)");
+  } catch (const CLI::RequiredError& error) {
+    const std::string what = error.what();  // "A subcommand is required", "VIDEO is required"
+    eav::print_error(what.starts_with("A subcommand")
+                         ? "name a command: generate, inspect, evaluate or compare (see eav --help)"
+                         : fmt::format("{} (see eav COMMAND --help)", what));
     return kUsage;
   } catch (const CLI::ParseError& error) {
     eav::print_error(fmt::format("{} (see eav --help)", error.what()));

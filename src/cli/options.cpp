@@ -10,17 +10,20 @@ namespace eav {
 namespace {
 
 template <class T>
+T parse(const std::string& name, const std::string& text, const std::string& kind, T least, T most) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool whole_text = error == std::errc() && end == text.data() + text.size();
+  if (!whole_text || !(least <= value && value <= most))  // false for "nan" too
+    throw CLI::ValidationError(name,
+                               fmt::format("'{}' does not work, expected {} from {} to {}", text, kind, least, most));
+  return value;
+}
+
+template <class T>
 CLI::Option* add(CLI::App& command, const std::string& name, const std::string& description, const std::string& kind,
                  T least, T most, std::function<void(T)> set) {
-  const auto read = [=](const std::string& text) {
-    T value{};
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool whole_text = error == std::errc() && end == text.data() + text.size();
-    if (!whole_text || !(least <= value && value <= most))  // false for "nan" too
-      throw CLI::ValidationError(name,
-                                 fmt::format("'{}' does not work, expected {} from {} to {}", text, kind, least, most));
-    set(value);
-  };
+  const auto read = [=](const std::string& text) { set(parse(name, text, kind, least, most)); };
   return command.add_option_function<std::string>(name, read, description)->type_name("N");
 }
 
@@ -34,6 +37,10 @@ CLI::Option* add_whole(CLI::App& command, const std::string& name, const std::st
 CLI::Option* add_number(CLI::App& command, const std::string& name, const std::string& description, double least,
                         double most, std::function<void(double)> set) {
   return add<double>(command, name, description, "a number", least, most, std::move(set));
+}
+
+double parse_number(const std::string& option, const std::string& text, double least, double most) {
+  return parse<double>(option, text, "a number", least, most);
 }
 
 void add_choice(CLI::App& command, const std::string& name, const std::string& description,

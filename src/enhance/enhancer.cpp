@@ -1,5 +1,6 @@
 #include "enhance/enhancer.h"
 
+#include "enhance/adaptive.h"
 #include "enhance/cfi.h"
 
 namespace eav {
@@ -14,7 +15,18 @@ std::vector<T> values(const Tensor& tensor) {
 }  // namespace
 
 Enhancer::Enhancer(const EnhanceOptions& options, int64_t steps, int64_t layers)
-    : options_(options), steps_(steps), layers_(layers) {}
+    : options_(options), steps_(steps), layers_(layers) {
+  if (!options.adaptive) weight_ = options.weight;
+}
+
+void Enhancer::begin_step(int64_t step) {
+  step_ = step;
+  if (!options_.adaptive || measured_.empty()) return;
+  const auto last = measured_.back().step;
+  std::vector<Tensor> cfi;
+  for (auto m = measured_.rbegin(); m != measured_.rend() && m->step == last; ++m) cfi.push_back(m->cfi);
+  weight_ = adapted_weight(values<double>(at::stack(cfi)), token_frames_, *weight_);
+}
 
 bool Enhancer::active(int64_t layer) const {
   const auto step = static_cast<double>(step_), steps = static_cast<double>(steps_);
@@ -28,18 +40,20 @@ Tensor Enhancer::gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid
   if (!active(layer) || grid.frames == 1) return {};
   const auto heads = cfi_per_head(q, k, grid.frames);  // [B, heads]
   const auto measured = heads.mean(at::kDouble).to(at::kFloat);
+  if (!weight_) weight_ = first_adapted_weight(grid.frames);
   const auto map = options_.maps ? attention_map(q, k, grid.frames).mean({0, 1}).to(at::kHalf) : Tensor();  // [T, T]
-  measured_.push_back({step_, layer, measured, heads, map});
-  return (measured * (static_cast<double>(grid.frames) + *options_.weight)).clamp_min(1).view({1, 1, 1});
+  measured_.push_back({step_, layer, *weight_, measured, heads, map});
+  return (measured * scale(*weight_)).clamp_min(1).view({1, 1, 1});
 }
 
 Trace Enhancer::trace() const {
-  Trace trace{token_frames_, options_.weight.value_or(0), steps_, layers_, {}};
-  for (const auto& [step, layer, cfi, heads, map] : measured_) {
+  const auto first_weight = measured_.empty() ? options_.weight.value_or(0) : measured_[0].weight;
+  Trace trace{token_frames_, first_weight, options_.adaptive, steps_, layers_, {}};
+  for (const auto& [step, layer, weight, cfi, heads, map] : measured_) {
     const auto value = cfi.item<double>();
     // Repeats the computation of gain() in float32, so that the trace holds the very factor that was applied.
-    const auto gain = (cfi * (static_cast<double>(token_frames_) + trace.weight)).clamp_min(1).item<double>();
-    trace.entries.push_back({step, layer, value, gain, values<double>(heads.mean(0, false, at::kDouble)),
+    const auto gain = (cfi * scale(weight)).clamp_min(1).item<double>();
+    trace.entries.push_back({step, layer, value, gain, weight, values<double>(heads.mean(0, false, at::kDouble)),
                              map.defined() ? values<float>(map) : std::vector<float>()});
   }
   return trace;

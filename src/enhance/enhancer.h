@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/ATen.h>
 
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -18,7 +19,7 @@ class Enhancer {
   Enhancer(const EnhanceOptions& options, int64_t steps, int64_t layers);
 
   // Call before each step, with its index from 0.
-  void begin_step(int64_t step) { step_ = step; }
+  void begin_step(int64_t step);
 
   // The gain [1, 1, 1] (float32, on q's device) of one layer: from queries and keys of the video tokens alone, after
   // their norm and rotary embedding, [B, heads, T*S, d] with any strides. All B rows are branches of one video (the
@@ -31,17 +32,21 @@ class Enhancer {
  private:
   struct Measured {
     int64_t step, layer;
+    double weight;
     // On the device until the trace is asked for.
     Tensor cfi;    // scalar, float32
     Tensor heads;  // [B, heads], float32
     Tensor map;    // [T, T], float16; undefined unless asked for
   };
   bool active(int64_t layer) const;
+  // What gain() scales with, T + weight.
+  double scale(double weight) const { return static_cast<double>(token_frames_) + weight; }
 
   EnhanceOptions options_;
   int64_t steps_, layers_;
   int64_t step_ = 0;
   int64_t token_frames_ = 0;
+  std::optional<double> weight_;  // of the steps from now on; unset: not yet known
   std::vector<Measured> measured_;
 };
 

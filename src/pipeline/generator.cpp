@@ -33,6 +33,13 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+// Whether two requests have the same prompts and conditions: they differ in noise and enhancement at most.
+bool encoded_alike(Request a, const Request& b) {
+  a.seed = b.seed;
+  a.enhance = b.enhance;
+  return a == b;
+}
+
 }  // namespace
 
 int64_t MemoryPlan::peak() const {
@@ -183,7 +190,10 @@ void Generator::run(std::span<const Request> requests, Progress& progress, const
   progress.phase("text encoder");
   for (const auto& request : requests) {
     const Stopwatch watch(outputs.emplace_back(Output{.request = request}).seconds.text_encoder);
-    conditionings.push_back(family.encode(request, progress));
+    // Requests that follow one another and differ in what comes later alone share it.
+    const auto i = conditionings.size();
+    conditionings.push_back(i > 0 && encoded_alike(requests[i - 1], request) ? conditionings[i - 1]
+                                                                             : family.encode(request, progress));
   }
   family.release_text_encoder();
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "pipeline/base64.h"
 #include "pipeline/fingerprint.h"
 #include "video/writer.h"
 #include "weights/config.h"
@@ -66,6 +67,7 @@ Json request_json(const Request& request) {
           {"enhance",
            {{"enabled", enhance.enabled},
             {"weight", nullable(enhance.weight)},
+            {"adaptive", enhance.adaptive},
             {"start", enhance.start},
             {"end", enhance.end},
             {"layers", enhance.layers.str()},
@@ -187,9 +189,11 @@ Request read_request(const fs::path& file, const nlohmann::json& json) {
   if (const auto tiling = fields.text("vae_tiling"); !tiling.empty()) request.vae_tiling = parse_vae_tiling(tiling);
   fields.read("init_latents", request.init_latents);
   if (json.contains("enhance")) {
-    const Fields enhance(file, json.at("enhance"), {"enabled", "weight", "start", "end", "layers", "blocks"});
+    const Fields enhance(file, json.at("enhance"),
+                         {"enabled", "weight", "adaptive", "start", "end", "layers", "blocks"});
     enhance.read("enabled", request.enhance.enabled);
     enhance.read("weight", request.enhance.weight);
+    enhance.read("adaptive", request.enhance.adaptive);
     enhance.read("start", request.enhance.start);
     enhance.read("end", request.enhance.end);
     if (const auto layers = enhance.text("layers"); !layers.empty()) request.enhance.layers = LayerSet::parse(layers);
@@ -253,25 +257,11 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
 
 namespace {
 
-// As in RFC 4648, padded.
-std::string base64(const std::vector<uint8_t>& bytes) {
-  constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const auto at = [&](size_t k) { return k < bytes.size() ? uint32_t{bytes[k]} : 0; };
-    const uint32_t three = at(i) << 16 | at(i + 1) << 8 | at(i + 2);
-    for (const int shift : {18, 12, 6, 0}) text += kLetters[three >> shift & 63];
-  }
-  const size_t missing = (3 - bytes.size() % 3) % 3;
-  return text.replace(text.size() - missing, missing, missing, '=');
-}
-
 std::string half_base64(const std::vector<float>& values) {
-  std::vector<uint8_t> bytes;
+  std::string bytes;
   for (const float value : values) {
     const uint16_t bits = at::Half(value).x;
-    bytes.push_back(static_cast<uint8_t>(bits & 255));
-    bytes.push_back(static_cast<uint8_t>(bits >> 8));
+    bytes += {static_cast<char>(bits & 255), static_cast<char>(bits >> 8)};
   }
   return base64(bytes);
 }
@@ -296,6 +286,10 @@ std::string to_json(const Trace& trace) {
   if (any_has(&TraceEntry::heads)) {
     text += ", \"heads\": [";
     add_list([](const TraceEntry& e) { return e.heads; });
+  }
+  if (trace.adaptive) {  // one for each entry
+    text += ", \"weights\": [";
+    add_list([](const TraceEntry& e) { return e.weight; });
   }
   if (any_has(&TraceEntry::map)) {
     text += ", \"maps\": [";

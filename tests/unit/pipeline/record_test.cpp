@@ -33,7 +33,12 @@ Record example() {
   request.decode_noise_scale = 0.2;
   request.enhance.blocks = EnhanceBlocks::dual;
   request.scheduler = "dpm";
-  request.enhance = {false, 7.3, 1.0 / 3, 2.0 / 3, LayerSet::parse("0-5,8")};
+  request.enhance = {.enabled = false,
+                     .weight = 7.3,
+                     .adaptive = true,
+                     .start = 1.0 / 3,
+                     .end = 2.0 / 3,
+                     .layers = LayerSet::parse("0-5,8")};
   return record;
 }
 
@@ -60,7 +65,7 @@ TEST_F(RecordTest, ComesBackAsItWasWritten) {
 }
 
 TEST_F(RecordTest, HoldsWhatTheEnhancementDidAndTheTimes) {
-  const Trace trace{3, 3.4, 2, 2, {{0, 0, 0.1, 1}, {0, 1, 0.25, 1.6}}};
+  const Trace trace{3, 3.4, false, 2, 2, {{0, 0, 0.1, 1, 3.4}, {0, 1, 0.25, 1.6, 3.4}}};
   const Output::Seconds seconds{0.5, 2, 1};
   const auto json = nlohmann::json::parse(to_json(example(), trace, &seconds));
   EXPECT_EQ(json.at("enhanced"),
@@ -69,7 +74,7 @@ TEST_F(RecordTest, HoldsWhatTheEnhancementDidAndTheTimes) {
 }
 
 TEST_F(RecordTest, TracesHaveOneEntryALine) {
-  EXPECT_EQ(to_json(Trace{3, 3.4, 2, 2, {{0, 0, 0.1, 1}, {0, 1, 0.25, 1.6}}}),
+  EXPECT_EQ(to_json(Trace{3, 3.4, false, 2, 2, {{0, 0, 0.1, 1, 3.4}, {0, 1, 0.25, 1.6, 3.4}}}),
             "{\"token_frames\": 3, \"weight\": 3.4, \"steps\": 2, \"layers\": 2, \"entries\": [\n[0,0,0.1,1.0],\n"
             "[0,1,0.25,1.6]\n]}\n");
 }
@@ -77,9 +82,10 @@ TEST_F(RecordTest, TracesHaveOneEntryALine) {
 TEST_F(RecordTest, TracesHoldHeadsAndMaps) {
   // 1 is 0x3c00 in float16, 0.5 is 0x3800, and 0.25 is 0x3400: bytes 00 3c 00 38 00 34 00 00 and 00 38.
   const Trace trace{
-      2, 4, 1, 2, {{0, 0, 0.25, 1.5, {0.25, 0.25}, {1, 0.5, 0.25, 0}}, {0, 1, 0.5, 3, {0.5, 0.5}, {0.5}}}};
+      2, 4, true, 1, 2, {{0, 0, 0.25, 1.5, 4, {0.25, 0.25}, {1, 0.5, 0.25, 0}}, {0, 1, 0.5, 3, 4, {0.5, 0.5}, {0.5}}}};
   const auto json = nlohmann::json::parse(to_json(trace));
   EXPECT_EQ(json.at("entries"), nlohmann::json::parse("[[0, 0, 0.25, 1.5], [0, 1, 0.5, 3.0]]"));
+  EXPECT_EQ(json.at("weights"), nlohmann::json::parse("[4.0, 4.0]"));
   EXPECT_EQ(json.at("heads"), nlohmann::json::parse("[[0.25, 0.25], [0.5, 0.5]]"));
   EXPECT_EQ(json.at("maps"), nlohmann::json::parse(R"(["ADwAOAA0AAA=", "ADg="])"));
 }

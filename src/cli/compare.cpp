@@ -1,0 +1,338 @@
+// eav compare: videos with and without the enhancement, measured side by side.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <fstream>
+#include <thread>
+
+#include "cli/commands.h"
+#include "cli/demo.h"
+#include "cli/files.h"
+#include "cli/interrupt.h"
+#include "cli/options.h"
+#include "cli/prompts.h"
+#include "cli/request_options.h"
+#include "cli/terminal.h"
+#include "compare/comparison.h"
+#include "compare/report.h"
+#include "pipeline/memory.h"
+#include "video/writer.h"
+
+namespace eav {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  Changes changes;
+  fs::path prompts, out;
+  int64_t seeds = 1, jobs = 0;
+  uint64_t first_seed = 1;
+  std::string weights, primary = "temporal_ssim";
+  bool resume = false;
+  std::optional<std::pair<size_t, size_t>> worker;  // number and how many: does every so many-th pair
+};
+
+std::vector<Variant> parse_variants(const std::string& list) {
+  std::vector<Variant> variants{{"none"}};
+  for (size_t begin = 0; begin <= list.size();) {
+    const auto end = std::min(list.find(',', begin), list.size());
+    const auto variant = Variant::parse(list.substr(begin, end - begin));
+    if (std::ranges::find(variants, variant) == variants.end()) variants.push_back(variant);
+    begin = end + 1;
+  }
+  return variants;
+}
+
+// One process's part of a comparison.
+class Comparison {
+ public:
+  Comparison(const Options& options, Interrupt& interrupt) : options_(options), interrupt_(interrupt) {
+    for (const auto& change : options.changes) change(wanted_);
+    if (wanted_.paths.model.empty()) wanted_.paths.model = demo_model();
+    if (!wanted_.request.conditions.empty()) throw Error("a comparison starts from prompts alone");
+  }
+
+  int run() {
+    folder_.folder = options_.out;
+    auto runtime = wanted_.runtime;
+    if (options_.worker && runtime.threads == 0) runtime.threads = threads_of(options_.worker->second);
+    Generator generator(wanted_.paths, runtime);
+    plan_ = make_plan(generator);
+    prepare_folder();
+    const auto left = unfinished();
+    const auto jobs = options_.worker ? 1 : std::min(jobs_that_fit(generator), std::max<size_t>(left.size(), 1));
+    if (options_.worker || jobs == 1) {
+      make(generator, left);
+      return options_.worker ? 0 : finish();
+    }
+    return work_side_by_side(jobs);
+  }
+
+ private:
+  static int threads_of(size_t jobs) {
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency() / jobs));
+  }
+
+  ComparisonPlan make_plan(const Generator& generator) const {
+    ComparisonPlan plan{
+        read_prompts("--prompts", options_.prompts), options_.seeds, options_.first_seed, {}, options_.primary, {}};
+    auto request = wanted_.request;
+    request.prompt = plan.prompts[0];
+    request.seed = plan.first_seed;
+    const auto resolved = generator.resolve(request);
+    plan.variants =
+        parse_variants(options_.weights.empty() ? fmt::format("{},auto", *resolved.enhance.weight) : options_.weights);
+    if (*resolved.frames < 2 || generator.grid(resolved).frames < 2)
+      throw Error("the enhancement works between frames: give more --frames");
+    if (std::ranges::find(all_measures(), plan.primary, &Measure::name) == all_measures().end()) {
+      std::vector<std::string> names;
+      for (const auto& measure : all_measures()) names.push_back(measure.name);
+      throw Error(fmt::format("--primary '{}' is no measure, expected {}", plan.primary, fmt::join(names, ", ")));
+    }
+    // Of the record, what all videos share.
+    auto record = make_record(wanted_.paths, generator, resolved);
+    record.request.prompt.clear();
+    record.request.seed.reset();
+    record.runtime.threads = 0;
+    plan.settings = nlohmann::ordered_json::parse(to_json(record, {}));
+    plan.settings.erase("enhanced");
+    return plan;
+  }
+
+  void prepare_folder() {
+    if (options_.worker) return;
+    const bool there = fs::exists(folder_.plan());
+    if (there && !options_.resume)
+      throw Error(fmt::format("'{}' holds a comparison; --resume it, or choose another --out", options_.out.string()));
+    if (there) {
+      if (to_json(read_plan(folder_.plan())) != to_json(plan_))
+        throw Error(
+            fmt::format("'{}' was begun with other prompts, seeds, weights, settings or another program: give "
+                        "the same again, or choose another --out",
+                        folder_.plan().string()));
+      return;
+    }
+    std::error_code error;
+    fs::create_directories(folder_.folder / "pairs", error);
+    fs::create_directories(folder_.folder / "videos", error);
+    if (error) throw Error(fmt::format("cannot write '{}': {}", options_.out.string(), error.message()));
+    write_file(folder_.plan(), to_json(plan_));
+  }
+
+  // Pairs that are this process's and not yet measured.
+  std::vector<size_t> unfinished() const {
+    std::vector<size_t> left;
+    for (size_t i = 0; i < plan_.pairs().size(); ++i)
+      if ((!options_.worker || i % options_.worker->second == options_.worker->first) &&
+          !fs::exists(folder_.samples(i)))
+        left.push_back(i);
+    return left;
+  }
+
+  std::vector<Request> requests(const Generator& generator, const std::vector<size_t>& pairs) const {
+    const auto all = plan_.pairs();
+    std::vector<Request> requests;
+    for (const auto pair : pairs)
+      for (const auto& variant : plan_.variants) {
+        auto request = wanted_.request;
+        request.prompt = plan_.prompts[all[pair].prompt];
+        request.seed = all[pair].seed;
+        variant.apply(request.enhance);
+        requests.push_back(generator.resolve(request));
+      }
+    return requests;
+  }
+
+  // As many as memory holds side by side, a thread each at least.
+  size_t jobs_that_fit(const Generator& generator) const {
+    const auto cores = std::max(1u, std::thread::hardware_concurrency());
+    if (options_.jobs > 0) return static_cast<size_t>(options_.jobs);
+    if (wanted_.runtime.device != "cpu" || wanted_.runtime.threads > 0) return 1;
+    const auto need = std::max<int64_t>(1, generator.plan(requests(generator, {0})[0]).peak());
+    return static_cast<size_t>(std::clamp<int64_t>(available_memory(at::kCPU) / need, 1, cores));
+  }
+
+  void make(Generator& generator, const std::vector<size_t>& pairs) {
+    const auto wanted = requests(generator, pairs);
+    if (wanted.empty()) return;
+    TerminalProgress shown(interrupt_);
+    Silent silent(interrupt_);
+    Progress& progress = options_.worker ? static_cast<Progress&>(silent) : shown;
+    const auto variants = plan_.variants.size();
+    size_t done = 0;
+    const auto label = [&] {
+      shown.set_label(fmt::format("{}/{} ", std::min(done + 1, wanted.size()), wanted.size()));
+    };
+    label();
+    PairSamples samples;
+    generator.run(wanted, progress, [&](Output&& output) {
+      const auto pair = pairs[done / variants];
+      const auto& variant = plan_.variants[done % variants];
+      samples[variant.name] = sample_of(output);
+      write_video(folder_.video(pair, variant), output.frames, *output.request.fps,
+                  to_json(make_record(wanted_.paths, generator, output.request), output.trace), progress);
+      if (++done % variants == 0) write_file(folder_.samples(pair), to_json(std::exchange(samples, {})));
+      label();
+    });
+  }
+
+  static Sample sample_of(const Output& output) {
+    Sample sample;
+    const auto measures = measure(output.frames);
+    for (const auto& measure : all_measures()) sample.measures[measure.name] = measure.of(measures);
+    const auto& entries = output.trace.entries;
+    if (!entries.empty()) sample.gain = 0;
+    for (const auto& entry : entries) {
+      sample.gain += entry.gain / static_cast<double>(entries.size());
+      sample.weight += entry.weight / static_cast<double>(entries.size());
+    }
+    sample.seconds = output.seconds.transformer;
+    return sample;
+  }
+
+  // Runs this program again, so many times at once, each for its part; shows how many pairs are done.
+  int work_side_by_side(size_t jobs) {
+    std::vector<pid_t> workers;
+    const auto stop = [&] {
+      for (const auto worker : workers) kill(worker, SIGTERM);
+      for (const auto worker : workers) waitpid(worker, nullptr, 0);
+    };
+    for (size_t i = 0; i < jobs; ++i) {
+      workers.push_back(start_worker(i, jobs));
+      if (workers.back() < 0) {
+        workers.pop_back();
+        stop();
+        throw Error("cannot start another process");
+      }
+    }
+    TerminalProgress progress(interrupt_);
+    progress.phase(fmt::format("{} at once", jobs));
+    const auto total = plan_.pairs().size(), before = total - unfinished().size();
+    int failed = 0;
+    for (size_t last = before; !workers.empty();) {
+      if (interrupt_.requested()) {
+        stop();
+        progress.clear();
+        print_error("stopped; --resume goes on");
+        return interrupt_.exit_code();
+      }
+      int status = 0;
+      const auto ended = waitpid(-1, &status, WNOHANG);
+      if (ended > 0) {
+        std::erase(workers, ended);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) failed = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+        if (failed != 0) {
+          stop();
+          return failed;
+        }
+      }
+      const auto done = total - unfinished().size();
+      if (done != last) progress.step(static_cast<int64_t>(done - before), static_cast<int64_t>(total - before));
+      last = done;
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+    progress.clear();
+    return finish();
+  }
+
+  // The worker's process, or -1.
+  static pid_t start_worker(size_t number, size_t jobs) {
+    std::vector<std::string> arguments;
+    std::ifstream in("/proc/self/cmdline", std::ios::binary);
+    for (std::string argument; std::getline(in, argument, '\0');) arguments.push_back(argument);
+    arguments.insert(arguments.end(), {"--worker", fmt::format("{}/{}", number, jobs)});
+    std::vector<char*> pointers;
+    for (auto& argument : arguments) pointers.push_back(argument.data());
+    pointers.push_back(nullptr);
+    // The signals that this process waits for are the worker's to wait for too, and no longer left to nobody.
+    posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    pid_t worker = -1;
+    const int error = posix_spawn(&worker, "/proc/self/exe", nullptr, &attributes, pointers.data(), environ);
+    posix_spawnattr_destroy(&attributes);
+    return error == 0 ? worker : -1;
+  }
+
+  int finish() {
+    std::vector<PairSamples> samples;
+    for (size_t i = 0; i < plan_.pairs().size(); ++i)
+      samples.push_back(read_samples(folder_.samples(i), plan_.variants));
+    const auto all = contrasts(plan_, samples);
+    write_file(folder_.results(), to_json(plan_, samples, all));
+    write_file(folder_.report(), comparison_report(plan_, samples, all, folder_));
+    for (const auto& contrast : all)
+      if (contrast.measure == plan_.primary)
+        fmt::print("{} against {}: {} {:+.3g} ({:+.3g} to {:+.3g}), better in {:.0f} % of {} pairs, p {:.3g}\n",
+                   contrast.variant, contrast.baseline, contrast.measure, contrast.difference.mean,
+                   contrast.difference.low, contrast.difference.high, 100 * contrast.difference.win_rate,
+                   contrast.difference.pairs, contrast.difference.p);
+    fmt::print("{}: the report\n", folder_.report().string());
+    return 0;
+  }
+
+  struct Silent : Progress {
+    explicit Silent(Interrupt& interrupt) : interrupt(interrupt) {}
+    bool cancelled() const override { return interrupt.requested(); }
+    Interrupt& interrupt;
+  };
+
+  const Options& options_;
+  Interrupt& interrupt_;
+  Record wanted_;
+  ComparisonFolder folder_;
+  ComparisonPlan plan_;
+};
+
+int compare(const Options& options) {
+  Interrupt interrupt;
+  try {
+    return Comparison(options, interrupt).run();
+  } catch (const Cancelled&) {
+    if (!options.worker) print_error("stopped; --resume goes on");
+    return interrupt.exit_code();
+  }
+}
+
+}  // namespace
+
+Command add_compare(CLI::App& program) {
+  auto& command =
+      *program.add_subcommand("compare", "Make videos with and without the enhancement, and measure what it changed");
+  const auto options = std::make_shared<Options>();
+  command.add_option("--prompts", options->prompts, "One prompt a line")->type_name("FILE")->required();
+  command.add_option("--out", options->out, "A folder for the videos, the measures and report.html")
+      ->type_name("DIR")
+      ->required();
+  add_whole(command, "--seeds", "Seeds of each prompt [1]", 1, 10000,
+            [=](uint64_t v) { options->seeds = static_cast<int64_t>(v); });
+  add_whole(command, "--first-seed", "Seed of the first prompt; every video pair has the next [1]", 0,
+            std::numeric_limits<int32_t>::max(), [=](uint64_t v) { options->first_seed = v; });
+  command.add_option("--weights", options->weights, "Such as 1,2,4,auto [the family's,auto]")->type_name("LIST");
+  command.add_option("--primary", options->primary, "The measure that the question is about [temporal_ssim]")
+      ->type_name("NAME");
+  command.add_flag("--resume", options->resume, "Go on with what --out holds");
+  add_whole(command, "--jobs", "Processes at once [as many as memory and cores allow]", 1, 256,
+            [=](uint64_t v) { options->jobs = static_cast<int64_t>(v); });
+  command
+      .add_option_function<std::string>("--worker",
+                                        [=](const std::string& part) {  // "1/2"
+                                          const auto slash = part.find('/');
+                                          options->worker = {std::stoul(part), std::stoul(part.substr(slash + 1))};
+                                        })
+      ->group("");  // this program's own
+  add_request_options(command, options->changes);
+  return {&command, [options] { return compare(*options); }};
+}
+
+}  // namespace eav

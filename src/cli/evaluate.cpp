@@ -1,0 +1,118 @@
+// eav evaluate: measures videos.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/files.h"
+#include "eav/error.h"
+#include "eav/generator.h"
+#include "eav/measures.h"
+#include "video/reader.h"
+
+namespace eav {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+struct Options {
+  std::vector<fs::path> videos;
+  fs::path reference, json;
+  bool overwrite = false;
+};
+
+struct Evaluation {
+  fs::path video;
+  VideoSize size;
+  Measures measures;
+  std::optional<Fidelity> fidelity;
+};
+
+// Errors of `work` name the file.
+template <class Work>
+auto naming(const fs::path& file, const Work& work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    throw Error(fmt::format("'{}': {}", file.string(), error.what()));
+  }
+}
+
+Evaluation evaluate(const fs::path& video, const at::Tensor& reference) {
+  const auto frames = read_frames(video);
+  return naming(video, [&] {
+    Evaluation result{video, {frames.size(0), frames.size(1), frames.size(2)}, measure(frames), {}};
+    if (reference.defined()) result.fidelity = fidelity(frames, reference);
+    return result;
+  });
+}
+
+std::string shown(const std::optional<double>& value, int decimals) {
+  if (!value) return "-";
+  return std::isinf(*value) ? "equal" : fmt::format("{:.{}f}", *value, decimals);
+}
+
+// A row a measure, a column a video.
+void print_table(const std::vector<Evaluation>& evaluations) {
+  const auto row = [&](const std::string& label, const std::string& better, auto cell) {
+    fmt::print("{:<26}{:<8}", label, better);
+    for (const auto& evaluation : evaluations) fmt::print("{:>18}", cell(evaluation));
+    fmt::print("\n");
+  };
+  row("", "better", [](const Evaluation& e) {
+    const auto name = e.video.filename().string();
+    return name.size() > 17 ? "…" + name.substr(name.size() - 16) : name;
+  });
+  for (const auto& measure : all_measures()) {
+    const auto better = measure.better == Better::more ? "more" : measure.better == Better::less ? "less" : "";
+    row(measure.label, better, [&](const Evaluation& e) { return shown(measure.of(e.measures), measure.decimals); });
+  }
+  if (!evaluations[0].fidelity) return;
+  row("PSNR to the reference", "more", [](const Evaluation& e) { return shown(e.fidelity->psnr, 2); });
+  row("SSIM to the reference", "more", [](const Evaluation& e) { return shown(e.fidelity->ssim, 4); });
+}
+
+std::string to_json(const std::vector<Evaluation>& evaluations, const fs::path& reference) {
+  Json json{{"videos", Json::array()}};
+  if (!reference.empty()) json["reference"] = reference.string();
+  for (const auto& [video, size, measures, fidelity] : evaluations) {
+    Json one{{"file", video.string()}, {"frames", size.frames}, {"height", size.height}, {"width", size.width}};
+    for (const auto& measure : all_measures()) {
+      const auto value = measure.of(measures);
+      one["measures"][measure.name] = value ? Json(*value) : Json(nullptr);
+    }
+    if (fidelity)  // JSON has no infinity: the PSNR of equal videos is null
+      one["reference"] = {{"psnr", std::isinf(fidelity->psnr) ? Json(nullptr) : Json(fidelity->psnr)},
+                          {"ssim", fidelity->ssim}};
+    json["videos"].push_back(std::move(one));
+  }
+  return json.dump(2) + "\n";
+}
+
+int run(const Options& options) {
+  if (!options.json.empty()) check_file(options.json, options.overwrite);
+  const auto reference = options.reference.empty() ? at::Tensor() : read_frames(options.reference);
+  std::vector<Evaluation> evaluations;
+  for (const auto& video : options.videos) evaluations.push_back(evaluate(video, reference));
+  print_table(evaluations);
+  if (!options.json.empty()) write_file(options.json, to_json(evaluations, options.reference));
+  return 0;
+}
+
+}  // namespace
+
+Command add_evaluate(CLI::App& program) {
+  auto& command = *program.add_subcommand("evaluate", "Measure videos, without a learned model");
+  const auto options = std::make_shared<Options>();
+  command.add_option("VIDEO", options->videos, "Videos that FFmpeg can read")->type_name("")->required();
+  command.add_option("--reference", options->reference, "A video of the same size to compare them with: PSNR and SSIM")
+      ->type_name("FILE");
+  command.add_option("--json", options->json, "Write the measures to this file too")->type_name("FILE");
+  command.add_flag("--overwrite", options->overwrite, "Replace a file that exists");
+  return {&command, [options] { return run(*options); }};
+}
+
+}  // namespace eav

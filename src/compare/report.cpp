@@ -1,0 +1,107 @@
+#include "compare/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <numeric>
+
+#include "pipeline/base64.h"
+#include "report/page.h"
+
+namespace eav {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kMostEmbedded = 24 << 20;  // bytes of videos in the page; more are shown from their files
+
+Json nullable(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// Pairs from the worst difference to the best; without one they come first.
+std::vector<size_t> ranking(const Contrast& contrast) {
+  const auto measure = std::ranges::find(all_measures(), contrast.measure, &Measure::name);
+  const double sign = measure->better == Better::less ? -1 : 1;
+  std::vector<size_t> order(contrast.of_pairs.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, {}, [&](size_t i) {
+    return contrast.of_pairs[i] ? sign * *contrast.of_pairs[i] : -std::numeric_limits<double>::infinity();
+  });
+  return order;
+}
+
+}  // namespace
+
+std::string comparison_report(const ComparisonPlan& plan, const std::vector<PairSamples>& samples,
+                              const std::vector<Contrast>& contrasts, const ComparisonFolder& folder) {
+  constexpr const char* kBetter[] = {"less", "more", "neither"};
+  Json data{{"prompts", plan.prompts}, {"seeds", plan.seeds}, {"primary", plan.primary}};
+  const auto& request = plan.settings.at("request");
+  data["about"] = fmt::format("{}, {} frames of {}x{}, {} steps.",
+                              std::filesystem::path(plan.settings.at("model").get<std::string>()).filename().string(),
+                              request.at("frames").dump(), request.at("width").dump(), request.at("height").dump(),
+                              request.at("steps").dump());
+  for (const auto& measure : all_measures())
+    data["measures"].push_back(
+        {{"name", measure.name}, {"label", measure.label}, {"better", kBetter[static_cast<size_t>(measure.better)]}});
+  for (const auto& variant : plan.variants) {
+    const auto mean = [&](auto member) {
+      double sum = 0;
+      for (const auto& pair : samples) sum += pair.at(variant.name).*member;
+      return sum / static_cast<double>(samples.size());
+    };
+    data["variants"].push_back({{"name", variant.name},
+                                {"gain", mean(&Sample::gain)},
+                                {"weight", mean(&Sample::weight)},
+                                {"seconds", mean(&Sample::seconds)}});
+  }
+  for (const auto& c : contrasts)
+    data["contrasts"].push_back({{"variant", c.variant},
+                                 {"baseline", c.baseline},
+                                 {"measure", c.measure},
+                                 {"means", {c.variant_mean, c.baseline_mean}},
+                                 {"difference", c.difference.mean},
+                                 {"low", c.difference.low},
+                                 {"high", c.difference.high},
+                                 {"winRate", c.difference.win_rate},
+                                 {"p", c.difference.p},
+                                 {"correctedP", nullable(c.corrected_p)}});
+
+  // Ranked by the last variant against none: "auto", where it is among them.
+  const auto& ranked = *std::ranges::find_if(contrasts, [&](const Contrast& c) {
+    return c.baseline == "none" && c.variant == plan.variants.back().name && c.measure == plan.primary;
+  });
+  const auto order = ranking(ranked);
+  data["ranked"] = ranked.variant;
+  data["ranking"] = order;
+  const auto pairs = plan.pairs();
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    Json pair{{"prompt", pairs[i].prompt}, {"seed", pairs[i].seed}, {"difference", nullable(ranked.of_pairs[i])}};
+    for (const auto& variant : plan.variants) {
+      pair["videos"][variant.name] = folder.video(i, variant).lexically_relative(folder.folder).generic_string();
+      pair["primary"][variant.name] = nullable(samples[i].at(variant.name).measures.at(plan.primary));
+    }
+    data["pairs"].push_back(std::move(pair));
+  }
+  data["embedded"] = Json::object();
+  size_t bytes = 0;
+  for (const auto rank : {size_t{0}, (order.size() - 1) / 2, order.size() - 1})
+    for (const auto& variant : plan.variants) {
+      const auto path = folder.video(order[rank], variant);
+      const auto video = read_file(path);
+      bytes += video.size();
+      if (bytes <= kMostEmbedded)
+        data["embedded"][path.lexically_relative(folder.folder).generic_string()] =
+            "data:video/mp4;base64," + base64(video);
+    }
+  return report_page(Report::compare, "What the enhancement changed", data);
+}
+
+}  // namespace eav

@@ -1,0 +1,205 @@
+#include "eav/measures.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <numeric>
+#include <opencv2/imgproc.hpp>
+#include <vector>
+
+#include "eav/error.h"
+#include "measures/images.h"
+#include "measures/motion.h"
+
+namespace eav {
+namespace {
+
+constexpr int64_t kLeastSide = 16;
+constexpr double kStill = 0.01;  // pixels of motion, below which a video stands still
+
+double square(double x) { return x * x; }
+
+double mean(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+// Mean and standard deviation of a picture of one channel.
+std::pair<double, double> mean_and_deviation(const cv::Mat& picture) {
+  cv::Scalar mean, deviation;
+  cv::meanStdDev(picture, mean, deviation);
+  return {mean[0], deviation[0]};
+}
+
+// ---- single frames --------------------------------------------------------------------------------------------------
+
+double laplacian_variance(const cv::Mat1f& grey) {
+  cv::Mat1f result;
+  cv::Laplacian(grey, result, CV_32F, /*ksize=*/1);
+  return square(mean_and_deviation(result).second);
+}
+
+double tenengrad(const cv::Mat1f& grey) {
+  cv::Mat1f x, y;
+  cv::Sobel(grey, x, CV_32F, 1, 0);
+  cv::Sobel(grey, y, CV_32F, 0, 1);
+  return cv::mean(x.mul(x) + y.mul(y))[0];
+}
+
+double colourfulness(const cv::Mat3b& frame) {
+  cv::Mat1f channels[3];
+  cv::split(cv::Mat3f(frame), channels);
+  const auto& [red, green, blue] = channels;
+  const auto [mean_rg, deviation_rg] = mean_and_deviation(red - green);
+  const auto [mean_yb, deviation_yb] = mean_and_deviation(0.5 * (red + green) - blue);
+  return std::hypot(deviation_rg, deviation_yb) + 0.3 * std::hypot(mean_rg, mean_yb);
+}
+
+double noise(const cv::Mat1f& grey) {
+  const cv::Mat1f mask = (cv::Mat1f(3, 3) << 1, -2, 1, -2, 4, -2, 1, -2, 1);
+  cv::Mat1f result;
+  cv::filter2D(grey, result, CV_32F, mask);
+  const auto within = result(cv::Rect(1, 1, grey.cols - 2, grey.rows - 2));
+  return std::sqrt(std::numbers::pi / 2) / 6 * cv::mean(cv::abs(within))[0];
+}
+
+// ---- colours of a frame ---------------------------------------------------------------------------------------------
+
+constexpr int kBins = 8;
+using Histogram = std::vector<double>;
+
+// Of L*a*b*, whose axes are 0 to 100 and -128 to 128; a pixel belongs to the bins around it in part.
+Histogram lab_histogram(const cv::Mat3b& frame) {
+  cv::Mat3f lab;
+  frame.convertTo(lab, CV_32F, 1.0 / 255);
+  cv::cvtColor(lab, lab, cv::COLOR_RGB2Lab);
+  Histogram histogram(kBins * kBins * kBins, 0);
+  for (const auto& pixel : lab) {
+    std::array<std::array<double, 2>, 3> part;
+    std::array<int, 3> bin;
+    for (int c = 0; c < 3; ++c) {
+      const double place = c == 0 ? pixel[c] / 100.0 : (pixel[c] + 128.0) / 256;
+      const double at = std::clamp(place, 0.0, 1.0) * (kBins - 1);
+      bin[c] = std::min(static_cast<int>(at), kBins - 2);
+      part[c] = {1 - (at - bin[c]), at - bin[c]};
+    }
+    for (int i = 0; i < 8; ++i) {
+      const int l = i & 1, a = i >> 1 & 1, b = i >> 2;
+      histogram[((bin[0] + l) * kBins + bin[1] + a) * kBins + bin[2] + b] += part[0][l] * part[1][a] * part[2][b];
+    }
+  }
+  for (auto& value : histogram) value /= static_cast<double>(frame.total());
+  return histogram;
+}
+
+double hellinger_distance(const Histogram& p, const Histogram& q) {
+  double overlap = 0;
+  for (size_t i = 0; i < p.size(); ++i) overlap += std::sqrt(p[i] * q[i]);
+  return std::sqrt(std::max(0.0, 1 - overlap));
+}
+
+// The mean of the longest 5 %.
+double longest(const cv::Mat1f& lengths) {
+  std::vector<float> values(lengths.begin(), lengths.end());
+  const auto count = std::max<std::ptrdiff_t>(1, std::ssize(values) / 20);
+  std::ranges::nth_element(values, values.end() - count);
+  return std::accumulate(values.end() - count, values.end(), 0.0) / static_cast<double>(count);
+}
+
+void check_size(const at::Tensor& frames) {
+  if (frames.size(1) < kLeastSide || frames.size(2) < kLeastSide)
+    throw Error(fmt::format("frames are {}x{}, expected at least {} pixels a side", frames.size(2), frames.size(1),
+                            kLeastSide));
+}
+
+template <auto member>
+std::optional<double> value(const Measures& measures) {
+  return measures.*member;
+}
+
+}  // namespace
+
+std::span<const Measure> all_measures() {
+  static const std::array<Measure, 11> all{{
+      {"temporal_flickering", "temporal flickering", Better::more, 4, value<&Measures::temporal_flickering>},
+      {"warping_error", "warping error", Better::less, 6, value<&Measures::warping_error>},
+      {"warping_error_to_motion", "warping error to motion", Better::less, 6,
+       value<&Measures::warping_error_to_motion>},
+      {"dynamic_degree", "dynamic degree", Better::neither, 3, value<&Measures::dynamic_degree>},
+      {"temporal_ssim", "temporal SSIM", Better::more, 4, value<&Measures::temporal_ssim>},
+      {"subject_drift", "subject drift", Better::less, 4, value<&Measures::subject_drift>},
+      {"contrast", "contrast", Better::more, 4, value<&Measures::contrast>},
+      {"laplacian_variance", "Laplacian variance", Better::more, 1, value<&Measures::laplacian_variance>},
+      {"tenengrad", "Tenengrad", Better::more, 0, value<&Measures::tenengrad>},
+      {"colourfulness", "colourfulness", Better::neither, 2, value<&Measures::colourfulness>},
+      {"noise", "noise", Better::less, 3, value<&Measures::noise>},
+  }};
+  return all;
+}
+
+Measures measure(const at::Tensor& video) {
+  if (video.size(0) < 2) throw Error("a single frame has no neighbours: expected a video of at least 2 frames");
+  check_size(video);
+  const auto frames = video.contiguous();
+  const auto grey = brightness(frames);
+
+  std::vector<double> contrasts, laplacians, tenengrads, colourful, noises;
+  for (int64_t t = 0; t < frames.size(0); ++t) {
+    contrasts.push_back(mean_and_deviation(grey[t]).second / 255);
+    laplacians.push_back(laplacian_variance(grey[t]));
+    tenengrads.push_back(tenengrad(grey[t]));
+    colourful.push_back(colourfulness(colours(frames[t])));
+    noises.push_back(noise(grey[t]));
+  }
+
+  const auto first = lab_histogram(colours(frames[0]));
+  std::vector<double> differences, errors, motions, dynamics, similar, drifts;
+  for (int64_t t = 0; t + 1 < frames.size(0); ++t) {
+    const auto now = frames[t], next = frames[t + 1];
+    differences.push_back(cv::norm(colours(now), colours(next), cv::NORM_L1) / static_cast<double>(now.numel()));
+    const auto motion = motion_between(grey[t], grey[t + 1]);
+    const auto moved = lengths(motion.there);
+    errors.push_back(warping_error(colours(now), colours(next), motion));
+    motions.push_back(cv::mean(moved)[0]);
+    dynamics.push_back(longest(moved));
+    similar.push_back(ssim(grey[t], grey[t + 1]));
+    drifts.push_back(hellinger_distance(first, lab_histogram(colours(next))));
+  }
+
+  const auto motion = mean(motions);
+  Measures result{
+      .temporal_flickering = 1 - mean(differences) / 255,
+      .warping_error = mean(errors),
+      .warping_error_to_motion = std::nullopt,
+      .dynamic_degree = mean(dynamics),
+      .temporal_ssim = mean(similar),
+      .subject_drift = mean(drifts),
+      .contrast = mean(contrasts),
+      .laplacian_variance = mean(laplacians),
+      .tenengrad = mean(tenengrads),
+      .colourfulness = mean(colourful),
+      .noise = mean(noises),
+  };
+  if (motion >= kStill) result.warping_error_to_motion = result.warping_error / motion;
+  return result;
+}
+
+Fidelity fidelity(const at::Tensor& video, const at::Tensor& reference) {
+  if (video.sizes() != reference.sizes())
+    throw Error(fmt::format("{} frames of {}x{} against a reference of {} frames of {}x{}: expected the same",
+                            video.size(0), video.size(2), video.size(1), reference.size(0), reference.size(2),
+                            reference.size(1)));
+  check_size(video);
+  const auto a = video.contiguous(), b = reference.contiguous();
+  const auto squares = (a.to(at::kFloat) - b.to(at::kFloat)).square().mean(at::kDouble).item<double>();
+  const auto grey_a = brightness(a), grey_b = brightness(b);
+  std::vector<double> similar;
+  for (size_t t = 0; t < grey_a.size(); ++t) similar.push_back(ssim(grey_a[t], grey_b[t]));
+  return {squares == 0 ? std::numeric_limits<double>::infinity() : 10 * std::log10(255 * 255 / squares), mean(similar)};
+}
+
+}  // namespace eav
