@@ -15,5 +15,6 @@ Command add_generate(CLI::App& program);
 Command add_inspect(CLI::App& program);
 Command add_evaluate(CLI::App& program);
 Command add_compare(CLI::App& program);
+Command add_attention_maps(CLI::App& program);
 
 }  // namespace eav

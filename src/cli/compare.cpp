@@ -112,7 +112,7 @@ class Comparison {
     if (there && !options_.resume)
       throw Error(fmt::format("'{}' holds a comparison; --resume it, or choose another --out", options_.out.string()));
     if (there) {
-      if (to_json(read_plan(folder_.plan())) != to_json(plan_))
+      if (read_plan(folder_.plan()) != plan_)
         throw Error(
             fmt::format("'{}' was begun with other prompts, seeds, weights, settings or another program: give "
                         "the same again, or choose another --out",

@@ -21,6 +21,7 @@
 #include "cli/request_options.h"
 #include "cli/terminal.h"
 #include "eav/generator.h"
+#include "enhance/summary.h"
 #include "pipeline/record.h"
 #include "text/tokenizer/unicode.h"
 #include "video/writer.h"
@@ -103,31 +104,6 @@ std::vector<Request> resolve(const Generator& generator, const Request& wanted,
   return requests;
 }
 
-// What the enhancement did, in words, and what to change when it did nothing.
-std::string describe_enhancement(const Request& request, const Trace& trace) {
-  if (!request.enhance.enabled) return "off";
-  if (trace.token_frames <= 1) return "a single token frame has no other frame to attend to";
-  if (trace.entries.empty()) return "no step and layer was chosen";
-  const auto t = static_cast<double>(trace.token_frames);
-  const auto [lowest, highest] = std::ranges::minmax(trace.entries, {}, &TraceEntry::weight);
-  const auto weight =
-      trace.adaptive ? fmt::format("{:.2f} to {:.2f}", lowest.weight, highest.weight) : fmt::format("{}", trace.weight);
-  const auto most_scaled = std::ranges::max(trace.entries, {}, &TraceEntry::gain);
-  const auto scaled = std::ranges::count_if(trace.entries, [](const TraceEntry& e) { return e.gain > 1; });
-  const auto [least, most] = std::ranges::minmax(trace.entries, {}, &TraceEntry::cfi);
-  if (scaled > 0)
-    return fmt::format(
-        "{} of {} layer-steps scaled, by up to {:.3f} (weight {}, CFI {:.3f} to {:.3f} over {} token frames)", scaled,
-        trace.entries.size(), most_scaled.gain, weight, least.cfi, most.cfi, trace.token_frames);
-  const double largest = most.cfi;
-  const double needed = std::ceil((1 / largest - t) * 10) / 10;  // as it is printed, and not below
-  const auto advice =
-      needed <= 100 ? fmt::format("raise --enhance-weight above {:.1f} to scale any", std::max(needed, trace.weight))
-                    : std::string("no --enhance-weight up to 100 would scale any");
-  return fmt::format("nothing was scaled: no CFI above {:.3f} over {} token frames; {}", largest, trace.token_frames,
-                     advice);
-}
-
 uintmax_t size_on_disk(const fs::path& path) {
   if (!fs::is_directory(path)) return fs::file_size(path);
   uintmax_t bytes = 0;
@@ -166,7 +142,7 @@ void report(const Files& files, const Output& output, double write_seconds) {
                frames.size(1), *request.fps, human_size(size_on_disk(files.video)), *request.seed);
   fmt::print("time: text encoder {}, transformer {}, vae {}, write {}\n", human_seconds(seconds.text_encoder),
              human_seconds(seconds.transformer), human_seconds(seconds.vae), human_seconds(write_seconds));
-  fmt::print("enhancement: {}\n", describe_enhancement(request, trace));
+  fmt::print("enhancement: {}\n", request.enhance.enabled ? describe(trace) : "off");
   std::fflush(stdout);
 }
 

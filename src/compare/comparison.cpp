@@ -45,6 +45,11 @@ std::vector<Pair> ComparisonPlan::pairs() const {
   return pairs;
 }
 
+bool ComparisonPlan::operator==(const ComparisonPlan& other) const {
+  const auto unordered = [](const ComparisonPlan& plan) { return nlohmann::json::parse(to_json(plan)); };
+  return unordered(*this) == unordered(other);
+}
+
 std::string to_json(const ComparisonPlan& plan) {
   Json variants = Json::array();
   for (const auto& variant : plan.variants) variants.push_back(variant.name);

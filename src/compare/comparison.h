@@ -38,7 +38,7 @@ struct ComparisonPlan {
   nlohmann::ordered_json settings{};  // of the videos, and what they were made with
 
   std::vector<Pair> pairs() const;
-  bool operator==(const ComparisonPlan&) const = default;
+  bool operator==(const ComparisonPlan& other) const;
 };
 std::string to_json(const ComparisonPlan& plan);
 // Throws eav::Error when the file holds no plan.

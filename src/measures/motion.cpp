@@ -36,6 +36,8 @@ cv::Mat2f flow_between(const cv::Mat1f& first, const cv::Mat1f& second) {
   first.convertTo(a, CV_8U);
   second.convertTo(b, CV_8U);
   cv::Mat2f flow;
+  if (cv::norm(a, b, cv::NORM_INF) == 0)
+    return cv::Mat2f::zeros(a.size());  // the method finds up to 0.05 pixels in these
   static const auto farneback_flow = open_farneback_flow();
   farneback_flow(a, b, flow, /*pyr_scale=*/0.5, /*levels=*/5, /*winsize=*/15, /*iterations=*/5,
                  /*poly_n=*/5, /*poly_sigma=*/1.1, /*flags=*/0);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -296,6 +297,73 @@ std::string to_json(const Trace& trace) {
     add_list([](const TraceEntry& e) { return half_base64(e.map); });
   }
   return text + "}\n";
+}
+
+namespace {
+
+// T x T float16; nothing where the text is none of these.
+std::vector<float> read_map(const std::string& text, int64_t token_frames) {
+  const auto bytes = from_base64(text);
+  if (!bytes || std::ssize(*bytes) != 2 * token_frames * token_frames) return {};
+  std::vector<float> map;
+  for (size_t i = 0; i < bytes->size(); i += 2) {
+    const auto low = static_cast<uint8_t>((*bytes)[i]), high = static_cast<uint8_t>((*bytes)[i + 1]);
+    map.push_back(at::Half(static_cast<uint16_t>(low | high << 8), at::Half::from_bits()));
+  }
+  return map;
+}
+
+}  // namespace
+
+Trace read_trace(const fs::path& file) {
+  const auto no_trace = [&](const std::string& why) {
+    return Error(
+        fmt::format("'{}' holds no trace of the enhancement, or a part of one: {}; --trace of eav generate "
+                    "writes them",
+                    file.string(), why));
+  };
+  if (!fs::is_regular_file(file)) throw Error(fmt::format("'{}': there is no such file", file.string()));
+  std::ifstream in(file, std::ios::binary);
+  const auto json = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) throw no_trace("it is no complete JSON");
+  for (const auto* field : {"token_frames", "steps", "layers"})
+    if (!json.is_object() || !json.contains(field) || !json[field].is_number_unsigned())
+      throw no_trace(fmt::format("\"{}\" is missing or no whole number", field));
+  if (!json.contains("weight") || !json["weight"].is_number()) throw no_trace("\"weight\" is missing or no number");
+  if (!json.contains("entries") || !json["entries"].is_array()) throw no_trace("\"entries\" is missing or no list");
+  Trace trace{json["token_frames"], json["weight"], json.contains("weights"), json["steps"], json["layers"], {}};
+  for (const auto& entry : json["entries"]) {
+    const bool numbers = entry.is_array() && entry.size() == 4 &&
+                         std::ranges::all_of(entry, [](const auto& value) { return value.is_number(); });
+    if (!numbers) throw no_trace("an entry is not [step, layer, CFI, gain]");
+    trace.entries.push_back({entry[0], entry[1], entry[2], entry[3], trace.weight});
+    if (const auto& e = trace.entries.back();
+        e.step < 0 || e.step >= trace.steps || e.layer < 0 || e.layer >= trace.layers)
+      throw no_trace(fmt::format("an entry is of step {} and layer {}", e.step, e.layer));
+  }
+  const auto each = [&](const char* field, auto read) {
+    if (!json.contains(field)) return;
+    const auto& list = json[field];
+    if (!list.is_array() || list.size() != trace.entries.size())
+      throw no_trace(fmt::format("\"{}\" does not have one for each of {} entries", field, trace.entries.size()));
+    for (size_t i = 0; i < list.size(); ++i)
+      if (!read(list[i], trace.entries[i])) throw no_trace(fmt::format("number {} of \"{}\" is malformed", i, field));
+  };
+  each("weights", [](const auto& value, TraceEntry& entry) {
+    if (value.is_number()) entry.weight = value;
+    return value.is_number();
+  });
+  each("heads", [&](const auto& value, TraceEntry& entry) {
+    if (!value.is_array() || !std::ranges::all_of(value, [](const auto& head) { return head.is_number(); }))
+      return false;
+    entry.heads = value.template get<std::vector<double>>();
+    return entry.heads.size() == trace.entries[0].heads.size();
+  });
+  each("maps", [&](const auto& value, TraceEntry& entry) {
+    if (value.is_string()) entry.map = read_map(value.template get<std::string>(), trace.token_frames);
+    return !entry.map.empty();
+  });
+  return trace;
 }
 
 Record read_record(const fs::path& file) {

@@ -28,6 +28,9 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
 // "maps", where the trace has them, the temporal attention map: base64 of T x T float16, little endian, row by row.
 std::string to_json(const Trace& trace);
 
+// Reads a trace that to_json() wrote. Throws eav::Error that names the file when it holds none, or is cut short.
+Trace read_trace(const std::filesystem::path& file);
+
 // Reads the record in a .json file, or in the metadata of a .mp4 or .webm. Fields that are not there keep their
 // defaults. Throws eav::Error when the file holds no record.
 Record read_record(const std::filesystem::path& file);

@@ -32,10 +32,10 @@ const charts = [];
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // A chart in `parent`; `options()` is asked again when the colours of the page change.
-function chart(parent, height, label, options) {
+function chart(parent, height, label, options, renderer = "svg") {
   const box = add(parent, "div", { class: "canvas", role: "img", "aria-label": label });
   box.style.height = `${height}px`;
-  const made = echarts.init(box, null, { renderer: "svg" });
+  const made = echarts.init(box, null, { renderer });
   const draw = () => {
     const text = { color: colour("--ink") };
     made.setOption({ animation: false, textStyle: text, ...options() }, true);

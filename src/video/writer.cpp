@@ -311,6 +311,21 @@ void write_bytes(const fs::path& file, const AVPacket& packet, const std::string
   ffmpeg::check(avio_closep(&closing), what);
 }
 
+// Gives each frame, encoded as PNG, to `sink`.
+template <class Sink>
+void encode_pictures(const Tensor& frames, const Progress& progress, const Sink& sink) {
+  const auto format = format_of(OutputKind::frames);
+  const auto convert = converter(frames, format.pixels);
+  Encoder encode(format, frames.size(2), frames.size(1), {1, 1}, false);
+  for (int64_t i = 0; i < frames.size(0); ++i) {
+    progress.check();
+    const auto frame = convert(frames[i]);
+    frame->pts = i;
+    encode(frame.get(), sink);
+  }
+  encode(nullptr, sink);
+}
+
 void write_pictures(const fs::path& out, const Tensor& frames, const Progress& progress) {
   const auto target = resolve(out);
   const bool existed = fs::is_directory(target);
@@ -319,20 +334,10 @@ void write_pictures(const fs::path& out, const Tensor& frames, const Progress& p
   fs::create_directory(part.path(), error);
   check(error, out);
 
-  const auto format = format_of(OutputKind::frames);
-  const auto convert = converter(frames, format.pixels);
-  Encoder encode(format, frames.size(2), frames.size(1), {1, 1}, false);
   int64_t written = 0;
-  const auto sink = [&](AVPacket& packet) {
+  encode_pictures(frames, progress, [&](AVPacket& packet) {
     write_bytes(part.path() / picture_name(written++), packet, fmt::format("cannot write '{}'", out.string()));
-  };
-  for (int64_t i = 0; i < frames.size(0); ++i) {
-    progress.check();
-    const auto frame = convert(frames[i]);
-    frame->pts = i;
-    encode(frame.get(), sink);
-  }
-  encode(nullptr, sink);
+  });
   try {
     existed ? move_pictures(part.path(), target, written) : fs::rename(part.path(), target);
   } catch (const fs::filesystem_error& failure) {
@@ -405,6 +410,20 @@ void write_video(const fs::path& out, const Tensor& frames, double fps, const st
     default:
       return write_file(out, kind, frames.contiguous(), fps, metadata, progress);
   }
+}
+
+void write_picture(const fs::path& out, const Tensor& picture) {
+  const auto frames = picture.unsqueeze(0).contiguous();
+  check_frames(frames, /*fps=*/1);
+  const ffmpeg::Quiet quiet;
+  const auto target = resolve(out);
+  const Temporary part(target.parent_path());
+  encode_pictures(frames, {}, [&](AVPacket& packet) {
+    write_bytes(part.path(), packet, fmt::format("cannot write '{}'", out.string()));
+  });
+  std::error_code error;
+  fs::rename(part.path(), target, error);
+  check(error, out);
 }
 
 std::string ffmpeg_version() { return av_version_info(); }

@@ -35,6 +35,9 @@ void check_output(const std::filesystem::path& out, bool overwrite);
 void write_video(const std::filesystem::path& out, const at::Tensor& frames, double fps, const std::string& metadata,
                  const Progress& progress = Progress());
 
+// Writes one picture (uint8 [H, W, 3], CPU, RGB) as PNG, like write_video.
+void write_picture(const std::filesystem::path& out, const at::Tensor& picture);
+
 // The version of the FFmpeg that writes.
 std::string ffmpeg_version();
 

@@ -33,10 +33,11 @@ Tensor noise(at::IntArrayRef shape, double sigma) {
   return at::randn(shape, at::detail::createCPUGenerator(3), at::TensorOptions(at::kDouble)) * sigma;
 }
 
-// One frame of waves along x, of a brightness that 8 bits hold well.
+// Frames of whole waves along x, which go on when they are mirrored at both ends, as filters do it.
 Tensor waves(double amplitude, double period) {
-  const auto x = at::arange(kWidth, at::kDouble) * (2 * std::numbers::pi / period);
-  return (128 + amplitude * x.sin()).view({1, 1, kWidth, 1}).expand({2, kHeight, kWidth, 3}).round().to(at::kByte);
+  constexpr int64_t kColumns = kWidth + 1;
+  const auto x = at::arange(kColumns, at::kDouble) * (2 * std::numbers::pi / period);
+  return (128 + amplitude * x.cos()).view({1, 1, kColumns, 1}).expand({2, kHeight, kColumns, 3}).round().to(at::kByte);
 }
 
 TEST(Measures, AStillClipDoesNotChange) {

@@ -1,0 +1,48 @@
+// eav attention-maps: shows what the enhancement saw and did.
+#include "report/attention_maps.h"
+
+#include <fmt/format.h>
+
+#include "cli/commands.h"
+#include "cli/files.h"
+#include "eav/error.h"
+#include "pipeline/record.h"
+#include "video/writer.h"
+
+namespace eav {
+namespace {
+
+struct Options {
+  std::filesystem::path trace, out;
+  bool overwrite = false;
+};
+
+int run(const Options& options) {
+  const auto suffix = options.out.extension();
+  if (suffix != ".html" && suffix != ".png")
+    throw Error(fmt::format("cannot tell what to write from '{}'; end it in .html or .png", options.out.string()));
+  check_file(options.out, options.overwrite);
+  const auto trace = read_trace(options.trace);
+  try {
+    suffix == ".html" ? write_file(options.out, attention_maps_page(trace))
+                      : write_picture(options.out, attention_maps_picture(trace));
+  } catch (const Error& error) {
+    throw Error(fmt::format("'{}': {}", options.trace.string(), error.what()));
+  }
+  fmt::print("{}: {} token frames, {} steps, {} layers\n", options.out.string(), trace.token_frames, trace.steps,
+             trace.layers);
+  return 0;
+}
+
+}  // namespace
+
+Command add_attention_maps(CLI::App& program) {
+  auto& command = *program.add_subcommand("attention-maps", "Show what the enhancement saw and did in a run");
+  const auto options = std::make_shared<Options>();
+  command.add_option("TRACE", options->trace, "What --trace of eav generate wrote")->type_name("")->required();
+  command.add_option("--out", options->out, "A .html page or a .png picture")->type_name("FILE")->required();
+  command.add_flag("--overwrite", options->overwrite, "Replace a file that exists");
+  return {&command, [options] { return run(*options); }};
+}
+
+}  // namespace eav
