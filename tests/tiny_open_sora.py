@@ -1,5 +1,6 @@
 """A tiny Open-Sora checkpoint: the transformer and VAE of the reference numbers, and a random T5 encoder."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,9 +11,10 @@ from tiny import tiny_text_encoder, tiny_tokenizer
 GOLDENS = Path(os.environ.get("EAV_OPEN_SORA_GOLDENS", Path(__file__).parent / "data/open_sora"))
 
 
-def save_tiny_open_sora(folder, caption_channels=32):
+def save_tiny_open_sora(folder):
     """Writes the folders as they are released; returns the T5 encoder and its tokenizer."""
     folder = Path(folder)
+    caption_channels = json.loads((GOLDENS / "config.json").read_text())["caption_channels"]
     for part, config, weights in [
         ("OpenSora-STDiT-v3", "config.json", "model.safetensors"),
         ("OpenSora-VAE-v1.2", "vae_config.json", "vae.safetensors"),

@@ -97,7 +97,7 @@ def test_the_record_holds_every_field(generate, out, tiny):
         "camera_motion": None,
         "loop": 1,
         "latents_only": False,
-        "enhance": {"enabled": True, "weight": 3.4, "start": 0, "end": 0.5, "layers": "0-1", "blocks": "all"},
+        "enhance": {"enabled": True, "weight": 3.4, "adaptive": False, "start": 0, "end": 0.5, "layers": "0-1", "blocks": "all"},
         "init_latents": "",
     }
     assert record["model"] == str(tiny)

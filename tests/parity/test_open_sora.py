@@ -4,6 +4,7 @@ $EAV_OPEN_SORA_GOLDENS names another folder of that shape.
 """
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,17 @@ from comparing import error
 from safetensors.torch import load_file
 
 GOLDENS = Path(os.environ.get("EAV_OPEN_SORA_GOLDENS", Path(__file__).resolve().parents[1] / "data/open_sora"))
-# As the numbers' README gives them, where a case does not.
-SAMPLING = {"steps": 6, "guidance": 7, "height": 48, "width": 64, "frames": 17, "fps": 24}
+
+
+def settings_of_sampling():
+    """As the numbers' README gives them in words, for the cases that do not hold them."""
+    text = (GOLDENS / "README.md").read_text() if (GOLDENS / "README.md").exists() else ""
+    words = {"steps": r"(\d+) steps", "guidance": r"guidance (\d+)", "height": r"height (\d+)", "width": r"width (\d+)",
+             "frames": r"(\d+) frames, ", "fps": r"(\d+) fps"}  # fmt: skip
+    usual = {"steps": 6, "guidance": 7, "height": 48, "width": 64, "frames": 17, "fps": 24}
+    found = {name: re.search(pattern, text) for name, pattern in words.items()}
+    return {name: int(match[1]) if match else usual[name] for name, match in found.items()}
+
 
 SECOND_MODEL = ["second_model/forward"] if (GOLDENS / "second_model").exists() else []
 
@@ -56,7 +66,7 @@ def test_transformer(probe, case):
 @pytest.mark.parametrize("case", sorted(p.stem for p in GOLDENS.glob("sampling*.safetensors")))
 def test_sampling(probe, case):
     theirs = load_file(GOLDENS / f"{case}.safetensors")
-    settings = {name: int(theirs.get(name, value)) for name, value in SAMPLING.items()}
+    settings = {name: int(theirs.get(name, value)) for name, value in settings_of_sampling().items()}
     for weight in weights(theirs):
         ours = probe("sample", case, weight=weight, **settings)["out"]
         expected = theirs["out_off" if weight is None else f"out_weight_{weight}"]
