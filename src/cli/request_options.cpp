@@ -54,15 +54,15 @@ void add_request_options(CLI::App& command, Changes& changes) {
        [](Record& r, const std::string& v) { r.request.negative_prompt = v; });
   add_whole(command, "--width", "Pixels [the checkpoint's]", 1, kMost, change(integer(&Request::width)));
   add_whole(command, "--height", "Pixels [the checkpoint's]", 1, kMost, change(integer(&Request::height)));
-  add_whole(command, "--frames", "Frames of the video: 1 or 8k + 1, HunyuanVideo 4k + 1 [the checkpoint's]", 1, kMost,
-            change(integer(&Request::frames)));
-  add_number(command, "--fps", "Frames a second [the checkpoint's: CogVideoX 8 or 16, HunyuanVideo 24, LTX-Video 25]",
-             0.01, 240, change([](Record& r, double v) { r.request.fps = v; }));
-  add_whole(command, "--steps", "Denoising steps [the checkpoint's, else 50]", 1, kMost,
+  add_whole(command, "--frames", "1 or 8k + 1, HunyuanVideo 4k + 1, Open-Sora 1 or from 17 on [the checkpoint's]", 1,
+            kMost, change(integer(&Request::frames)));
+  add_number(command, "--fps", "Frames a second [the checkpoint's: CogVideoX 8 or 16, LTX-Video 25, others 24]", 0.01,
+             240, change([](Record& r, double v) { r.request.fps = v; }));
+  add_whole(command, "--steps", "Denoising steps [the checkpoint's, else 50; Open-Sora 30]", 1, kMost,
             change(integer(&Request::steps)));
   add_number(command, "--guidance",
-             "Guidance scale; at most 1: off [the checkpoint's, else 6; LTX-Video 3, HunyuanVideo-I2V 1]", 0, 1000,
-             change([](Record& r, double v) { r.request.guidance = v; }));
+             "Guidance scale; at most 1: off [the checkpoint's, else 6; LTX-Video 3, Open-Sora 7, HunyuanVideo-I2V 1]",
+             0, 1000, change([](Record& r, double v) { r.request.guidance = v; }));
   add_number(command, "--true-guidance",
              "HunyuanVideo: above 1, a second pass with --negative-prompt; --guidance is embedded [1]", 0, 1000,
              change([](Record& r, double v) { r.request.true_guidance = v; }));

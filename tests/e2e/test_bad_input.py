@@ -54,8 +54,8 @@ def test_a_value_that_an_option_cannot_take(refused, option, value, advice):
         (["generate", "a", "--prompt-file", "x"], "give a PROMPT or --prompt-file, not both"),
         (["generate", "a", "--stepz", "3"], "--stepz"),
         (["generate", "a", "--steps"], "--steps needs a value"),
-        (["paint"], "name a command: generate or inspect"),
-        ([], "name a command: generate or inspect"),
+        (["paint"], "name a command: generate, inspect"),
+        ([], "name a command: generate, inspect"),
     ],
 )
 def test_a_command_line_that_makes_no_sense(eav, out, arguments, expected):

@@ -27,7 +27,7 @@ def test_version(eav):
     assert re.fullmatch(r"eav \d+\.\d+\.\d+\nPyTorch \d.*\nFFmpeg .*\n", shown.stdout)
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["inspect"]])
+@pytest.mark.parametrize("command", [[], ["generate"], ["inspect"], ["evaluate"], ["compare"], ["attention-maps"]])
 def test_help(eav, command):
     shown = eav(*command, "--help")
     assert shown.returncode == 0 and "--help" in shown.stdout
@@ -41,6 +41,7 @@ def test_help_names_every_option_with_its_default(eav):
                    "enhance-start", "enhance-end", "enhance-layers", "out", "overwrite", "init-latents", "save-latents", "trace",
                    "from", "true-guidance", "flow-shift", "enhance-blocks", "offload", "latents-only",
                    "image", "video", "frame-index", "strength", "image-fit", "timesteps", "denoise-strength",
-                   "image-cond-noise-scale", "vae-framewise", "text-encoder", "trace-maps"):  # fmt: skip
+                   "image-cond-noise-scale", "vae-framewise", "text-encoder", "trace-maps", "vae", "resolution", "aspect", "length", "loop",
+                   "aesthetic-score", "motion-score", "camera-motion", "no-clean-prompt", "last-image"):  # fmt: skip
         assert f"--{option}" in shown
     assert "3.4" in shown and "50" in shown
