@@ -290,7 +290,7 @@ Command add_generate(CLI::App& program) {
               if (weight) r.request.enhance.weight = weight;
             });
           },
-          "Enhance-A-Video's temperature, or auto: by the video's CFI [the family's: CogVideoX 3.4, others 4]")
+          "Enhance-A-Video's temperature, or auto: by the video's CFI [CogVideoX 3.4, others 4]")
       ->type_name("N|auto");
   flag("--no-enhance", "Do not enhance", [](Record& r) { r.request.enhance.enabled = false; });
   flag("--enhance", "Enhance after all, with --from", [](Record& r) { r.request.enhance.enabled = true; });

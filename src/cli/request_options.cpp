@@ -60,9 +60,8 @@ void add_request_options(CLI::App& command, Changes& changes) {
              240, change([](Record& r, double v) { r.request.fps = v; }));
   add_whole(command, "--steps", "Denoising steps [the checkpoint's, else 50; Open-Sora 30]", 1, kMost,
             change(integer(&Request::steps)));
-  add_number(command, "--guidance",
-             "Guidance scale; at most 1: off [the checkpoint's, else 6; LTX 3, Open-Sora 7, HunyuanVideo-I2V 1]", 0,
-             1000, change([](Record& r, double v) { r.request.guidance = v; }));
+  add_number(command, "--guidance", "Guidance scale; at most 1: off [6; LTX-Video 3, Open-Sora 7, HunyuanVideo-I2V 1]",
+             0, 1000, change([](Record& r, double v) { r.request.guidance = v; }));
   add_number(command, "--true-guidance",
              "HunyuanVideo: above 1, a second pass with --negative-prompt; --guidance is embedded [1]", 0, 1000,
              change([](Record& r, double v) { r.request.true_guidance = v; }));
