@@ -151,6 +151,12 @@ def test_images_at_both_ends(generate, part, caption, picture, tmp_path, strengt
     assert torch.equal(latents[:, :, 4], z[:, :, 4])
 
 
+def test_a_condition_of_no_strength_is_none(generate, picture):
+    alone, _ = generate("--last-image", picture)
+    both, _ = generate("--image", picture, "--strength", "0", "--last-image", picture)
+    assert torch.equal(alone, both)
+
+
 def test_goes_on_from_a_video(generate, part, caption, run, tmp_path):
     """Of 12 frames 9 are used: the first, and groups of 4 that become a latent frame each."""
     clip = tmp_path / "clip.mkv"

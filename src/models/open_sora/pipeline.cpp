@@ -283,6 +283,7 @@ Tensor Pipeline::encode_condition(const Condition& condition, const Request& req
 }
 
 void Pipeline::Given::put(const Tensor& frames, int64_t first, double strength) {
+  if (strength == 0) return;  // nothing of it stays, and a frame that is wholly new begins as noise
   const auto length = std::min(frames.size(2), latents.size(2) - first);
   latents.narrow(2, first, length).copy_(frames.narrow(2, 0, length));
   edited.narrow(0, first, length).fill_(1 - strength);
@@ -315,15 +316,15 @@ Tensor Pipeline::denoise(const Request& request, const Conditioning& conditionin
   const auto& where = placement();
   if (!transformer_) transformer_ = load_part<Transformer>(parts_.transformer, kStem, where.policy(), config_, {});
   auto generator = at::Generator(at::detail::createCPUGenerator(*request.seed));
-  const auto steps = *request.steps, shape_frames = *request.frames;
-  const RectifiedFlowScheduler scheduler(steps, *request.height, *request.width, shape_frames);
+  const auto steps = *request.steps, length = *request.frames;
+  const RectifiedFlowScheduler scheduler(steps, *request.height, *request.width, length);
   Captions captions{conditioning[0]};
   if (guided(request))  // as long as the prompt's
     captions.push_back(transformer_->null_caption().slice(0, 0, conditioning[0].size(0)).to(where.compute));
   const Sampling sampling{*transformer_,
                           scheduler,
                           transformer_->embed(captions),
-                          {shape_frames == 1 ? kPictureFps : *request.fps, *request.height, *request.width},
+                          {length == 1 ? kPictureFps : *request.fps, *request.height, *request.width},
                           *request.guidance,
                           where.compute};
   const auto shape = latents_shape(request);
