@@ -4,15 +4,13 @@ weights: one dual-stream and two single-stream blocks of 24 heads of 128, 9 fram
 The caption is padded to 256 tokens, as the pipeline pads it. Example: python benchmarks/hunyuan_video.py --rounds 6
 """
 
-import argparse
-import pathlib
 import sys
 import tempfile
 
 import torch
 from diffusers import HunyuanVideoTransformer3DModel
 from safetensors.torch import load_file, save_file
-from side_by_side import BENCH, alternate, reference_loop
+from side_by_side import alternate, forward_parser, least_and_peak, reference_loop
 
 TOKENS = 256
 
@@ -32,13 +30,8 @@ def reference(folder, inputs, dtype, real_tokens, threads):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bench", default=BENCH, type=pathlib.Path)
-    parser.add_argument("--rounds", default=5, type=int)
-    parser.add_argument("--threads", default=2, type=int)
+    parser = forward_parser(__doc__, reference_arguments=4)
     parser.add_argument("--tokens", default=[40, 256], nargs="+", type=int, help="real tokens of the caption")
-    parser.add_argument("--types", default=["float32"], nargs="+", choices=["float32", "bfloat16"])
-    parser.add_argument("--reference", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.reference:
         return reference(*options.reference, options.threads)
@@ -61,8 +54,7 @@ def main():
                 for enhance in ("off", "on"):
                     commands[enhance] = [options.bench, options.threads, "hunyuan_video", folder, inputs, dtype, enhance, tokens]
                 results = alternate(commands, options.rounds)
-                least = {name: min(seconds for seconds, _ in runs) for name, runs in results.items()}
-                peak = {name: max(memory for _, memory in runs) for name, runs in results.items()}
+                least, peak = least_and_peak(results)
                 print(f"{f'{tokens} real tokens, {dtype}':26}{least['diffusers']:10.3f}{least['off']:8.3f}{least['on']:8.3f}"
                       f"{least['off'] / least['diffusers']:15.3f}{least['on'] / least['off']:8.3f}"
                       f"{peak['off']:9.0f}/{peak['diffusers']:.0f}", flush=True)  # fmt: skip

@@ -4,15 +4,13 @@ weights: two blocks of 32 heads of 64, 97 frames of 512x320 pixels, a caption of
 Example: python benchmarks/ltx_video.py --rounds 6
 """
 
-import argparse
-import pathlib
 import sys
 import tempfile
 
 import torch
 from diffusers import LTXVideoTransformer3DModel
 from safetensors.torch import load_file, save_file
-from side_by_side import BENCH, alternate, reference_loop
+from side_by_side import alternate, forward_parser, least_and_peak, reference_loop
 
 FRAMES, HEIGHT, WIDTH = 13, 10, 16  # latent ones
 
@@ -32,13 +30,8 @@ def reference(folder, inputs, dtype, threads):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bench", default=BENCH, type=pathlib.Path)
-    parser.add_argument("--rounds", default=5, type=int)
-    parser.add_argument("--threads", default=2, type=int)
+    parser = forward_parser(__doc__, reference_arguments=3)
     parser.add_argument("--batches", default=[1, 2], nargs="+", type=int)
-    parser.add_argument("--types", default=["float32"], nargs="+", choices=["float32", "bfloat16"])
-    parser.add_argument("--reference", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.reference:
         return reference(*options.reference, options.threads)
@@ -58,8 +51,7 @@ def main():
                     commands[enhance] = [options.bench, options.threads, "ltx_video", folder, inputs, dtype, enhance,
                                          FRAMES, HEIGHT, WIDTH]  # fmt: skip
                 results = alternate(commands, options.rounds)
-                least = {name: min(seconds for seconds, _ in runs) for name, runs in results.items()}
-                peak = {name: max(memory for _, memory in runs) for name, runs in results.items()}
+                least, peak = least_and_peak(results)
                 print(f"{f'batch {batch}, {dtype}':20}{least['diffusers']:10.3f}{least['off']:8.3f}{least['on']:8.3f}"
                       f"{least['off'] / least['diffusers']:15.3f}{least['on'] / least['off']:8.3f}"
                       f"{peak['off']:9.0f}/{peak['diffusers']:.0f}", flush=True)  # fmt: skip

@@ -5,7 +5,6 @@ caption of 120 tokens without padding. PyTorch has fused projections and scaled_
 Example: python benchmarks/open_sora.py --rounds 6
 """
 
-import argparse
 import json
 import pathlib
 import sys
@@ -13,7 +12,7 @@ import tempfile
 
 import torch
 from safetensors.torch import load_file, save_file
-from side_by_side import BENCH, alternate, reference_loop
+from side_by_side import alternate, forward_parser, least_and_peak, reference_loop
 from torch import nn
 from torch.nn import functional as F
 
@@ -165,13 +164,8 @@ def save_checkpoint(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bench", default=BENCH, type=pathlib.Path)
-    parser.add_argument("--rounds", default=5, type=int)
-    parser.add_argument("--threads", default=2, type=int)
+    parser = forward_parser(__doc__, reference_arguments=3)
     parser.add_argument("--batches", default=[1, 2], nargs="+", type=int)
-    parser.add_argument("--types", default=["float32"], nargs="+", choices=["float32", "bfloat16"])
-    parser.add_argument("--reference", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.reference:
         return reference(*options.reference, options.threads)
@@ -190,8 +184,7 @@ def main():
                     commands[enhance] = [options.bench, options.threads, "open_sora", folder, inputs, dtype, enhance,
                                          HEIGHT, WIDTH]  # fmt: skip
                 results = alternate(commands, options.rounds)
-                least = {name: min(seconds for seconds, _ in runs) for name, runs in results.items()}
-                peak = {name: max(memory for _, memory in runs) for name, runs in results.items()}
+                least, peak = least_and_peak(results)
                 print(f"{f'batch {batch}, {dtype}':20}{least['PyTorch']:10.3f}{least['off']:8.3f}{least['on']:8.3f}"
                       f"{least['maps']:8.3f}{least['off'] / least['PyTorch']:13.3f}{least['on'] / least['off']:8.3f}"
                       f"{least['maps'] / least['on']:9.3f}{peak['off']:9.0f}/{peak['PyTorch']:.0f}", flush=True)  # fmt: skip

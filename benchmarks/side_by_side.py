@@ -4,6 +4,7 @@ Each program runs once for every line on its standard input, and answers with a 
 peak memory in MiB: eav_bench, and reference_loop() for the reference.
 """
 
+import argparse
 import pathlib
 import re
 import statistics
@@ -52,6 +53,23 @@ def alternate(commands, rounds, warm_up=True):
         process.stdin.close()
         process.wait()
     return results
+
+
+def forward_parser(description, reference_arguments):
+    """The options of a benchmark of one forward pass; --reference, with so many arguments, runs the reference alone."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bench", default=BENCH, type=pathlib.Path)
+    parser.add_argument("--rounds", default=5, type=int)
+    parser.add_argument("--threads", default=2, type=int)
+    parser.add_argument("--types", default=["float32"], nargs="+", choices=["float32", "bfloat16"])
+    parser.add_argument("--reference", nargs=reference_arguments, help=argparse.SUPPRESS)
+    return parser
+
+
+def least_and_peak(results):
+    """Of what alternate() gives: {name: least seconds}, which a busy machine disturbs least, and {name: most MiB}."""
+    least = {name: min(seconds for seconds, _ in runs) for name, runs in results.items()}
+    return least, {name: max(memory for _, memory in runs) for name, runs in results.items()}
 
 
 def median_ratio(ours, theirs):

@@ -4,15 +4,13 @@ A block's time is half of the difference of 4 layers and 2 layers. 9 frames of 3
 Example: python benchmarks/transformer.py --rounds 7
 """
 
-import argparse
-import pathlib
 import sys
 import tempfile
 
 import torch
 from diffusers import CogVideoXTransformer3DModel
 from safetensors.torch import load_file, save_file
-from side_by_side import BENCH, alternate, reference_loop
+from side_by_side import alternate, forward_parser, least_and_peak, reference_loop
 
 
 def reference(folder, inputs, dtype, threads):
@@ -29,13 +27,8 @@ def reference(folder, inputs, dtype, threads):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bench", default=BENCH, type=pathlib.Path)
-    parser.add_argument("--rounds", default=5, type=int)
-    parser.add_argument("--threads", default=2, type=int)
+    parser = forward_parser(__doc__, reference_arguments=3)
     parser.add_argument("--batches", default=[1, 2], nargs="+", type=int)
-    parser.add_argument("--types", default=["float32"], nargs="+", choices=["float32", "bfloat16"])
-    parser.add_argument("--reference", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.reference:
         return reference(*options.reference, options.threads)
@@ -58,8 +51,8 @@ def main():
                     for enhance in ("off", "on"):
                         commands[enhance, layers] = [options.bench, options.threads, "transformer", model, inputs, dtype, enhance]
                 results = alternate(commands, options.rounds)
-                # Differences of noisy times are noisier: of all rounds the least is taken, which a busy machine disturbs least.
-                least = {name: min(seconds for seconds, _ in runs) for name, runs in results.items()}
+                # Differences of noisy times are noisier: of all rounds the least is taken.
+                least, _ = least_and_peak(results)
                 block = {name: (least[name, 4] - least[name, 2]) / 2 for name in ("diffusers", "off", "on")}
                 whole = {name: least[name, 4] for name in block}
                 for what, seconds in ((f"batch {batch}, {dtype}", block), ("  4 layers, whole", whole)):
