@@ -27,6 +27,14 @@ Frames ResnetBlock::operator()(Frames x) const {
       h, [&](int64_t t) { return std::move(h[t]); }, std::move(x));
 }
 
+Frames run_all(const std::vector<ResnetBlock>& blocks, Frames x, const Progress& progress) {
+  for (const auto& block : blocks) {
+    progress.check();
+    x = block(std::move(x));
+  }
+  return x;
+}
+
 CausalFrameAttention::CausalFrameAttention(const Weights& w, int64_t channels, int64_t groups, double eps)
     : group_norm(w / "group_norm", channels, groups, eps),
       to_q(w / "to_q", channels, channels),
@@ -61,6 +69,13 @@ Frames MidBlock::operator()(Frames x, const Progress& progress) const {
   if (attention) run(*attention);
   run(second);
   return x;
+}
+
+MidBlock read_mid_block(const Weights& w, int64_t channels, int64_t groups, double eps, bool has_attention,
+                        const std::function<ResnetBlock(const Weights& w)>& resnet) {
+  MidBlock block{resnet(w / "resnets" / 0), {}, resnet(w / "resnets" / 1)};
+  if (has_attention) block.attention.emplace(w / "attentions" / 0, channels, groups, eps);
+  return block;
 }
 
 }  // namespace eav

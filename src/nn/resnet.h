@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <optional>
+#include <vector>
 
 #include "eav/progress.h"
 #include "nn/conv.h"
@@ -47,6 +48,9 @@ struct ResnetBlock {
   Frames operator()(Frames x) const;
 };
 
+// One after the other.
+Frames run_all(const std::vector<ResnetBlock>& blocks, Frames x, const Progress& progress);
+
 // Attention with one head, from every position to those of its own frame and the frames before it.
 struct CausalFrameAttention {
   GroupNorm group_norm;
@@ -64,5 +68,8 @@ struct MidBlock {
 
   Frames operator()(Frames x, const Progress& progress) const;
 };
+// Those whose residual blocks `resnet` reads, and which have attention or not.
+MidBlock read_mid_block(const Weights& w, int64_t channels, int64_t groups, double eps, bool has_attention,
+                        const std::function<ResnetBlock(const Weights& w)>& resnet);
 
 }  // namespace eav

@@ -57,10 +57,8 @@ ResnetBlock resnet_block(const Weights& w, int64_t in, int64_t out, const VaeCon
 
 MidBlock mid_block(const Weights& w, const VaeConfig& c) {
   const auto channels = c.block_out_channels.back();
-  const auto resnet = [&](int64_t i) { return resnet_block(w / "resnets" / i, channels, channels, c); };
-  MidBlock block{resnet(0), {}, resnet(1)};
-  if (c.mid_block_add_attention) block.attention.emplace(w / "attentions" / 0, channels, c.norm_num_groups, kEps);
-  return block;
+  return read_mid_block(w, channels, c.norm_num_groups, kEps, c.mid_block_add_attention,
+                        [&](const Weights& at) { return resnet_block(at, channels, channels, c); });
 }
 
 Upsample::Upsample(const Weights& w, int64_t level, const VaeConfig& c)
@@ -120,14 +118,11 @@ Decoder::Decoder(const Weights& w, const VaeConfig& c)
 
 Tensor Decoder::operator()(const Tensor& z, const Progress& progress) const {
   auto x = conv_in(z);
-  const auto run = [&](const auto& layer) {
-    progress.check();
-    x = layer(std::move(x));
-  };
   x = mid(std::move(x), progress);
   for (const auto& level : up) {
-    for (const auto& block : level.resnets) run(block);
-    if (level.upsample) run(*level.upsample);
+    x = run_all(level.resnets, std::move(x), progress);
+    progress.check();
+    if (level.upsample) x = (*level.upsample)(std::move(x));
   }
   progress.check();
   return at::stack(conv_out(std::move(x)));

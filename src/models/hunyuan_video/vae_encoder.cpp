@@ -45,13 +45,10 @@ std::vector<UnneededKey> VaeEncoder::unneeded_keys() {
 
 Tensor VaeEncoder::encode(const Tensor& video, const Progress& progress) const {
   auto x = conv_in_(video);
-  const auto run = [&](const auto& layer) {
-    progress.check();
-    x = layer(std::move(x));
-  };
   for (const auto& level : down_blocks_) {
-    for (const auto& resnet : level.resnets) run(resnet);
-    if (level.downsample) run(*level.downsample);
+    x = run_all(level.resnets, std::move(x), progress);
+    progress.check();
+    if (level.downsample) x = (*level.downsample)(std::move(x));
   }
   x = mid_block_(std::move(x), progress);
   progress.check();

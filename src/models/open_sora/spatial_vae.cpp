@@ -29,10 +29,8 @@ ResnetBlock resnet_block(const Weights& w, int64_t in, int64_t out, const Spatia
 
 MidBlock mid_block_of(const Weights& w, const SpatialVaeConfig& c) {
   const auto channels = c.block_out_channels.back();
-  const auto resnet = [&](int64_t i) { return resnet_block(w / "resnets" / i, channels, channels, c); };
-  MidBlock block{resnet(0), {}, resnet(1)};
-  if (c.mid_block_add_attention) block.attention.emplace(w / "attentions" / 0, channels, c.norm_num_groups, kEps);
-  return block;
+  return read_mid_block(w, channels, c.norm_num_groups, kEps, c.mid_block_add_attention,
+                        [&](const Weights& at) { return resnet_block(at, channels, channels, c); });
 }
 
 std::vector<ResnetBlock> resnet_blocks(const Weights& w, int64_t count, int64_t in, int64_t out,
@@ -78,10 +76,7 @@ SpatialEncoder::SpatialEncoder(const Weights& w, const SpatialVaeConfig& c)
 Tensor SpatialEncoder::operator()(const Tensor& frame, const Progress& progress) const {
   auto x = conv_in(frame.unsqueeze(0));
   for (const auto& level : down_blocks) {
-    for (const auto& resnet : level.resnets) {
-      progress.check();
-      x = resnet(std::move(x));
-    }
+    x = run_all(level.resnets, std::move(x), progress);
     if (level.downsample) x = {(*level.downsample)(x[0])};
   }
   const auto moments = quant_conv(conv_out(mid_block(std::move(x), progress))[0]);
@@ -107,10 +102,7 @@ Tensor SpatialDecoder::operator()(const Tensor& latents, const Progress& progres
   auto x = conv_in(post_quant_conv(latents / kScalingFactor).unsqueeze(0));
   x = mid_block(std::move(x), progress);
   for (const auto& level : up_blocks) {
-    for (const auto& resnet : level.resnets) {
-      progress.check();
-      x = resnet(std::move(x));
-    }
+    x = run_all(level.resnets, std::move(x), progress);
     if (level.upsample) x = {(*level.upsample)(x[0])};
   }
   return conv_out(std::move(x))[0];

@@ -36,14 +36,6 @@ std::vector<ResnetBlock> resnet_blocks(const Weights& w, int64_t in, int64_t out
   return blocks;
 }
 
-Frames run(const std::vector<ResnetBlock>& blocks, Frames x, const Progress& progress) {
-  for (const auto& block : blocks) {
-    progress.check();
-    x = block(std::move(x));
-  }
-  return x;
-}
-
 // Frames whose channels lie in pairs become two frames each.
 Frames spread(const Frames& x) {
   Frames out;
@@ -77,12 +69,12 @@ Tensor TemporalEncoder::operator()(const Tensor& x, const Progress& progress) co
   const auto missing = (compression - x.size(0) % compression) % compression;
   auto frames = conv_in(at::constant_pad_nd(x, {0, 0, 0, 0, 0, 0, missing, 0}));
   for (const auto& level : levels) {
-    frames = run(level.resnets, std::move(frames), progress);
+    frames = run_all(level.resnets, std::move(frames), progress);
     if (level.downsample)
       frames = convolve_strided(frames, level.downsample->weight, level.downsample->bias, level.downsample->around,
                                 /*time_stride=*/2, /*space_stride=*/1);
   }
-  frames = run(res_blocks, std::move(frames), progress);
+  frames = run_all(res_blocks, std::move(frames), progress);
   const auto [scale, shift] = norm1(frames);
   for (const auto& frame : frames) modulate_silu(frame, scale.view({1, 1, -1}), shift.view({1, 1, -1}), frame);
   return quant_conv(conv2(at::stack(frames))).slice(3, 0, embed_dim);  // the distribution's mode is its mean
@@ -105,10 +97,10 @@ TemporalDecoder::TemporalDecoder(const Weights& w, const TemporalVaeConfig& c)
 }
 
 Tensor TemporalDecoder::operator()(const Tensor& z, int64_t frames, const Progress& progress) const {
-  auto x = run(res_blocks, conv1(post_quant_conv(z)), progress);
+  auto x = run_all(res_blocks, conv1(post_quant_conv(z)), progress);
   for (const auto& level : levels) {
     if (level.upsample) x = spread((*level.upsample)(at::stack(x)));
-    x = run(level.resnets, std::move(x), progress);
+    x = run_all(level.resnets, std::move(x), progress);
   }
   const auto made = at::stack(conv_out(std::move(x)));
   return made.slice(0, made.size(0) - frames);
