@@ -15,7 +15,8 @@ namespace eav {
 void check_conditions(const Request& request);
 
 // The frames of a condition at the size of the video, [F, height, width, 3] uint8, at most `most` (0: all), resized
-// with Lanczos as diffusers' VideoProcessor does. Warns when the request has a picture stretched out of its aspect.
+// with `filter`: Lanczos as diffusers' VideoProcessor does. Warns when the request has a picture stretched out of its
+// aspect.
 at::Tensor load_condition(const Condition& condition, const Request& request, Progress& progress, int64_t most = 0,
                           Filter filter = Filter::lanczos);
 

@@ -22,7 +22,8 @@ namespace {
 
 constexpr double kEnhanceWeight = 4;  // the method's authors publish none; they use it for their other large models
 constexpr double kAestheticScore = 6.5;
-constexpr double kPictureFps = 120;     // that the model is told of a single frame
+constexpr double kPictureFps = 120;  // that the model is told of a single frame
+constexpr const char* kTransformerFolder = "OpenSora-STDiT-v3";
 constexpr const char* kStem = "model";  // how the files with weights begin
 
 // The transformer's working memory in units of one [B, T*S, C] tensor: the residual stream, its norm, queries, keys,
@@ -48,15 +49,23 @@ std::string with_scores(const Request& request) {
   return prompt;
 }
 
+// Whether the folder's configuration is that of such a model.
+bool holds(const std::filesystem::path& folder, const char* model_type) {
+  const auto config = folder / "config.json";
+  return std::filesystem::exists(config) && JsonFile(config).get<std::string>("model_type", "") == model_type;
+}
+
+// Whether all parts lie in the folder, under the names that they were released with.
+bool is_whole(const std::filesystem::path& model) {
+  return std::filesystem::exists(model / kTransformerFolder / "config.json");
+}
+
 // The folder of a T5 encoder among others.
 T5Folders find_text_encoder(const std::filesystem::path& model) {
   std::set<std::filesystem::path> folders;
   for (const auto& entry : std::filesystem::directory_iterator(model)) folders.insert(entry.path());
-  for (const auto& folder : folders) {
-    const auto config = folder / "config.json";
-    if (std::filesystem::exists(config) && JsonFile(config).get<std::string>("model_type", "") == "t5")
-      return T5Folders::find(folder);
-  }
+  for (const auto& folder : folders)
+    if (holds(folder, "t5")) return T5Folders::find(folder);
   throw Error(
       fmt::format("{}: has no folder of a T5 encoder, with a config.json: put one there, or name it with "
                   "--text-encoder",
@@ -65,22 +74,18 @@ T5Folders find_text_encoder(const std::filesystem::path& model) {
 
 }  // namespace
 
-bool Parts::are_in(const std::filesystem::path& model) {
-  const auto config = model / "config.json";
-  return std::filesystem::exists(model / "OpenSora-STDiT-v3" / "config.json") ||
-         (std::filesystem::exists(config) && JsonFile(config).get<std::string>("model_type", "") == "STDiT3");
-}
+bool Parts::are_in(const std::filesystem::path& model) { return is_whole(model) || holds(model, "STDiT3"); }
 
 Parts Parts::find(const ModelPaths& paths) {
   const auto& model = paths.model;
-  const bool whole = std::filesystem::exists(model / "OpenSora-STDiT-v3" / "config.json");
+  const bool whole = is_whole(model);
   if (!whole && (paths.vae.empty() || paths.text_encoder.empty()))
     throw Error(
         fmt::format("{}: is the transformer of Open-Sora alone: name the folders of the other parts with --vae "
                     "and --text-encoder",
                     model.string()));
   return {.model = model,
-          .transformer = whole ? model / "OpenSora-STDiT-v3" : model,
+          .transformer = whole ? model / kTransformerFolder : model,
           .vae = paths.vae.empty() ? model / "OpenSora-VAE-v1.2" : paths.vae,
           .text = paths.text_encoder.empty() ? find_text_encoder(model) : T5Folders::find(paths.text_encoder)};
 }
