@@ -24,7 +24,7 @@ struct Rule {
     return pattern.replace(caption, [&](const Regex::Match& match) {
       const auto group = replacement.find("\\1");
       if (group == replacement.npos) return replacement;
-      return std::string(replacement).replace(group, 2, caption, match[1].begin, match[1].end - match[1].begin);
+      return std::string(replacement).replace(group, 2, match[1].of(caption));
     });
   }
 
@@ -45,13 +45,13 @@ std::string stripped(const std::string& caption) {
 }
 
 // urllib.parse.unquote_plus: "+" and "%20" are spaces. Each run of ASCII characters is decoded by itself.
-std::string unquoted(std::string_view caption) {
+std::string unquoted(std::string caption) {
   static const auto run = Regex(R"([\x00-\x7f]+)"), escape = Regex("%([0-9a-fA-F]{2})");
-  const auto spaced = Regex(R"(\+)").replace(caption, [](const auto&) { return " "; });
-  return run.replace(spaced, [&](const Regex::Match& match) {
-    const auto part = spaced.substr(match[0].begin, match[0].end - match[0].begin);
+  std::ranges::replace(caption, '+', ' ');
+  return run.replace(caption, [&](const Regex::Match& match) {
+    const auto part = match[0].of(caption);
     return text::repaired_utf8(escape.replace(part, [&](const Regex::Match& byte) {
-      return std::string(1, static_cast<char>(std::stoi(part.substr(byte[1].begin, 2), nullptr, 16)));
+      return std::string(1, static_cast<char>(std::stoi(std::string(byte[1].of(part)), nullptr, 16)));
     }));
   });
 }
@@ -105,7 +105,7 @@ std::string with_words_apart(std::string caption) {
 std::string with_references_resolved(const std::string& caption) {
   static const auto reference = Regex::python("&#?[0-9A-Za-z]{1,24};");
   return reference.replace(caption, [&](const Regex::Match& match) {
-    const auto whole = caption.substr(match[0].begin, match[0].end - match[0].begin);
+    const std::string whole(match[0].of(caption));
     const auto name = whole.substr(1);
     if (const auto known = text::html_entity(name)) return std::string(*known);
     const auto unescaped = text::html_unescape(whole);

@@ -129,9 +129,6 @@ class Parser {
 
   bool starts(std::string_view part) const { return text_.substr(at_).starts_with(part); }
   std::string_view between(size_t begin, size_t end) const { return text_.substr(begin, end - begin); }
-  static std::string_view group(std::string_view text, const Regex::Group& group) {
-    return text.substr(group.begin, group.end - group.begin);
-  }
 
   // Goes on as far as it can. Without `end`, more text might come; with it, the rest is text.
   void advance(bool end) {
@@ -214,7 +211,7 @@ class Parser {
     const auto named = name.match(text_, begin);
     if (!named) throw Refused();
     if (named->front().end == text_.size()) return kUnfinished;
-    const auto kind = group(text_, named->at(1));
+    const auto kind = named->at(1).of(text_);
     if (!standards.contains(kind) && !microsofts.contains(kind)) throw Refused();
     const auto found = (standards.contains(kind) ? standard : microsoft).search(text_, begin);
     if (!found) return kUnfinished;
@@ -248,7 +245,7 @@ class Parser {
     const auto end = start_tag_end();
     if (end == kUnfinished) return end;
     const auto name = tag_name(at_ + 1).value();
-    const std::string tag(group(text_, name[1]));
+    const std::string tag(name[1].of(text_));
     auto last = name[0].end;  // of what is understood
     while (last < end) {
       const auto found = attribute.match(text_, last);
@@ -260,7 +257,7 @@ class Parser {
       soup_.add(between(at_, end));
       return end;
     }
-    open(tag, group(text_, closed->at(1)) == "/>");
+    open(tag, closed->at(1).of(text_) == "/>");
     return end;
   }
 
@@ -289,7 +286,7 @@ class Parser {
     const auto bracket = text_.find('>', at_ + 1);
     if (bracket == text_.npos) return kUnfinished;
     if (const auto found = plain.match(text_, at_)) {
-      const std::string tag(group(text_, found->at(1)));
+      const std::string tag(found->at(1).of(text_));
       if (!raw_.empty() && tag != raw_) {
         soup_.add(between(at_, bracket + 1));
         return bracket + 1;
@@ -304,7 +301,7 @@ class Parser {
     }
     const auto name = tag_name(at_ + 2);
     if (!name) return starts("</>") ? at_ + 3 : up_to(">", 2);
-    close(std::string(group(text_, name->at(1))));
+    close(std::string(name->at(1).of(text_)));
     return text_.find('>', name->front().end) + 1;
   }
 
@@ -323,7 +320,7 @@ class Parser {
     static const auto incomplete = Regex::python("&[a-zA-Z#]");
     const bool is_number = starts("&#");
     if (const auto found = (is_number ? numbered : named).match(text_, at_)) {
-      const auto name = group(text_, found->at(1));
+      const auto name = found->at(1).of(text_);
       if (is_number) {
         soup_.add(parsed(reference_number(name)));
       } else {
@@ -376,7 +373,7 @@ char32_t c1_as_windows_1252(char32_t c) {
 std::string html_unescape(std::string_view text) {
   static const auto references = Regex::python(R"(&(#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?))");
   return references.replace(text, [&](const Regex::Match& match) {
-    const auto name = text.substr(match[1].begin, match[1].end - match[1].begin);
+    const auto name = match[1].of(text);
     return name.starts_with('#') ? unescaped(reference_number(name)) : unescaped(name);
   });
 }

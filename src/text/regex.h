@@ -13,6 +13,8 @@ class Regex {
  public:
   struct Group {
     size_t begin = std::string_view::npos, end = std::string_view::npos;  // in bytes; npos: it took no part
+    // Its part of the text that was matched.
+    std::string_view of(std::string_view text) const { return text.substr(begin, end - begin); }
   };
   using Match = std::vector<Group>;  // the first is the whole match
 
