@@ -54,6 +54,8 @@ struct Measure {
 };
 // All of them, in the order of Measures.
 std::span<const Measure> all_measures();
+// Throws eav::Error that lists them where none has this name.
+const Measure& measure_named(const std::string& name);
 
 // frames [F, H, W, 3] uint8 on the CPU, RGB. Throws eav::Error for fewer than 2 frames, and for a side below 16 pixels.
 Measures measure(const at::Tensor& frames);

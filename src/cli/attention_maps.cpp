@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include "cli/commands.h"
+#include "cli/errors.h"
 #include "cli/files.h"
-#include "eav/error.h"
 #include "pipeline/record.h"
 #include "video/writer.h"
 
@@ -23,12 +23,10 @@ int run(const Options& options) {
     throw Error(fmt::format("cannot tell what to write from '{}'; end it in .html or .png", options.out.string()));
   check_file(options.out, options.overwrite);
   const auto trace = read_trace(options.trace);
-  try {
+  naming(fmt::format("'{}': ", options.trace.string()), [&] {
     suffix == ".html" ? write_file(options.out, attention_maps_page(trace))
                       : write_picture(options.out, attention_maps_picture(trace));
-  } catch (const Error& error) {
-    throw Error(fmt::format("'{}': {}", options.trace.string(), error.what()));
-  }
+  });
   fmt::print("{}: {} token frames, {} steps, {} layers\n", options.out.string(), trace.token_frames, trace.steps,
              trace.layers);
   return 0;

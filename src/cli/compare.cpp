@@ -1,18 +1,17 @@
 // eav compare: videos with and without the enhancement, measured side by side.
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <fstream>
 #include <thread>
 
 #include "cli/commands.h"
 #include "cli/demo.h"
+#include "cli/errors.h"
 #include "cli/files.h"
 #include "cli/interrupt.h"
 #include "cli/options.h"
@@ -41,11 +40,9 @@ struct Options {
 
 std::vector<Variant> parse_variants(const std::string& list) {
   std::vector<Variant> variants{{"none"}};
-  for (size_t begin = 0; begin <= list.size();) {
-    const auto end = std::min(list.find(',', begin), list.size());
-    const auto variant = Variant::parse(list.substr(begin, end - begin));
+  for (const auto& name : split(list)) {
+    const auto variant = Variant::parse(name);
     if (std::ranges::find(variants, variant) == variants.end()) variants.push_back(variant);
-    begin = end + 1;
   }
   return variants;
 }
@@ -91,11 +88,7 @@ class Comparison {
         parse_variants(options_.weights.empty() ? fmt::format("{},auto", *resolved.enhance.weight) : options_.weights);
     if (*resolved.frames < 2 || generator.grid(resolved).frames < 2)
       throw Error("the enhancement works between frames: give more --frames");
-    if (std::ranges::find(all_measures(), plan.primary, &Measure::name) == all_measures().end()) {
-      std::vector<std::string> names;
-      for (const auto& measure : all_measures()) names.push_back(measure.name);
-      throw Error(fmt::format("--primary '{}' is no measure, expected {}", plan.primary, fmt::join(names, ", ")));
-    }
+    naming("--primary ", [&] { measure_named(plan.primary); });
     // Of the record, what all videos share.
     auto record = make_record(wanted_.paths, generator, resolved);
     record.request.prompt.clear();
@@ -129,7 +122,7 @@ class Comparison {
   // Pairs that are this process's and not yet measured.
   std::vector<size_t> unfinished() const {
     std::vector<size_t> left;
-    for (size_t i = 0; i < plan_.pairs().size(); ++i)
+    for (size_t i = 0; i < plan_.pair_count(); ++i)
       if ((!options_.worker || i % options_.worker->second == options_.worker->first) &&
           !fs::exists(folder_.samples(i)))
         left.push_back(i);
@@ -214,7 +207,7 @@ class Comparison {
     }
     TerminalProgress progress(interrupt_);
     progress.phase(fmt::format("{} at once", jobs));
-    const auto total = plan_.pairs().size(), before = total - unfinished().size();
+    const auto total = plan_.pair_count(), before = total - unfinished().size();
     int failed = 0;
     for (size_t last = before; !workers.empty();) {
       if (interrupt_.requested()) {
@@ -266,8 +259,7 @@ class Comparison {
 
   int finish() {
     std::vector<PairSamples> samples;
-    for (size_t i = 0; i < plan_.pairs().size(); ++i)
-      samples.push_back(read_samples(folder_.samples(i), plan_.variants));
+    for (size_t i = 0; i < plan_.pair_count(); ++i) samples.push_back(read_samples(folder_.samples(i), plan_.variants));
     const auto all = contrasts(plan_, samples);
     write_file(folder_.results(), to_json(plan_, samples, all));
     write_file(folder_.report(), comparison_report(plan_, samples, all, folder_));

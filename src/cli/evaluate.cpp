@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/errors.h"
 #include "cli/files.h"
-#include "eav/error.h"
 #include "eav/generator.h"
 #include "eav/measures.h"
+#include "pipeline/json.h"
 #include "video/reader.h"
 
 namespace eav {
@@ -31,19 +31,9 @@ struct Evaluation {
   std::optional<Fidelity> fidelity;
 };
 
-// Errors of `work` name the file.
-template <class Work>
-auto naming(const fs::path& file, const Work& work) {
-  try {
-    return work();
-  } catch (const Error& error) {
-    throw Error(fmt::format("'{}': {}", file.string(), error.what()));
-  }
-}
-
 Evaluation evaluate(const fs::path& video, const at::Tensor& reference) {
   const auto frames = read_frames(video);
-  return naming(video, [&] {
+  return naming(fmt::format("'{}': ", video.string()), [&] {
     Evaluation result{video, {frames.size(0), frames.size(1), frames.size(2)}, measure(frames), {}};
     if (reference.defined()) result.fidelity = fidelity(frames, reference);
     return result;
@@ -80,10 +70,7 @@ std::string to_json(const std::vector<Evaluation>& evaluations, const fs::path& 
   if (!reference.empty()) json["reference"] = reference.string();
   for (const auto& [video, size, measures, fidelity] : evaluations) {
     Json one{{"file", video.string()}, {"frames", size.frames}, {"height", size.height}, {"width", size.width}};
-    for (const auto& measure : all_measures()) {
-      const auto value = measure.of(measures);
-      one["measures"][measure.name] = value ? Json(*value) : Json(nullptr);
-    }
+    for (const auto& measure : all_measures()) one["measures"][measure.name] = nullable(measure.of(measures));
     if (fidelity)  // JSON has no infinity: the PSNR of equal videos is null
       one["reference"] = {{"psnr", std::isinf(fidelity->psnr) ? Json(nullptr) : Json(fidelity->psnr)},
                           {"ssim", fidelity->ssim}};

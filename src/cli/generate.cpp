@@ -4,10 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
-#include <cmath>
-#include <fstream>
 #include <limits>
 #include <map>
 #include <optional>
@@ -23,7 +20,6 @@
 #include "eav/generator.h"
 #include "enhance/summary.h"
 #include "pipeline/record.h"
-#include "text/tokenizer/unicode.h"
 #include "video/writer.h"
 #include "weights/safetensors.h"
 
@@ -249,16 +245,7 @@ void add_conditions(CLI::App& command, std::vector<Condition>& conditions) {
 Command add_generate(CLI::App& program) {
   auto& command = *program.add_subcommand("generate", "Generate a video from a prompt");
   const auto options = std::make_shared<Options>();
-  const auto change = [options](auto apply) {
-    return [=](const auto& value) { options->changes.push_back([=](Record& record) { apply(record, value); }); };
-  };
-  const auto text = [&](const char* name, const char* kind, const char* description, auto apply) {
-    command.add_option_function<std::string>(name, change(apply), description)->type_name(kind);
-  };
-  const auto flag = [&](const char* name, const char* description, auto apply) {
-    command.add_flag_callback(
-        name, [=] { options->changes.push_back(apply); }, description);
-  };
+  const ChangeOptions add{command, options->changes};
   command
       .add_option_function<std::string>(
           "PROMPT",
@@ -274,11 +261,11 @@ Command add_generate(CLI::App& program) {
                   "One prompt a line: line i has seed + i, and its files end in -000, -001, …")
       ->type_name("FILE");
   add_whole(command, "--seed", "Seed of the noise [drawn and printed]", 0, std::numeric_limits<uint64_t>::max(),
-            change([](Record& r, uint64_t v) { r.request.seed = v; }));
+            add.change([](Record& r, uint64_t v) { r.request.seed = v; }));
   add_conditions(command, options->conditions);
   add_number(command, "--denoise-strength",
              "LTX-Video 0.9.5: part of the steps that changes --init-latents, 0 to 1 [1]", 0, 1,
-             change([](Record& r, double v) { r.request.denoise_strength = v; }));
+             add.change([](Record& r, double v) { r.request.denoise_strength = v; }));
   command
       .add_option_function<std::string>(
           "--enhance-weight",
@@ -292,22 +279,23 @@ Command add_generate(CLI::App& program) {
           },
           "Enhance-A-Video's temperature, or auto: by the video's CFI [CogVideoX 3.4, others 4]")
       ->type_name("N|auto");
-  flag("--no-enhance", "Do not enhance", [](Record& r) { r.request.enhance.enabled = false; });
-  flag("--enhance", "Enhance after all, with --from", [](Record& r) { r.request.enhance.enabled = true; });
+  add.flag("--no-enhance", "Do not enhance", [](Record& r) { r.request.enhance.enabled = false; });
+  add.flag("--enhance", "Enhance after all, with --from", [](Record& r) { r.request.enhance.enabled = true; });
   command
       .add_option("--out", options->out,
                   "A .mp4, .webm, .gif, or folder/ for PNG frames, and a .json beside it [eav-<seed>.mp4]")
       ->type_name("FILE");
   command.add_flag("--overwrite", options->overwrite, "Replace files that exist");
-  text("--init-latents", "FILE", "Start from \"latents\" in this .safetensors file [noise of the seed]",
-       [](Record& r, const std::string& v) { r.request.init_latents = v; });
+  add.text("--init-latents", "FILE", "Start from \"latents\" in this .safetensors file [noise of the seed]",
+           [](Record& r, const std::string& v) { r.request.init_latents = v; });
   command.add_option("--save-latents", options->save_latents, "Write the final latents to this .safetensors file")
       ->type_name("FILE");
-  flag("--latents-only", "Stop before the VAE: write what --save-latents names, and no video",
-       [](Record& r) { r.request.latents_only = true; });
+  add.flag("--latents-only", "Stop before the VAE: write what --save-latents names, and no video",
+           [](Record& r) { r.request.latents_only = true; });
   command.add_option("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file")
       ->type_name("FILE");
-  flag("--trace-maps", "And the mean temporal attention map of each", [](Record& r) { r.request.enhance.maps = true; });
+  add.flag("--trace-maps", "And the mean temporal attention map of each",
+           [](Record& r) { r.request.enhance.maps = true; });
   command
       .add_option("--from", options->from, "Make a video again from its .json, .mp4 or .webm; other options change it")
       ->type_name("FILE");

@@ -39,6 +39,16 @@ CLI::Option* add_number(CLI::App& command, const std::string& name, const std::s
   return add<double>(command, name, description, "a number", least, most, std::move(set));
 }
 
+std::vector<std::string> split(const std::string& list) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0; begin <= list.size();) {
+    const auto end = std::min(list.find(',', begin), list.size());
+    parts.push_back(list.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
 double parse_number(const std::string& option, const std::string& text, double least, double most) {
   return parse<double>(option, text, "a number", least, most);
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace eav {
 
@@ -14,6 +15,9 @@ CLI::Option* add_whole(CLI::App& command, const std::string& name, const std::st
 // Adds an option for a finite number from `least` to `most`.
 CLI::Option* add_number(CLI::App& command, const std::string& name, const std::string& description, double least,
                         double most, std::function<void(double)> set);
+
+// The parts of a list such as "1,2,auto".
+std::vector<std::string> split(const std::string& list);
 
 // The finite number from `least` to `most` that `text` is. Throws CLI::ValidationError that names the option.
 double parse_number(const std::string& option, const std::string& text, double least, double most);

@@ -1,25 +1,17 @@
 #include "compare/comparison.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
 
+#include "pipeline/json.h"
 #include "weights/config.h"
 
 namespace eav {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-const Measure& measure_of(const std::string& name) {
-  const auto found = std::ranges::find(all_measures(), name, &Measure::name);
-  if (found == all_measures().end()) throw Error(fmt::format("there is no measure '{}'", name));
-  return *found;
-}
-
-Json nullable(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
 
 }  // namespace
 
@@ -145,7 +137,7 @@ std::vector<Contrast> contrasts(const ComparisonPlan& plan, const std::vector<Pa
 
   std::vector<Contrast> all;
   for (const auto& [variant, baseline] : compared) {
-    all.push_back(contrast(plan, samples, variant, baseline, measure_of(plan.primary)));
+    all.push_back(contrast(plan, samples, variant, baseline, measure_named(plan.primary)));
     const auto first = all.size();
     std::vector<double> p;
     for (const auto& measure : all_measures())
@@ -157,31 +149,36 @@ std::vector<Contrast> contrasts(const ComparisonPlan& plan, const std::vector<Pa
   return all;
 }
 
-std::string to_json(const ComparisonPlan& plan, const std::vector<PairSamples>& samples,
-                    const std::vector<Contrast>& contrasts) {
-  Json json{{"primary", plan.primary}, {"variants", Json::object()}, {"contrasts", Json::array()}};
-  const auto mean = [&](const Variant& variant, auto member) {
+nlohmann::ordered_json mean_enhancement(const std::vector<PairSamples>& samples, const Variant& variant) {
+  const auto mean = [&](auto member) {
     double sum = 0;
     for (const auto& pair : samples) sum += pair.at(variant.name).*member;
     return sum / static_cast<double>(samples.size());
   };
-  for (const auto& variant : plan.variants)
-    json["variants"][variant.name] = {{"gain", mean(variant, &Sample::gain)},
-                                      {"weight", mean(variant, &Sample::weight)},
-                                      {"seconds", mean(variant, &Sample::seconds)}};
-  for (const auto& c : contrasts) {
-    Json pairs = Json::array();
-    for (const auto& difference : c.of_pairs) pairs.push_back(nullable(difference));
-    json["contrasts"].push_back({{"variant", c.variant},
-                                 {"baseline", c.baseline},
-                                 {"measure", c.measure},
-                                 {"means", {c.variant_mean, c.baseline_mean}},
-                                 {"difference", c.difference.mean},
-                                 {"interval", {c.difference.low, c.difference.high}},
-                                 {"win_rate", c.difference.win_rate},
-                                 {"p", c.difference.p},
-                                 {"corrected_p", nullable(c.corrected_p)},
-                                 {"of_pairs", pairs}});
+  return {{"gain", mean(&Sample::gain)}, {"weight", mean(&Sample::weight)}, {"seconds", mean(&Sample::seconds)}};
+}
+
+nlohmann::ordered_json summary(const Contrast& contrast) {
+  const auto& difference = contrast.difference;
+  return {{"variant", contrast.variant},
+          {"baseline", contrast.baseline},
+          {"measure", contrast.measure},
+          {"means", {contrast.variant_mean, contrast.baseline_mean}},
+          {"difference", difference.mean},
+          {"interval", {difference.low, difference.high}},
+          {"win_rate", difference.win_rate},
+          {"p", difference.p},
+          {"corrected_p", nullable(contrast.corrected_p)}};
+}
+
+std::string to_json(const ComparisonPlan& plan, const std::vector<PairSamples>& samples,
+                    const std::vector<Contrast>& contrasts) {
+  Json json{{"primary", plan.primary}, {"variants", Json::object()}, {"contrasts", Json::array()}};
+  for (const auto& variant : plan.variants) json["variants"][variant.name] = mean_enhancement(samples, variant);
+  for (const auto& contrast : contrasts) {
+    auto& one = json["contrasts"].emplace_back(summary(contrast));
+    one["of_pairs"] = Json::array();
+    for (const auto& difference : contrast.of_pairs) one["of_pairs"].push_back(nullable(difference));
   }
   return json.dump(2) + "\n";
 }

@@ -37,6 +37,7 @@ struct ComparisonPlan {
   std::string primary;                // the measure that the question is about
   nlohmann::ordered_json settings{};  // of the videos, and what they were made with
 
+  size_t pair_count() const { return prompts.size() * static_cast<size_t>(seeds); }
   std::vector<Pair> pairs() const;
   bool operator==(const ComparisonPlan& other) const;
 };
@@ -77,6 +78,11 @@ struct Contrast {
 // Each variant against "none", and "auto" against each weight; the primary measure first, then the others in their
 // order.
 std::vector<Contrast> contrasts(const ComparisonPlan& plan, const std::vector<PairSamples>& samples);
+
+// The mean gain, weight and seconds of a variant.
+nlohmann::ordered_json mean_enhancement(const std::vector<PairSamples>& samples, const Variant& variant);
+// A contrast without its pairs.
+nlohmann::ordered_json summary(const Contrast& contrast);
 
 std::string to_json(const ComparisonPlan& plan, const std::vector<PairSamples>& samples,
                     const std::vector<Contrast>& contrasts);

@@ -8,8 +8,9 @@
 #include <limits>
 #include <numeric>
 
-#include "pipeline/base64.h"
+#include "pipeline/json.h"
 #include "report/page.h"
+#include "text/base64.h"
 
 namespace eav {
 namespace {
@@ -18,8 +19,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kMostEmbedded = 24 << 20;  // bytes of videos in the page; more are shown from their files
 
-Json nullable(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
-
 std::string read_file(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
@@ -27,8 +26,7 @@ std::string read_file(const std::filesystem::path& path) {
 
 // Pairs from the worst difference to the best; without one they come first.
 std::vector<size_t> ranking(const Contrast& contrast) {
-  const auto measure = std::ranges::find(all_measures(), contrast.measure, &Measure::name);
-  const double sign = measure->better == Better::less ? -1 : 1;
+  const double sign = measure_named(contrast.measure).better == Better::less ? -1 : 1;
   std::vector<size_t> order(contrast.of_pairs.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::ranges::stable_sort(order, {}, [&](size_t i) {
@@ -52,27 +50,10 @@ std::string comparison_report(const ComparisonPlan& plan, const std::vector<Pair
     data["measures"].push_back(
         {{"name", measure.name}, {"label", measure.label}, {"better", kBetter[static_cast<size_t>(measure.better)]}});
   for (const auto& variant : plan.variants) {
-    const auto mean = [&](auto member) {
-      double sum = 0;
-      for (const auto& pair : samples) sum += pair.at(variant.name).*member;
-      return sum / static_cast<double>(samples.size());
-    };
-    data["variants"].push_back({{"name", variant.name},
-                                {"gain", mean(&Sample::gain)},
-                                {"weight", mean(&Sample::weight)},
-                                {"seconds", mean(&Sample::seconds)}});
+    auto& one = data["variants"].emplace_back(mean_enhancement(samples, variant));
+    one["name"] = variant.name;
   }
-  for (const auto& c : contrasts)
-    data["contrasts"].push_back({{"variant", c.variant},
-                                 {"baseline", c.baseline},
-                                 {"measure", c.measure},
-                                 {"means", {c.variant_mean, c.baseline_mean}},
-                                 {"difference", c.difference.mean},
-                                 {"low", c.difference.low},
-                                 {"high", c.difference.high},
-                                 {"winRate", c.difference.win_rate},
-                                 {"p", c.difference.p},
-                                 {"correctedP", nullable(c.corrected_p)}});
+  for (const auto& contrast : contrasts) data["contrasts"].push_back(summary(contrast));
 
   // Ranked by the last variant against none: "auto", where it is among them.
   const auto& ranked = *std::ranges::find_if(contrasts, [&](const Contrast& c) {

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -139,6 +140,14 @@ std::span<const Measure> all_measures() {
       {"noise", "noise", Better::less, 3, value<&Measures::noise>},
   }};
   return all;
+}
+
+const Measure& measure_named(const std::string& name) {
+  const auto found = std::ranges::find(all_measures(), name, &Measure::name);
+  if (found != all_measures().end()) return *found;
+  std::vector<std::string> names;
+  for (const auto& measure : all_measures()) names.push_back(measure.name);
+  throw Error(fmt::format("'{}' is no measure, expected {}", name, fmt::join(names, ", ")));
 }
 
 Measures measure(const at::Tensor& video) {

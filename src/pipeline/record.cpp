@@ -8,8 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "pipeline/base64.h"
 #include "pipeline/fingerprint.h"
+#include "pipeline/json.h"
+#include "text/base64.h"
 #include "video/writer.h"
 #include "weights/config.h"
 
@@ -18,11 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-
-template <class T>
-Json nullable(const std::optional<T>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
 
 Json conditions_json(const std::vector<Condition>& conditions) {
   auto list = Json::array();
@@ -256,19 +252,6 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
   return json.dump(2) + "\n";
 }
 
-namespace {
-
-std::string half_base64(const std::vector<float>& values) {
-  std::string bytes;
-  for (const float value : values) {
-    const uint16_t bits = at::Half(value).x;
-    bytes += {static_cast<char>(bits & 255), static_cast<char>(bits >> 8)};
-  }
-  return base64(bytes);
-}
-
-}  // namespace
-
 std::string to_json(const Trace& trace) {
   auto text = fmt::format("{{\"token_frames\": {}, \"weight\": {}, \"steps\": {}, \"layers\": {}, \"entries\": [",
                           trace.token_frames, Json(trace.weight).dump(), trace.steps, trace.layers);
@@ -298,22 +281,6 @@ std::string to_json(const Trace& trace) {
   }
   return text + "}\n";
 }
-
-namespace {
-
-// T x T float16; nothing where the text is none of these.
-std::vector<float> read_map(const std::string& text, int64_t token_frames) {
-  const auto bytes = from_base64(text);
-  if (!bytes || std::ssize(*bytes) != 2 * token_frames * token_frames) return {};
-  std::vector<float> map;
-  for (size_t i = 0; i < bytes->size(); i += 2) {
-    const auto low = static_cast<uint8_t>((*bytes)[i]), high = static_cast<uint8_t>((*bytes)[i + 1]);
-    map.push_back(at::Half(static_cast<uint16_t>(low | high << 8), at::Half::from_bits()));
-  }
-  return map;
-}
-
-}  // namespace
 
 Trace read_trace(const fs::path& file) {
   const auto no_trace = [&](const std::string& why) {
@@ -360,8 +327,11 @@ Trace read_trace(const fs::path& file) {
     return entry.heads.size() == trace.entries[0].heads.size();
   });
   each("maps", [&](const auto& value, TraceEntry& entry) {
-    if (value.is_string()) entry.map = read_map(value.template get<std::string>(), trace.token_frames);
-    return !entry.map.empty();
+    if (!value.is_string()) return false;
+    auto map = from_half_base64(value.template get<std::string>());
+    if (!map || map->empty() || std::ssize(*map) != trace.token_frames * trace.token_frames) return false;
+    entry.map = std::move(*map);
+    return true;
   });
   return trace;
 }

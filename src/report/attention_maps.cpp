@@ -12,8 +12,8 @@
 
 #include "eav/error.h"
 #include "enhance/summary.h"
-#include "pipeline/base64.h"
 #include "report/page.h"
+#include "text/base64.h"
 
 namespace eav {
 namespace {
@@ -24,15 +24,6 @@ void check(const Trace& trace) {
   if (!trace.entries.empty()) return;
   throw Error(trace.token_frames == 1 ? "the trace is empty: a single token frame has no other to attend to"
                                       : "the trace is empty: the enhancement was off, or no step and layer was chosen");
-}
-
-std::string half_base64(const std::vector<float>& values) {
-  std::string bytes;
-  for (const float value : values) {
-    const uint16_t bits = at::Half(value).x;
-    bytes += {static_cast<char>(bits & 255), static_cast<char>(bits >> 8)};
-  }
-  return base64(bytes);
 }
 
 std::string bounds(const Trace& trace) {

@@ -5,7 +5,7 @@ const variantName = (name) => (name === "none" ? "none" : name === "auto" ? "aut
 
 // Whether a difference's interval leaves 0 out, and on which side.
 function verdict(contrast) {
-  const { low, high } = contrast;
+  const [low, high] = contrast.interval;
   const { better } = measureOf[contrast.measure];
   if (low <= 0 && high >= 0) return "";
   if (better === "neither") return "";
@@ -22,8 +22,8 @@ for (const contrast of data.contrasts.filter((c) => c.measure === data.primary))
   const words = shown === "good" ? "better" : shown === "bad" ? "worse" : "no difference shown";
   add(main, "p", {}, `${variantName(contrast.variant)} against ${variantName(contrast.baseline)}: `,
     element("strong", { class: shown }, words),
-    `; difference ${signed(contrast.difference)}, 95 % interval ${signed(contrast.low)} to ${signed(contrast.high)}, ` +
-    `better in ${Math.round(100 * contrast.winRate)} % of pairs, p ${number(contrast.p, 2)}.`);
+    `; difference ${signed(contrast.difference)}, 95 % interval ${contrast.interval.map(signed).join(" to ")}, ` +
+    `better in ${Math.round(100 * contrast.win_rate)} % of pairs, p ${number(contrast.p, 2)}.`);
 }
 
 add(main, "h2", {}, "All measures");
@@ -47,9 +47,9 @@ for (const names of compared) {
     add(row, "td", {}, number(contrast.means[1]));
     add(row, "td", {}, number(contrast.means[0]));
     add(row, "td", { class: verdict(contrast) }, signed(contrast.difference));
-    add(row, "td", {}, `${signed(contrast.low)} to ${signed(contrast.high)}`);
-    add(row, "td", {}, measure.better === "neither" ? "–" : `${Math.round(100 * contrast.winRate)} %`);
-    add(row, "td", {}, number(contrast.correctedP ?? contrast.p, 2));
+    add(row, "td", {}, contrast.interval.map(signed).join(" to "));
+    add(row, "td", {}, measure.better === "neither" ? "–" : `${Math.round(100 * contrast.win_rate)} %`);
+    add(row, "td", {}, number(contrast.corrected_p ?? contrast.p, 2));
   }
 }
 
@@ -67,7 +67,7 @@ for (const measure of data.measures) {
     xAxis: axis({ type: "category", data: variants.map((v) => v.name), name: "weight", nameLocation: "middle", nameGap: 26 }),
     yAxis: axis({ type: "value", axisLabel: { color: colour("--ink"), formatter: (v) => number(v, 3) } }),
     series: [
-      { type: "custom", data: points.map((p, i) => [i, p.low, p.high]), encode: { x: 0, y: [1, 2] },
+      { type: "custom", data: points.map((p, i) => [i, ...p.interval]), encode: { x: 0, y: [1, 2] },
         renderItem: (params, api) => {
           const low = api.coord([api.value(0), api.value(1)]), high = api.coord([api.value(0), api.value(2)]);
           const style = { stroke: colour("--quiet"), lineWidth: 1.5 };

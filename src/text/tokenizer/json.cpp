@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "eav/error.h"
+#include "text/base64.h"
 #include "text/tokenizer/bpe.h"
 #include "text/tokenizer/charsmap.h"
 #include "weights/config.h"
@@ -43,27 +44,16 @@ Pattern read_pattern(const Json& pattern) {
   return regex(pattern.at("Regex").get<std::string>());
 }
 
-std::string decode_base64(const std::string& text) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string bytes;
-  uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text.substr(0, text.find('='))) {
-    const auto digit = kDigits.find(c);
-    if (digit == kDigits.npos) throw Error("precompiled_charsmap is no base64");
-    bits = bits << 6 | static_cast<uint32_t>(digit);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    bytes += static_cast<char>(bits >> count & 0xFF);
-  }
-  return bytes;
+Charsmap read_charsmap(const std::string& text) {
+  const auto bytes = from_base64(text);
+  if (!bytes) throw Error("precompiled_charsmap is no base64");
+  return Charsmap(*bytes);
 }
 
 Normalizer read_normalizer(const Json& part) {
   const auto type = type_of(part);
   if (type == "Sequence") return chain(part.at("normalizers"), read_normalizer);
-  if (type == "Precompiled") return Charsmap(decode_base64(part.at("precompiled_charsmap").get<std::string>()));
+  if (type == "Precompiled") return read_charsmap(part.at("precompiled_charsmap").get<std::string>());
   if (type == "NFC") return normal_form(NormalForm::C);
   if (type == "NFD") return normal_form(NormalForm::D);
   if (type == "NFKC") return normal_form(NormalForm::KC);

@@ -1,4 +1,6 @@
-#include "pipeline/base64.h"
+#include "text/base64.h"
+
+#include <ATen/ATen.h>
 
 #include <cstdint>
 
@@ -34,6 +36,26 @@ std::optional<std::string> from_base64(std::string_view text) {
     bytes += {static_cast<char>(four >> 16), static_cast<char>(four >> 8 & 255), static_cast<char>(four & 255)};
   }
   return bytes.substr(0, bytes.size() - missing);
+}
+
+std::string half_base64(std::span<const float> values) {
+  std::string bytes;
+  for (const float value : values) {
+    const uint16_t bits = at::Half(value).x;
+    bytes += {static_cast<char>(bits & 255), static_cast<char>(bits >> 8)};
+  }
+  return base64(bytes);
+}
+
+std::optional<std::vector<float>> from_half_base64(std::string_view text) {
+  const auto bytes = from_base64(text);
+  if (!bytes || bytes->size() % 2 != 0) return std::nullopt;
+  std::vector<float> values;
+  for (size_t i = 0; i < bytes->size(); i += 2) {
+    const auto low = static_cast<uint8_t>((*bytes)[i]), high = static_cast<uint8_t>((*bytes)[i + 1]);
+    values.push_back(at::Half(static_cast<uint16_t>(low | high << 8), at::Half::from_bits()));
+  }
+  return values;
 }
 
 }  // namespace eav
