@@ -121,7 +121,7 @@ CASES = {
         "tiles of time": "--width 80 --height 48 --frames 41",
         "special signs": "'a <|end_header_id|> b, in Ünïcode'",
         "all options": "--guidance 4 --true-guidance 2.5 --negative-prompt 'blue square' --flow-shift 3 --fps 12 --steps 4 "
-                       "--scheduler euler --vae-tiling off --enhance-blocks single --enhance-layers 1,3-4 --enhance-weight 8 "
+                       "--scheduler euler --enhance-blocks single --enhance-layers 1,3-4 --enhance-weight 8 "
                        "--enhance-start 0.25 --init-latents inputs/hunyuan.safetensors --dtype float32 --offload",
     },
     "hunyuan-video-sharded": BRIEF | {"offload": "--offload"},
@@ -140,7 +140,7 @@ CASES = {
         "five frames": "--frames 5",
         "tiles": "--vae-tiling on --width 320 --height 288 --frames 5 --steps 1",
         "all options": "--guidance 4 --true-guidance 2.5 --negative-prompt blur --flow-shift 3 --image-fit crop --fps 12 "
-                       "--enhance-blocks double --enhance-weight 6 --vae-tiling off --dtype bfloat16",
+                       "--enhance-blocks double --enhance-weight 6 --dtype bfloat16",
     },
     "hunyuan-image-replace": USUAL | {
         "crop": "--image-fit crop",
@@ -256,7 +256,7 @@ CASES = {
                        "--text-encoder checkpoints/open-sora/t5-v1_1-xxl --width 32 --height 24 --frames 34 --loop 2 "
                        "--image inputs/wide.png --strength 0.6 --last-image inputs/other.png --image-fit stretch --aesthetic-score 5 --motion-score 3 "
                        "--camera-motion 'pan left' --no-clean-prompt --guidance 5 --fps 12 --enhance-weight 6 "
-                       "--enhance-layers 0 --scheduler euler --vae-tiling off",
+                       "--enhance-layers 0 --scheduler euler",
     },
     "open-sora-words": {
         "on": "",

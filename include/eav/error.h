@@ -5,10 +5,19 @@
 
 namespace eav {
 
-// What went wrong, in one line for the user: what was expected, what was found, what would work.
+// What went wrong, in one line for the user: what was expected, what was found, what would work. Options stand in it by
+// their names in `backticks`, such as `vae_tiling`: the command line writes --vae-tiling in their place.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+  // One that is about an option, by its name such as "vae_tiling".
+  Error(std::string option, const std::string& what) : std::runtime_error(what), option_(std::move(option)) {}
+
+  // The option that it is about; empty where it is about none.
+  const std::string& option() const { return option_; }
+
+ private:
+  std::string option_;
 };
 
 // The work was stopped on request (Progress::cancelled); nothing was left half-written.

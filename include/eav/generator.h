@@ -5,14 +5,15 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "eav/grid.h"
 #include "eav/progress.h"
 #include "eav/request.h"
-#include "eav/step.h"
 #include "eav/trace.h"
 
 namespace eav {
@@ -31,17 +32,17 @@ struct Output {
 // Memory that a run needs, in bytes. The phases follow one another: a run needs the largest of them.
 struct MemoryPlan {
   struct Phase {
-    std::string name;  // "text encoder", "transformer", "vae"
-    int64_t weights, activations;
+    int64_t weights = 0, activations = 0;
     int64_t total() const { return weights + activations; }
   };
-  std::vector<Phase> phases;
+  Phase text_encoder, transformer;
+  std::optional<Phase> vae;      // unset where a run stops at latents
   Dtype dtype = Dtype::float32;  // that weights are held in
   int64_t peak() const;
 };
 
 // A part of a checkpoint.
-struct Part {
+struct PartInfo {
   std::string name;                                       // "transformer"
   std::string kind;                                       // its class, as diffusers names it
   int64_t parameters = 0;                                 // 0 for parts without weights
@@ -52,10 +53,9 @@ struct Part {
 // What a checkpoint holds.
 struct Inspection {
   std::string family;  // "CogVideoX", "HunyuanVideo", "HunyuanVideo, image to video (latent_concat)", "LTX-Video"
-  std::vector<Part> parts;
+  std::vector<PartInfo> parts;
   int64_t layers = 0;           // transformer layers
   std::string enhanced_layers;  // which attention the enhancement touches, in words
-  double enhance_weight = 0;    // the family's default
 };
 
 // The size of a video.
@@ -70,6 +70,28 @@ struct ModelPaths {
   std::filesystem::path text_encoder{};  // the same: a folder with the encoder and its tokenizer
 };
 
+class VideoJob;
+
+// A video to be made: a request worked out against a checkpoint. Copies are the same job.
+class Job {
+ public:
+  // The request with every field and option set: it makes the same video again.
+  Request request() const;
+  // The video that it will give. Open-Sora rounds its size, and a loop of clips has more frames.
+  VideoSize video_size() const;
+  // The grid of video tokens.
+  Grid grid() const;
+  // What it needs in the type that the generator chose; without a VAE where it stops at latents.
+  MemoryPlan plan() const;
+  // Throws eav::Error when the request, which suffices for plan(), lacks what a video needs: an image to set out from.
+  void check_complete() const;
+
+ private:
+  friend class Generator;
+  std::shared_ptr<VideoJob> job_;
+  std::function<MemoryPlan()> plan_;
+};
+
 // A checkpoint, opened for generating.
 class Generator {
  public:
@@ -82,34 +104,32 @@ class Generator {
   Generator(Generator&&) noexcept;
   Generator& operator=(Generator&&) noexcept;
 
-  // The request with every unset field filled: from the checkpoint's eav.json, else from its configuration; an unset
-  // seed is drawn. Throws eav::Error when a value cannot work, naming values that do.
-  Request resolve(const Request& request) const;
-  // Throws eav::Error when a resolved request, which suffices for plan(), lacks what run() needs: an image to set out
-  // from.
-  void check_complete(const Request& request) const;
+  // What can be asked of this checkpoint, with its defaults: those of its eav.json, else of its family.
+  std::vector<OptionSpec> options() const;
+  // Works a request out: what is not asked for takes its default, a seed is drawn, conditions are read. Throws
+  // eav::Error when a value cannot work, naming values that do, and for an option that this checkpoint does not have,
+  // naming the families that do. Whether the VAE decodes in tiles is decided by the memory at hand, where it is open.
+  Job open(const Request& request) const;
 
-  // What a resolved request needs, in the type that the runtime chose; without a VAE where it stops at latents.
-  MemoryPlan plan(const Request& request) const;
-  // The video that a resolved request will give. Open-Sora rounds its size, and a loop of clips has more frames.
-  VideoSize video_size(const Request& request) const;
-  // The grid of video tokens of a resolved request.
-  Grid grid(const Request& request) const;
   Inspection inspect() const;
   // The runtime with 0 threads replaced by what was chosen, and after run() also "auto".
   const Runtime& runtime() const;
+  const ModelPaths& paths() const;
   // Identifies the checkpoint's content: equal for copies, different when configuration or weights differ.
   std::string fingerprint() const;
 
-  // Makes one video for each request and hands each to `done` as soon as it is there. Text encoders are loaded, used
-  // for all prompts and released before the transformer; with a single request the transformer is released before the
-  // VAE. Throws eav::Error before any work when memory does not suffice or check_complete() would, and Cancelled when
-  // `progress` asks to stop.
-  void run(std::span<const Request> requests, Progress& progress, const std::function<void(Output&&)>& done);
+  // Whether models stay in memory after run(), for the next one; false at first.
+  void keep_models(bool keep);
+
+  // Makes one video for each job, which open() gave, and hands each to `done` as soon as it is there. Text encoders are
+  // loaded, used for all prompts and released before the transformer; with a single job the transformer is released
+  // before the VAE. Throws eav::Error before any work when memory does not suffice or check_complete() would, and
+  // Cancelled when `progress` asks to stop.
+  void run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done);
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  std::shared_ptr<State> state_;
 };
 
 // Versions of this library and of PyTorch, and the CPU's type: what a run's bits depend on beside its threads.

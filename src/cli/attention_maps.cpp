@@ -6,7 +6,7 @@
 #include "cli/commands.h"
 #include "cli/errors.h"
 #include "cli/files.h"
-#include "pipeline/record.h"
+#include "eav/record.h"
 #include "video/writer.h"
 
 namespace eav {

@@ -13,6 +13,7 @@ struct Command {
 
 Command add_generate(CLI::App& program);
 Command add_inspect(CLI::App& program);
+Command add_options(CLI::App& program);
 Command add_evaluate(CLI::App& program);
 Command add_compare(CLI::App& program);
 Command add_attention_maps(CLI::App& program);

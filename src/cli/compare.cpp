@@ -10,7 +10,6 @@
 #include <thread>
 
 #include "cli/commands.h"
-#include "cli/demo.h"
 #include "cli/errors.h"
 #include "cli/files.h"
 #include "cli/interrupt.h"
@@ -29,7 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-  Changes changes;
+  AskedOptions asked;
   fs::path prompts, out;
   int64_t seeds = 1, jobs = 0;
   uint64_t first_seed = 1;
@@ -51,16 +50,14 @@ std::vector<Variant> parse_variants(const std::string& list) {
 class Comparison {
  public:
   Comparison(const Options& options, Interrupt& interrupt) : options_(options), interrupt_(interrupt) {
-    for (const auto& change : options.changes) change(wanted_);
-    if (wanted_.paths.model.empty()) wanted_.paths.model = demo_model();
-    if (!wanted_.request.conditions.empty()) throw Error("a comparison starts from prompts alone");
+    wanted_ = options.asked.over({});
   }
 
   int run() {
     folder_.folder = options_.out;
-    auto runtime = wanted_.runtime;
+    auto runtime = options_.asked.runtime_over({});
     if (options_.worker && runtime.threads == 0) runtime.threads = threads_of(options_.worker->second);
-    Generator generator(wanted_.paths, runtime);
+    Generator generator(options_.asked.paths_over({}), runtime);
     plan_ = make_plan(generator);
     prepare_folder();
     const auto left = unfinished();
@@ -80,17 +77,18 @@ class Comparison {
   ComparisonPlan make_plan(const Generator& generator) const {
     ComparisonPlan plan{
         read_prompts("--prompts", options_.prompts), options_.seeds, options_.first_seed, {}, options_.primary, {}};
-    auto request = wanted_.request;
+    auto request = wanted_;
     request.prompt = plan.prompts[0];
     request.seed = plan.first_seed;
-    const auto resolved = generator.resolve(request);
+    const auto job = generator.open(request);
+    const auto resolved = job.request();
     plan.variants =
         parse_variants(options_.weights.empty() ? fmt::format("{},auto", *resolved.enhance.weight) : options_.weights);
-    if (*resolved.frames < 2 || generator.grid(resolved).frames < 2)
+    if (*resolved.frames < 2 || job.grid().frames < 2)
       throw Error("the enhancement works between frames: give more --frames");
     naming("--primary ", [&] { measure_named(plan.primary); });
     // Of the record, what all videos share.
-    auto record = make_record(wanted_.paths, generator, resolved);
+    auto record = make_record(generator, resolved);
     record.request.prompt.clear();
     record.request.seed.reset();
     record.runtime.threads = 0;
@@ -129,31 +127,32 @@ class Comparison {
     return left;
   }
 
-  std::vector<Request> requests(const Generator& generator, const std::vector<size_t>& pairs) const {
+  std::vector<Job> jobs_of(const Generator& generator, const std::vector<size_t>& pairs) const {
     const auto all = plan_.pairs();
-    std::vector<Request> requests;
+    std::vector<Job> jobs;
     for (const auto pair : pairs)
       for (const auto& variant : plan_.variants) {
-        auto request = wanted_.request;
+        auto request = wanted_;
         request.prompt = plan_.prompts[all[pair].prompt];
         request.seed = all[pair].seed;
         variant.apply(request.enhance);
-        requests.push_back(generator.resolve(request));
+        jobs.push_back(generator.open(request));
       }
-    return requests;
+    return jobs;
   }
 
   // As many as memory holds side by side, a thread each at least.
   size_t jobs_that_fit(const Generator& generator) const {
     const auto cores = std::max(1u, std::thread::hardware_concurrency());
     if (options_.jobs > 0) return static_cast<size_t>(options_.jobs);
-    if (wanted_.runtime.device != "cpu" || wanted_.runtime.threads > 0) return 1;
-    const auto need = std::max<int64_t>(1, generator.plan(requests(generator, {0})[0]).peak());
+    const auto runtime = options_.asked.runtime_over({});
+    if (runtime.device != "cpu" || runtime.threads > 0) return 1;
+    const auto need = std::max<int64_t>(1, jobs_of(generator, {0})[0].plan().peak());
     return static_cast<size_t>(std::clamp<int64_t>(available_memory(at::kCPU) / need, 1, cores));
   }
 
   void make(Generator& generator, const std::vector<size_t>& pairs) {
-    const auto wanted = requests(generator, pairs);
+    const auto wanted = jobs_of(generator, pairs);
     if (wanted.empty()) return;
     TerminalProgress shown(interrupt_);
     Silent silent(interrupt_);
@@ -170,7 +169,7 @@ class Comparison {
       const auto& variant = plan_.variants[done % variants];
       samples[variant.name] = sample_of(output);
       write_video(folder_.video(pair, variant), output.frames, *output.request.fps,
-                  to_json(make_record(wanted_.paths, generator, output.request), output.trace), progress);
+                  to_json(make_record(generator, output.request), output.trace), progress);
       if (++done % variants == 0) write_file(folder_.samples(pair), to_json(std::exchange(samples, {})));
       label();
     });
@@ -281,7 +280,7 @@ class Comparison {
 
   const Options& options_;
   Interrupt& interrupt_;
-  Record wanted_;
+  Request wanted_;
   ComparisonFolder folder_;
   ComparisonPlan plan_;
 };
@@ -323,7 +322,9 @@ Command add_compare(CLI::App& program) {
                                           options->worker = {std::stoul(part), std::stoul(part.substr(slash + 1))};
                                         })
       ->group("");  // this program's own
-  add_request_options(command, options->changes);
+  add_request_options(command, options->asked,
+                      {"prompt", "seed", "conditions", "denoise_strength", "init_latents", "latents_only", "enhance",
+                       "enhance_weight", "enhance_maps"});
   return {&command, [options] { return compare(*options); }};
 }
 

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 #include <map>
 #include <optional>
 
@@ -19,7 +18,7 @@
 #include "cli/terminal.h"
 #include "eav/generator.h"
 #include "enhance/summary.h"
-#include "pipeline/record.h"
+#include "eav/record.h"
 #include "video/writer.h"
 #include "weights/safetensors.h"
 
@@ -30,9 +29,8 @@ namespace fs = std::filesystem;
 
 struct Options {
   fs::path from, prompt_file, out, save_latents, trace;
-  std::vector<Condition> conditions;
-  bool overwrite = false, has_prompt = false;
-  Changes changes;
+  bool overwrite = false;
+  AskedOptions asked;
 };
 
 // The files of one video; empty are those that nobody asked for.
@@ -86,18 +84,19 @@ void check_files(const std::vector<Files>& all, bool overwrite) {
   }
 }
 
-// The requests of a run, every field set.
-std::vector<Request> resolve(const Generator& generator, const Request& wanted,
-                             const std::vector<std::string>& prompts) {
-  std::vector<Request> requests;
+// A job for each prompt.
+std::vector<Job> open_jobs(const Generator& generator, const Request& wanted, const std::vector<std::string>& prompts) {
+  std::vector<Job> jobs;
+  std::optional<uint64_t> first_seed;
   for (const auto& prompt : prompts) {
     Request request = wanted;
     request.prompt = prompt;
-    if (!requests.empty()) request.seed = *requests[0].seed + requests.size();
-    requests.push_back(generator.resolve(request));
-    generator.check_complete(requests.back());
+    if (first_seed) request.seed = *first_seed + jobs.size();
+    jobs.push_back(generator.open(request));
+    jobs.back().check_complete();
+    first_seed = first_seed.value_or(*jobs[0].request().seed);
   }
-  return requests;
+  return jobs;
 }
 
 uintmax_t size_on_disk(const fs::path& path) {
@@ -138,60 +137,53 @@ void report(const Files& files, const Output& output, double write_seconds) {
                frames.size(1), *request.fps, human_size(size_on_disk(files.video)), *request.seed);
   fmt::print("time: text encoder {}, transformer {}, vae {}, write {}\n", human_seconds(seconds.text_encoder),
              human_seconds(seconds.transformer), human_seconds(seconds.vae), human_seconds(write_seconds));
-  fmt::print("enhancement: {}\n", request.enhance.enabled ? describe(trace) : "off");
+  fmt::print("enhancement: {}\n", request.enhance.enabled ? with_flags(describe(trace)) : "off");
   std::fflush(stdout);
 }
 
 int generate(const Options& options) {
-  if (options.has_prompt && !options.prompt_file.empty()) throw Error("give a PROMPT or --prompt-file, not both");
-  if (!options.has_prompt && options.prompt_file.empty() && options.from.empty())
+  const auto& asked = options.asked;
+  const bool has_prompt = asked.settings.contains("prompt");
+  if (has_prompt && !options.prompt_file.empty()) throw Error("give a PROMPT or --prompt-file, not both");
+  if (!has_prompt && options.prompt_file.empty() && options.from.empty())
     throw Error("there is nothing to generate: give a PROMPT, --prompt-file FILE or --from FILE");
 
   Interrupt interrupt;
   TerminalProgress progress(interrupt);
   const Record recorded = options.from.empty() ? Record{} : read_record(options.from);
-  Record asked, wanted = recorded;
-  for (const auto& change : options.changes) change(asked);
-  if (!asked.paths.model.empty()) wanted.paths = {};
-  // A size by name replaces the recorded one in pixels.
-  if (asked.request.resolution || asked.request.aspect) wanted.request.width = wanted.request.height = std::nullopt;
-  if (asked.request.length) wanted.request.frames = std::nullopt;
-  for (const auto& change : options.changes) change(wanted);
-  if (!options.conditions.empty()) wanted.request.conditions = options.conditions;
-  const auto prompts = options.prompt_file.empty() ? std::vector{wanted.request.prompt}
-                                                   : read_prompts("--prompt-file", options.prompt_file);
-  auto paths = wanted.paths;
-  if (paths.model.empty()) paths.model = demo_model();
-  if (wanted.request.enhance.maps && options.trace.empty())
+  Generator generator(asked.paths_over(recorded.paths), asked.runtime_over(recorded.runtime));
+  const auto wanted = asked.over(request_for(generator, recorded));
+  if (wanted.enhance.maps && options.trace.empty())
     throw Error("--trace-maps writes into the trace: name its file with --trace");
-  if (wanted.request.latents_only && options.save_latents.empty())
+  if (wanted.latents_only && options.save_latents.empty())
     throw Error("--latents-only writes no video: name the file for the latents with --save-latents");
-  if (wanted.request.latents_only && !options.out.empty())
-    throw Error("--latents-only writes no video: leave --out out");
+  if (wanted.latents_only && !options.out.empty()) throw Error("--latents-only writes no video: leave --out out");
 
-  Generator generator(paths, wanted.runtime);
-  const auto requests = resolve(generator, wanted.request, prompts);
+  const auto jobs = open_jobs(generator, wanted,
+                              options.prompt_file.empty() ? std::vector{wanted.prompt}
+                                                          : read_prompts("--prompt-file", options.prompt_file));
   std::vector<Files> files;
-  for (size_t i = 0; i < requests.size(); ++i)
-    files.push_back(name_files(options, requests[i], options.prompt_file.empty() ? std::nullopt : std::optional(i)));
+  for (size_t i = 0; i < jobs.size(); ++i)
+    files.push_back(
+        name_files(options, jobs[i].request(), options.prompt_file.empty() ? std::nullopt : std::optional(i)));
   check_files(files, options.overwrite);
   if (!options.from.empty())
-    for (const auto& difference : differences(recorded, make_record(paths, generator, requests[0])))
+    for (const auto& difference : differences(recorded, make_record(generator, jobs[0].request())))
       progress.warning(difference);
 
-  const auto& first = requests[0];
-  const auto size = generator.video_size(first);
-  progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", paths.model.filename().string(), size.frames,
-                            size.width, size.height, *first.steps, *first.seed));
+  const auto first = jobs[0].request();
+  const auto size = jobs[0].video_size();
+  progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", generator.paths().model.filename().string(),
+                            size.frames, size.width, size.height, *first.steps, *first.seed));
   size_t index = 0;
   const auto label_next = [&] {
-    if (requests.size() > 1)
-      progress.set_label(fmt::format("{}/{} ", std::min(index + 1, requests.size()), requests.size()));
+    if (jobs.size() > 1)
+      progress.set_label(fmt::format("{}/{} ", std::min(index + 1, jobs.size()), jobs.size()));
   };
   label_next();
   try {
-    generator.run(requests, progress, [&](Output&& output) {
-      const double seconds = write(files[index], make_record(paths, generator, output.request), output, progress);
+    generator.run(jobs, progress, [&](Output&& output) {
+      const double seconds = write(files[index], make_record(generator, output.request), output, progress);
       progress.clear();
       report(files[index], output, seconds);
       ++index;
@@ -205,100 +197,31 @@ int generate(const Options& options) {
   return 0;
 }
 
-// --image and --video in their order, and what belongs to the last of them.
-void add_conditions(CLI::App& command, std::vector<Condition>& conditions) {
-  const auto last = [&conditions](const char* option) -> Condition& {
-    if (conditions.empty()) throw Error(fmt::format("{} belongs to the --image or --video before it", option));
-    return conditions.back();
-  };
-  const auto begin = [&conditions](bool is_video) {
-    return [&conditions, is_video](const std::string& file) {
-      conditions.push_back({.file = file, .is_video = is_video, .frame_index = {}, .strength = {}});
-    };
-  };
-  command.add_option_function<std::string>("--image", begin(false), "A picture that the video begins with or shows")
-      ->type_name("FILE")
-      ->trigger_on_parse();
-  command.add_option_function<std::string>("--video", begin(true), "A video that is gone on with or shown")
-      ->type_name("FILE")
-      ->trigger_on_parse();
-  command
-      .add_option_function<std::string>(
-          "--last-image",
-          [&conditions](const std::string& file) {
-            conditions.push_back({.file = file, .is_video = false, .frame_index = -1, .strength = {}});
-          },
-          "Open-Sora: a picture that the video ends with")
-      ->type_name("FILE")
-      ->trigger_on_parse();
-  add_whole(command, "--frame-index", "LTX-Video 0.9.5: frame at which the --image or --video before it begins [0]", 0,
-            std::numeric_limits<int32_t>::max(),
-            [last](uint64_t v) { last("--frame-index").frame_index = static_cast<int64_t>(v); })
-      ->trigger_on_parse();
-  add_number(command, "--strength", "LTX-Video 0.9.5, Open-Sora: how closely the one before it is kept, 0 to 1 [1]", 0,
-             1, [last](double v) { last("--strength").strength = v; })
-      ->trigger_on_parse();
-}
-
 }  // namespace
 
 Command add_generate(CLI::App& program) {
   auto& command = *program.add_subcommand("generate", "Generate a video from a prompt");
   const auto options = std::make_shared<Options>();
-  const ChangeOptions add{command, options->changes};
+  const auto path = [&](const char* name, fs::path& to, const char* help) {
+    command.add_option(name, to, help)->type_name("FILE");
+  };
   command
       .add_option_function<std::string>(
-          "PROMPT",
-          [=](const std::string& prompt) {
-            options->has_prompt = true;
-            options->changes.push_back([=](Record& r) { r.request.prompt = prompt; });
-          },
+          "PROMPT", [=](const std::string& prompt) { options->asked.settings["prompt"] = prompt; },
           "What the video shows, in quotes")
       ->type_name("");
-  add_request_options(command, options->changes);
-  command
-      .add_option("--prompt-file", options->prompt_file,
-                  "One prompt a line: line i has seed + i, and its files end in -000, -001, …")
-      ->type_name("FILE");
-  add_whole(command, "--seed", "Seed of the noise [drawn and printed]", 0, std::numeric_limits<uint64_t>::max(),
-            add.change([](Record& r, uint64_t v) { r.request.seed = v; }));
-  add_conditions(command, options->conditions);
-  add_number(command, "--denoise-strength",
-             "LTX-Video 0.9.5: part of the steps that changes --init-latents, 0 to 1 [1]", 0, 1,
-             add.change([](Record& r, double v) { r.request.denoise_strength = v; }));
-  command
-      .add_option_function<std::string>(
-          "--enhance-weight",
-          [options](const std::string& value) {
-            std::optional<double> weight;
-            if (value != "auto") weight = parse_number("--enhance-weight", value, 0, 100);
-            options->changes.push_back([weight](Record& r) {
-              r.request.enhance.adaptive = !weight;
-              if (weight) r.request.enhance.weight = weight;
-            });
-          },
-          "Enhance-A-Video's temperature, or auto: by the video's CFI [CogVideoX 3.4, others 4]")
-      ->type_name("N|auto");
-  add.flag("--no-enhance", "Do not enhance", [](Record& r) { r.request.enhance.enabled = false; });
-  add.flag("--enhance", "Enhance after all, with --from", [](Record& r) { r.request.enhance.enabled = true; });
-  command
-      .add_option("--out", options->out,
-                  "A .mp4, .webm, .gif, or folder/ for PNG frames, and a .json beside it [eav-<seed>.mp4]")
-      ->type_name("FILE");
+  path("--prompt-file", options->prompt_file,
+       "One prompt a line: line i has seed + i, and its files end in -000, -001, …");
+  path("--out", options->out,
+       "A .mp4, .webm, .gif, or folder/ for PNG frames, and a .json beside it [eav-<seed>.mp4]");
   command.add_flag("--overwrite", options->overwrite, "Replace files that exist");
-  add.text("--init-latents", "FILE", "Start from \"latents\" in this .safetensors file [noise of the seed]",
-           [](Record& r, const std::string& v) { r.request.init_latents = v; });
-  command.add_option("--save-latents", options->save_latents, "Write the final latents to this .safetensors file")
-      ->type_name("FILE");
-  add.flag("--latents-only", "Stop before the VAE: write what --save-latents names, and no video",
-           [](Record& r) { r.request.latents_only = true; });
-  command.add_option("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file")
-      ->type_name("FILE");
-  add.flag("--trace-maps", "And the mean temporal attention map of each",
-           [](Record& r) { r.request.enhance.maps = true; });
-  command
-      .add_option("--from", options->from, "Make a video again from its .json, .mp4 or .webm; other options change it")
-      ->type_name("FILE");
+  path("--save-latents", options->save_latents, "Write the final latents to this .safetensors file");
+  path("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file");
+  command.add_flag_callback(
+      "--trace-maps", [=] { options->asked.settings["enhance_maps"] = true; },
+      "Write the mean temporal attention map of every step and layer into the trace too");
+  path("--from", options->from, "Make a video again from its .json, .mp4 or .webm; other options change it");
+  add_request_options(command, options->asked, {"prompt", "enhance_maps"});
   return {&command, [options] { return generate(*options); }};
 }
 

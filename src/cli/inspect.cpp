@@ -2,19 +2,12 @@
 #include <fmt/format.h>
 
 #include "cli/commands.h"
-#include "cli/demo.h"
-#include "cli/options.h"
+#include "cli/request_options.h"
 #include "cli/terminal.h"
 #include "eav/generator.h"
 
 namespace eav {
 namespace {
-
-struct Options {
-  ModelPaths paths;
-  Request request;
-  Runtime runtime;
-};
 
 // "7.3 M"
 std::string human_count(int64_t count) {
@@ -25,7 +18,7 @@ std::string human_count(int64_t count) {
   return fmt::format("{:.2f} B", value / 1e9);
 }
 
-std::string stored_types(const Part& part) {
+std::string stored_types(const PartInfo& part) {
   if (part.dtypes.size() == 1) return part.dtypes[0].first;
   std::string text;
   for (const auto& [type, parameters] : part.dtypes)
@@ -33,17 +26,16 @@ std::string stored_types(const Part& part) {
   return text;
 }
 
-int inspect(const Options& options) {
-  auto paths = options.paths;
-  if (paths.model.empty()) paths.model = demo_model();
-  const Generator generator(paths, options.runtime);
+int inspect(const AskedOptions& asked) {
+  const Generator generator(asked.paths_over({}), asked.runtime_over({}));
   const auto inspection = generator.inspect();
-  const auto request = generator.resolve(options.request);
-  const auto plan = generator.plan(request);
-  const auto grid = generator.grid(request);
+  const auto job = generator.open(asked.over({}));
+  const auto request = job.request();
+  const auto plan = job.plan();
+  const auto grid = job.grid();
   const auto size = [](int64_t bytes) { return human_size(static_cast<uintmax_t>(bytes)); };
 
-  fmt::print("{}, {}\n\n", inspection.family, paths.model.string());
+  fmt::print("{}, {}\n\n", inspection.family, generator.paths().model.string());
   constexpr const char* kPart = "  {:<16}{:<32}{:>12}{:>12}  {}\n";
   fmt::print(kPart, "part", "class", "parameters", "on disk", "stored as");
   for (const auto& part : inspection.parts)
@@ -51,13 +43,17 @@ int inspect(const Options& options) {
         ? fmt::print(kPart, part.name, part.kind, human_count(part.parameters), size(part.bytes), stored_types(part))
         : fmt::print(kPart, part.name, part.kind, "-", "-", "-");
 
-  const auto video = generator.video_size(request);
+  const auto video = job.video_size();
   fmt::print("\nmemory for {} frames of {}x{} in {} on {}\n", video.frames, video.width, video.height,
              to_string(plan.dtype), generator.runtime().device);
   constexpr const char* kPhase = "  {:<16}{:>12}{:>14}{:>12}\n";
   fmt::print(kPhase, "phase", "weights", "activations", "together");
-  for (const auto& phase : plan.phases)
-    fmt::print(kPhase, phase.name, size(phase.weights), size(phase.activations), size(phase.total()));
+  const auto print_phase = [&](const char* name, const MemoryPlan::Phase& phase) {
+    fmt::print(kPhase, name, size(phase.weights), size(phase.activations), size(phase.total()));
+  };
+  print_phase("text encoder", plan.text_encoder);
+  print_phase("transformer", plan.transformer);
+  if (plan.vae) print_phase("vae", *plan.vae);
   fmt::print("  one phase follows another: a run needs {}\n", size(plan.peak()));
 
   fmt::print("\nenhancement\n  {}\n  weight {} unless --enhance-weight says otherwise\n", inspection.enhanced_layers,
@@ -71,32 +67,13 @@ int inspect(const Options& options) {
 
 Command add_inspect(CLI::App& program) {
   auto& command = *program.add_subcommand("inspect", "Show what a checkpoint holds, and the memory that a size needs");
-  const auto options = std::make_shared<Options>();
-  constexpr uint64_t kMost = std::numeric_limits<int32_t>::max();
-  const auto set = [options](auto field) {
-    return [=](uint64_t value) { options->request.*field = static_cast<int64_t>(value); };
-  };
+  const auto asked = std::make_shared<AskedOptions>();
   command
-      .add_option("PATH", options->paths.model,
+      .add_option("PATH", asked->paths.model,
                   "Checkpoint folder, or LTX-Video's single file [the demo that ships with eav]")
       ->type_name("");
-  command.add_option("--vae", options->paths.vae, "Open-Sora, where PATH is the transformer's folder: that of the VAE")
-      ->type_name("DIR");
-  command
-      .add_option("--text-encoder", options->paths.text_encoder,
-                  "The same, or with a single file: that of the text encoder, T5, and the tokenizer")
-      ->type_name("DIR");
-  add_whole(command, "--width", "Pixels [the checkpoint's]", 1, kMost, set(&Request::width));
-  add_whole(command, "--height", "Pixels [the checkpoint's]", 1, kMost, set(&Request::height));
-  add_whole(command, "--frames", "Frames of the video: 1 or 8k + 1, HunyuanVideo 4k + 1 [the checkpoint's]", 1, kMost,
-            set(&Request::frames));
-  add_choice(command, "--vae-tiling", "Decode in tiles [the family's]", {"auto", "on", "off"},
-             [=](const std::string& value) { options->request.vae_tiling = parse_vae_tiling(value); });
-  command.add_flag("--offload", options->runtime.offload, "Load blocks one at a time, each when it is used");
-  add_choice(command, "--dtype", "Type to compute in [auto]", {"auto", "float32", "bfloat16", "float16"},
-             [=](const std::string& value) { options->runtime.dtype = parse_dtype(value); });
-  command.add_option("--device", options->runtime.device, "cpu, cuda or cuda:N [cpu]")->type_name("DEVICE");
-  return {&command, [options] { return inspect(*options); }};
+  add_request_options(command, *asked, {"prompt", "enhance_maps"});
+  return {&command, [asked] { return inspect(*asked); }};
 }
 
 }  // namespace eav

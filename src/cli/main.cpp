@@ -25,8 +25,8 @@ int run(int argc, char** argv) {
   program.set_help_flag("--help,-h", "Show this help and exit");
   program.require_subcommand(1);
   program.option_defaults()->take_last();  // of an option that is given twice
-  const std::array commands{eav::add_generate(program), eav::add_inspect(program), eav::add_evaluate(program),
-                            eav::add_compare(program), eav::add_attention_maps(program)};
+  const std::array commands{eav::add_generate(program), eav::add_inspect(program),  eav::add_options(program),
+                            eav::add_evaluate(program), eav::add_compare(program), eav::add_attention_maps(program)};
   program.footer("`eav COMMAND --help` shows the options of a command.");
   try {
     program.parse(argc, argv);
@@ -42,7 +42,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::RequiredError& error) {
     const std::string what = error.what();  // "A subcommand is required", "VIDEO is required"
     eav::print_error(what.starts_with("A subcommand")
-                         ? "name a command: generate, inspect, evaluate, compare or attention-maps (see eav --help)"
+                         ? "name a command: generate, inspect, options, evaluate, compare or attention-maps (see eav --help)"
                          : fmt::format("{} (see eav COMMAND --help)", what));
     return kUsage;
   } catch (const CLI::ParseError& error) {

@@ -49,19 +49,21 @@ std::vector<std::string> split(const std::string& list) {
   return parts;
 }
 
-double parse_number(const std::string& option, const std::string& text, double least, double most) {
-  return parse<double>(option, text, "a number", least, most);
+std::string flag_of(const std::string& option) {
+  auto flag = "--" + option;
+  std::ranges::replace(flag, '_', '-');
+  return flag;
 }
 
-void add_choice(CLI::App& command, const std::string& name, const std::string& description,
-                std::vector<std::string> choices, std::function<void(const std::string&)> set) {
+CLI::Option* add_choice(CLI::App& command, const std::string& name, const std::string& description,
+                         std::vector<std::string> choices, std::function<void(const std::string&)> set) {
   const auto names = fmt::format("{}", fmt::join(choices, "|"));
   const auto read = [=, choices = std::move(choices)](const std::string& text) {
     if (std::ranges::find(choices, text) == choices.end())
       throw CLI::ValidationError(name, fmt::format("'{}' does not work, expected {}", text, names));
     set(text);
   };
-  command.add_option_function<std::string>(name, read, description)->type_name(names);
+  return command.add_option_function<std::string>(name, read, description)->type_name(names);
 }
 
 }  // namespace eav

@@ -16,14 +16,14 @@ CLI::Option* add_whole(CLI::App& command, const std::string& name, const std::st
 CLI::Option* add_number(CLI::App& command, const std::string& name, const std::string& description, double least,
                         double most, std::function<void(double)> set);
 
+// "vae_tiling" -> "--vae-tiling"
+std::string flag_of(const std::string& option);
+
 // The parts of a list such as "1,2,auto".
 std::vector<std::string> split(const std::string& list);
 
-// The finite number from `least` to `most` that `text` is. Throws CLI::ValidationError that names the option.
-double parse_number(const std::string& option, const std::string& text, double least, double most);
-
 // Adds an option for one of `choices`.
-void add_choice(CLI::App& command, const std::string& name, const std::string& description,
-                std::vector<std::string> choices, std::function<void(const std::string&)> set);
+CLI::Option* add_choice(CLI::App& command, const std::string& name, const std::string& description,
+                        std::vector<std::string> choices, std::function<void(const std::string&)> set);
 
 }  // namespace eav

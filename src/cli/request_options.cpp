@@ -1,124 +1,148 @@
 #include "cli/request_options.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
-#include <charconv>
-#include <limits>
-
+#include "cli/demo.h"
 #include "cli/options.h"
 
 namespace eav {
 namespace {
 
-// Reads "1000,909.5,725".
-std::vector<double> parse_timesteps(const std::string& list) {
-  std::vector<double> timesteps;
-  for (const auto& part : split(list)) {
-    double value = 0;
-    const auto* const end = part.data() + part.size();
-    const auto [stop, error] = std::from_chars(part.data(), end, value);
-    if (error != std::errc() || stop != end)
-      throw CLI::ValidationError("--timesteps",
-                                 fmt::format("'{}' does not work, expected numbers such as 1000,909,725", list));
-    timesteps.push_back(value);
+const char* kModelGroup = "Model and machine";
+
+std::string group_of(const SharedOption& option) {
+  if (option.spec.common) return "Options of every model";
+  return option.families.size() > 1 ? "Options of several models" : "Options of " + option.families[0];
+}
+
+// "LTX-Video, Open-Sora: how … [stretch; Open-Sora crop]"
+std::string described(const std::string& help, const std::vector<std::string>& families, const std::string& standards) {
+  return fmt::format("{}{}{}", families.size() > 1 ? fmt::format("{}: ", fmt::join(families, ", ")) : "", help,
+                     standards.empty() ? "" : fmt::format(" [{}]", standards));
+}
+
+// --image, --video and --last-image in their order, and what belongs to the one before: the parts of "conditions".
+void add_conditions(CLI::App& command, const SharedOption& option, Settings& settings) {
+  const auto list = [&settings]() -> std::vector<Condition>& {
+    auto& value = settings["conditions"];
+    if (!std::holds_alternative<std::vector<Condition>>(value)) value = std::vector<Condition>();
+    return std::get<std::vector<Condition>>(value);
+  };
+  const auto last = [list](const char* flag) -> Condition& {
+    if (list().empty()) throw Error(fmt::format("{} belongs to the --image or --video before it", flag));
+    return list().back();
+  };
+  const auto help = [&](const char* part, const char* text, const char* standard = "") {
+    return described(fmt::format("{}: {}", fmt::join(option.families_of_parts.at(part), ", "), text), {}, standard);
+  };
+  const auto file = [&](const char* name, const char* part, const char* text, Condition condition) {
+    command
+        .add_option_function<std::string>(
+            name,
+            [list, condition](const std::string& path) {
+              auto with_file = condition;
+              with_file.file = path;
+              list().push_back(with_file);
+            },
+            help(part, text))
+        ->type_name("FILE")
+        ->group("Pictures and clips")
+        ->trigger_on_parse();
+  };
+  file("--image", "image", "a picture that the video begins with or shows", {});
+  file("--video", "video", "a video that is gone on with or shown", {.file = {}, .is_video = true});
+  file("--last-image", "last_image", "a picture that the video ends with", {.file = {}, .frame_index = -1});
+  add_whole(command, "--frame-index", help("frame_index", "frame at which the --image or --video before it begins", "0"),
+            0, std::numeric_limits<int32_t>::max(),
+            [last](uint64_t v) { last("--frame-index").frame_index = static_cast<int64_t>(v); })
+      ->group("Pictures and clips")
+      ->trigger_on_parse();
+  add_number(command, "--strength", help("strength", "how closely the --image or --video before it is kept, 0 to 1", "1"),
+             0, 1, [last](double v) { last("--strength").strength = v; })
+      ->group("Pictures and clips")
+      ->trigger_on_parse();
+}
+
+void add_option(CLI::App& command, const SharedOption& option, Settings& settings) {
+  const auto& spec = option.spec;
+  const auto flag = flag_of(spec.name);
+  const auto help = described(spec.help, option.families.size() > 1 && !spec.common ? option.families
+                                                                                     : std::vector<std::string>(),
+                              option.standards);
+  if (spec.type == OptionSpec::Type::boolean) {
+    const auto set = [&settings, name = spec.name](int64_t count) { settings[name] = count > 0; };
+    command.add_flag_function(fmt::format("{},!{}", flag, "--no-" + flag.substr(2)), set, help)->group(group_of(option));
+    return;
   }
-  return timesteps;
+  const auto set = [&settings, spec, flag](const std::string& text) {
+    try {
+      settings[spec.name] = parse_value(spec, text);
+    } catch (const Error& error) {
+      throw CLI::ValidationError(flag, error.what());
+    }
+  };
+  command.add_option_function<std::string>(flag, set, help)->type_name(kind_of_value(spec))->group(group_of(option));
 }
 
 }  // namespace
 
-void add_request_options(CLI::App& command, Changes& changes) {
-  const ChangeOptions add{command, changes};
-  const auto integer = [](auto field) {
-    return [=](Record& r, uint64_t v) { r.request.*field = static_cast<int64_t>(v); };
+ModelPaths AskedOptions::paths_over(const ModelPaths& recorded) const {
+  auto found = paths.model.empty() ? recorded : paths;
+  if (!paths.vae.empty()) found.vae = paths.vae;
+  if (!paths.text_encoder.empty()) found.text_encoder = paths.text_encoder;
+  if (found.model.empty()) found.model = demo_model();
+  return found;
+}
+
+Runtime AskedOptions::runtime_over(Runtime runtime) const {
+  if (device) runtime.device = *device;
+  if (dtype) runtime.dtype = *dtype;
+  if (threads) runtime.threads = *threads;
+  runtime.offload = runtime.offload || offload;
+  return runtime;
+}
+
+Request AskedOptions::over(Request request) const {
+  for (const auto& [name, value] : settings)
+    for (const auto& other : find_option(name)->spec.stands_for) request.unset(other);
+  for (const auto& [name, value] : settings) request.set(name, value);
+  return request;
+}
+
+void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<std::string>& without) {
+  const auto path = [&](const char* name, const char* kind, std::filesystem::path& to, const char* help) {
+    command.add_option(name, to, help)->type_name(kind)->group(kModelGroup);
   };
-  constexpr uint64_t kMost = std::numeric_limits<int32_t>::max();
-
-  add.text("--model", "PATH", "Checkpoint folder, or LTX-Video's single file [the demo that ships with eav]",
-           [](Record& r, const std::string& v) { r.paths.model = v; });
-  add.text("--vae", "DIR", "Open-Sora, where --model is the transformer's folder: that of the VAE",
-           [](Record& r, const std::string& v) { r.paths.vae = v; });
-  add.text("--text-encoder", "DIR", "The same, or with a single file: that of the text encoder, T5, and the tokenizer",
-           [](Record& r, const std::string& v) { r.paths.text_encoder = v; });
-  add.text("--negative-prompt", "TEXT", "What the video should not show [nothing]",
-           [](Record& r, const std::string& v) { r.request.negative_prompt = v; });
-  add_whole(command, "--width", "Pixels [the checkpoint's]", 1, kMost, add.change(integer(&Request::width)));
-  add_whole(command, "--height", "Pixels [the checkpoint's]", 1, kMost, add.change(integer(&Request::height)));
-  add_whole(command, "--frames", "1 or 8k + 1, HunyuanVideo 4k + 1, Open-Sora 1 or from 17 on [the checkpoint's]", 1,
-            kMost, add.change(integer(&Request::frames)));
-  add_number(command, "--fps", "Frames a second [the checkpoint's: CogVideoX 8 or 16, LTX-Video 25, others 24]", 0.01,
-             240, add.change([](Record& r, double v) { r.request.fps = v; }));
-  add_whole(command, "--steps", "Denoising steps [the checkpoint's, else 50; Open-Sora 30]", 1, kMost,
-            add.change(integer(&Request::steps)));
-  add_number(command, "--guidance", "Guidance scale; at most 1: off [6; LTX-Video 3, Open-Sora 7, HunyuanVideo-I2V 1]",
-             0, 1000, add.change([](Record& r, double v) { r.request.guidance = v; }));
-  add_number(command, "--true-guidance",
-             "HunyuanVideo: above 1, a second pass with --negative-prompt; --guidance is embedded [1]", 0, 1000,
-             add.change([](Record& r, double v) { r.request.true_guidance = v; }));
-  add.flag("--dynamic-guidance", "CogVideoX: guidance that grows over the steps",
-           [](Record& r) { r.request.dynamic_guidance = true; });
-  add.flag("--no-dynamic-guidance", "The same in all steps after all, with --from",
-           [](Record& r) { r.request.dynamic_guidance = false; });
-  add_choice(command, "--scheduler", "How noise is taken away [the checkpoint's]", {"ddim", "dpm", "euler"},
-             add.change([](Record& r, const std::string& v) { r.request.scheduler = v; }));
-  add_number(command, "--guidance-rescale", "LTX-Video: how far guidance keeps the spread of the result, 0 to 1 [0]", 0,
-             1, add.change([](Record& r, double v) { r.request.guidance_rescale = v; }));
-  add_number(command, "--decode-timestep", "LTX-Video from 0.9.1: timestep that the VAE is told, 0 to 1 [0.05]", 0, 1,
-             add.change([](Record& r, double v) { r.request.decode_timestep = v; }));
-  add_number(command, "--decode-noise-scale", "LTX-Video from 0.9.1: noise mixed in before the VAE, 0 to 1 [0.025]", 0,
-             1, add.change([](Record& r, double v) { r.request.decode_noise_scale = v; }));
-  add_number(command, "--flow-shift", "HunyuanVideo, LTX-Video: shift of the noise levels [the checkpoint's]", 0.001,
-             1000, add.change([](Record& r, double v) { r.request.flow_shift = v; }));
-  add.text("--timesteps", "LIST", "LTX-Video 0.9.5: the steps by their timesteps, such as 1000,909,725 [--steps]",
-           [](Record& r, const std::string& v) { r.request.timesteps = parse_timesteps(v); });
-  add_number(command, "--image-cond-noise-scale",
-             "LTX-Video 0.9.5: noise on conditions of strength 1 while denoising, 0 to 1 [0.15]", 0, 1,
-             add.change([](Record& r, double v) { r.request.image_cond_noise_scale = v; }));
-  add_choice(command, "--image-fit",
-             "How a picture of another shape comes to the video's size [stretch; Open-Sora crop]", {"stretch", "crop"},
-             add.change([](Record& r, const std::string& v) { r.request.image_fit = parse_image_fit(v); }));
-  add.text("--resolution", "NAME", "Open-Sora: 144p, 240p, 360p, 480p, 720p, 1080p, 2k or 4k, with --aspect [240p]",
-           [](Record& r, const std::string& v) { r.request.resolution = v; });
-  add.text("--aspect", "H:W", "Open-Sora: height to width, such as 9:16, 3:4 or 1:1 [9:16]",
-           [](Record& r, const std::string& v) { r.request.aspect = v; });
-  add.text("--length", "NAME", "Open-Sora: 2s, 4s, 8s or 16s, at 24 fps [2s]",
-           [](Record& r, const std::string& v) { r.request.length = v; });
-  add_whole(command, "--loop", "Open-Sora: clips to join, each going on from the end of the one before [1]", 1, 1000,
-            add.change([](Record& r, uint64_t v) { r.request.loop = static_cast<int64_t>(v); }));
-  add_number(command, "--aesthetic-score", "Open-Sora: written after the prompt [6.5]", 0, 100,
-             add.change([](Record& r, double v) { r.request.aesthetic_score = v; }));
-  add_number(command, "--motion-score", "Open-Sora: the same, how much moves [none]", 0, 100,
-             add.change([](Record& r, double v) { r.request.motion_score = v; }));
-  add.text("--camera-motion", "TEXT", "Open-Sora: the same, such as 'pan left' [none]",
-           [](Record& r, const std::string& v) { r.request.camera_motion = v; });
-  add.flag("--no-clean-prompt", "Open-Sora: keep links, tags, numbers and signs in the prompt",
-           [](Record& r) { r.request.clean_prompt = false; });
-  add.text("--device", "DEVICE", "cpu, cuda or cuda:N [cpu]",
-           [](Record& r, const std::string& v) { r.runtime.device = v; });
-  add_whole(command, "--threads", "Threads on the CPU [as many as there are cores]", 1, 4096,
-            add.change([](Record& r, uint64_t v) { r.runtime.threads = static_cast<int>(v); }));
+  path("--model", "PATH", asked.paths.model,
+       "Checkpoint folder, or LTX-Video's single file [the demo that ships with eav]");
+  path("--vae", "DIR", asked.paths.vae, "Folder of the VAE, where --model is Open-Sora's transformer alone");
+  path("--text-encoder", "DIR", asked.paths.text_encoder,
+       "Folder of the text encoder (T5) and its tokenizer, where --model has none: a single file, or Open-Sora's "
+       "transformer alone");
+  command
+      .add_option_function<std::string>(
+          "--device", [&](const std::string& v) { asked.device = v; }, "cpu, cuda or cuda:N [cpu]")
+      ->type_name("DEVICE")
+      ->group(kModelGroup);
+  add_whole(command, "--threads", "Threads on the CPU [as many as there are cores]", 1, 4096, [&](uint64_t v) {
+    asked.threads = static_cast<int>(v);
+  })->group(kModelGroup);
   add_choice(command, "--dtype", "Type to compute in [auto: float32 on a CPU where it fits, else bfloat16]",
-             {"auto", "float32", "bfloat16", "float16"},
-             add.change([](Record& r, const std::string& v) { r.runtime.dtype = parse_dtype(v); }));
-  add_choice(command, "--vae-tiling",
-             "Decode in tiles: less memory, another picture [off; HunyuanVideo: auto, where needed]",
-             {"auto", "on", "off"},
-             add.change([](Record& r, const std::string& v) { r.request.vae_tiling = parse_vae_tiling(v); }));
-  add.flag("--vae-framewise", "LTX-Video: decode in parts of 17 frames: less memory, another picture",
-           [](Record& r) { r.request.vae_framewise = true; });
-  add.flag("--offload", "Load blocks one at a time, each when it is used: slower, in little memory",
-           [](Record& r) { r.runtime.offload = true; });
+             {"auto", "float32", "bfloat16", "float16"}, [&](const std::string& v) { asked.dtype = parse_dtype(v); })
+      ->group(kModelGroup);
+  command
+      .add_flag("--offload", asked.offload,
+                "Load blocks one at a time, each when it is used: slower, in little memory")
+      ->group(kModelGroup);
 
-  add_number(command, "--enhance-start", "Enhance from this fraction of the steps [0]", 0, 1,
-             add.change([](Record& r, double v) { r.request.enhance.start = v; }));
-  add_number(command, "--enhance-end", "Enhance up to this fraction of the steps [1]", 0, 1,
-             add.change([](Record& r, double v) { r.request.enhance.end = v; }));
-  add.text("--enhance-layers", "LIST", "Transformer layers to enhance, such as 0-5,8 [all]",
-           [](Record& r, const std::string& v) { r.request.enhance.layers = LayerSet::parse(v); });
-
-  add_choice(command, "--enhance-blocks", "HunyuanVideo: blocks to enhance, of two streams or one [all]",
-             {"double", "single", "all"},
-             add.change([](Record& r, const std::string& v) { r.request.enhance.blocks = parse_enhance_blocks(v); }));
+  for (const auto& option : shared_options()) {
+    if (without.contains(option.spec.name)) continue;
+    if (option.spec.type == OptionSpec::Type::conditions)
+      add_conditions(command, option, asked.settings);
+    else
+      add_option(command, option, asked.settings);
+  }
 }
 
 }  // namespace eav

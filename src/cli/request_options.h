@@ -1,37 +1,33 @@
-// The options that say how videos are made, which several commands share.
+// The options that say how videos are made, which several commands share: flags are made from what families declare.
 #pragma once
 #include <CLI/CLI.hpp>
-#include <functional>
+#include <optional>
+#include <set>
 #include <string>
-#include <vector>
 
-#include "pipeline/record.h"
+#include "eav/generator.h"
+#include "eav/record.h"
 
 namespace eav {
 
-// What options change in the model, runtime and request of a record, or in the defaults; in the order of the options.
-using Changes = std::vector<std::function<void(Record&)>>;
+// What a command line asks for.
+struct AskedOptions {
+  ModelPaths paths;
+  Settings settings;
+  std::optional<std::string> device;
+  std::optional<Dtype> dtype;
+  std::optional<int> threads;
+  bool offload = false;
 
-// Adds options that change a record, which go to `changes`; that must outlive the command.
-struct ChangeOptions {
-  CLI::App& command;
-  Changes& changes;
-
-  // What gets an option's value, and has it applied to the record.
-  auto change(auto apply) const {
-    return
-        [&list = changes, apply](const auto& value) { list.push_back([=](Record& record) { apply(record, value); }); };
-  }
-  void text(const char* name, const char* kind, const char* description, auto apply) const {
-    command.add_option_function<std::string>(name, change(apply), description)->type_name(kind);
-  }
-  void flag(const char* name, const char* description, auto apply) const {
-    command.add_flag_callback(
-        name, [&list = changes, apply] { list.push_back(apply); }, description);
-  }
+  // Changes the paths and the runtime that a record has, or the defaults.
+  ModelPaths paths_over(const ModelPaths& recorded) const;
+  Runtime runtime_over(Runtime recorded) const;
+  // Sets what is asked for. A size or length by its name takes the place of the one in pixels or frames.
+  Request over(Request request) const;
 };
 
-// Adds --model, --steps and the like; what is given goes to `changes`, which must outlive the command.
-void add_request_options(CLI::App& command, Changes& changes);
+// Adds --model, --steps and the like, but for the options named in `without`; what is given goes to `asked`, which must
+// outlive the command.
+void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<std::string>& without);
 
 }  // namespace eav

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "cli/options.h"
+
 namespace eav {
 namespace {
 
@@ -45,8 +47,22 @@ std::string human_size(uintmax_t bytes) {
   return fmt::format("{:.1f} GB", value / 1e9);
 }
 
+std::string with_flags(const std::string& text) {
+  std::string result;
+  for (size_t at = 0; at < text.size();) {
+    const auto begin = text.find('`', at), end = begin == std::string::npos ? begin : text.find('`', begin + 1);
+    const auto name = end == std::string::npos ? "" : text.substr(begin + 1, end - begin - 1);
+    const bool is_option =
+        !name.empty() && std::ranges::all_of(name, [](char c) { return (c >= 'a' && c <= 'z') || c == '_'; });
+    result += text.substr(at, (is_option ? begin : begin == std::string::npos ? begin : begin + 1) - at);
+    if (is_option) result += flag_of(name);
+    at = is_option ? end + 1 : begin == std::string::npos ? text.size() : begin + 1;
+  }
+  return result;
+}
+
 void print_error(const std::string& message) {
-  auto line = message;
+  auto line = with_flags(message);
   std::ranges::replace(line, '\n', ' ');
   fmt::print(stderr, "eav: {}\n", line);
 }

@@ -12,6 +12,8 @@ namespace eav {
 std::string human_seconds(double seconds);
 // "31 kB", "3.4 GB"
 std::string human_size(uintmax_t bytes);
+// The text with options as this program writes them: `vae_tiling` becomes --vae-tiling.
+std::string with_flags(const std::string& text);
 // An error or a warning on stderr, as one line: "eav: …".
 void print_error(const std::string& message);
 

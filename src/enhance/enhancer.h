@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "eav/request.h"
-#include "eav/step.h"
+#include "enhance/step.h"
 #include "eav/trace.h"
 
 namespace eav {

@@ -25,8 +25,8 @@ std::string describe(const Trace& trace) {
   const double largest = most.cfi;
   const double needed = std::ceil((1 / largest - t) * 10) / 10;  // as it is printed, and not below
   const auto advice =
-      needed <= 100 ? fmt::format("raise --enhance-weight above {:.1f} to scale any", std::max(needed, trace.weight))
-                    : std::string("no --enhance-weight up to 100 would scale any");
+      needed <= 100 ? fmt::format("raise `enhance_weight` above {:.1f} to scale any", std::max(needed, trace.weight))
+                    : std::string("no `enhance_weight` up to 100 would scale any");
   return fmt::format("nothing was scaled: no CFI above {:.3f} over {} token frames; {}", largest, trace.token_frames,
                      advice);
 }

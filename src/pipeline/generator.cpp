@@ -4,6 +4,7 @@
 #include <ATen/Version.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/headeronly/version.h>
 
 #include <algorithm>
@@ -12,7 +13,7 @@
 #include <thread>
 
 #include "models/family.h"
-#include "models/parts.h"
+#include "options/json.h"
 #include "pipeline/fingerprint.h"
 #include "pipeline/memory.h"
 #include "pipeline/registry.h"
@@ -40,12 +41,57 @@ bool encoded_alike(Request a, const Request& b) {
   return a == b;
 }
 
+// The families that have an option; empty where none has.
+std::vector<std::string> families_with(const std::string& option) {
+  std::vector<std::string> names;
+  for (const auto& [family, options] : all_options())
+    if (std::ranges::find(options, option, &OptionSpec::name) != options.end()) names.push_back(family);
+  return names;
+}
+
+const OptionSpec* find(const std::vector<OptionSpec>& options, const std::string& name) {
+  const auto found = std::ranges::find(options, name, &OptionSpec::name);
+  return found == options.end() ? nullptr : &*found;
+}
+
+// Throws where something is asked for that the checkpoint does not have.
+void check_has(const std::vector<OptionSpec>& options, const Settings& asked, const std::string& family) {
+  for (const auto& [name, value] : asked) {
+    if (find(options, name) != nullptr) continue;
+    const auto others = families_with(name);
+    throw Error(name, others.empty()
+                          ? fmt::format("there is no option `{}`", name)
+                          : fmt::format("this {} has no `{}`, which belongs to {}: leave that option out", family, name,
+                                        fmt::join(others, ", ")));
+  }
+}
+
+// The defaults of a checkpoint's eav.json. Throws eav::Error where it names an option that the checkpoint does not
+// have, or a value that does not serve.
+Settings read_standards(const std::filesystem::path& model, const std::vector<OptionSpec>& options) {
+  const auto path = model / "eav.json";
+  if (!std::filesystem::exists(path)) return {};
+  const JsonFile file(path);
+  Settings standards;
+  for (const auto& [name, value] : file.json().items()) {
+    const auto* spec = find(options, name);
+    if (spec == nullptr || name == "prompt" || name == "seed" || name == "conditions" || !spec->recorded)
+      throw Error(fmt::format("{}: \"{}\" is no default that can be set here: `eav options` lists this model's",
+                              path.string(), name));
+    if (value.is_null()) continue;
+    try {
+      standards[name] = value_of_json(*spec, value);
+    } catch (const Error& error) {
+      throw Error(fmt::format("{}: {}", path.string(), error.what()));
+    }
+  }
+  return standards;
+}
+
 }  // namespace
 
 int64_t MemoryPlan::peak() const {
-  int64_t most = 0;
-  for (const auto& phase : phases) most = std::max(most, phase.total());
-  return most;
+  return std::max({text_encoder.total(), transformer.total(), vae ? vae->total() : 0});
 }
 
 struct Generator::State {
@@ -54,175 +100,211 @@ struct Generator::State {
   at::Device device;
   std::shared_ptr<Family> family;
   at::ScalarType stored;  // the type of the transformer's weights in the file
+  Settings standards{};   // the checkpoint's own
+  bool keep = false;      // models, between runs
 
   Placement placement(Dtype dtype) const {
     auto placement = place(dtype, device, stored);
     placement.offload = runtime.offload;
     return placement;
   }
-  MemoryPlan plan(const Request& request, Dtype dtype) const {
-    auto plan = family->plan(request, placement(dtype));
-    if (request.latents_only) plan.phases.pop_back();
+  MemoryPlan plan(const VideoJob& job, Dtype dtype) const {
+    auto plan = job.plan(placement(dtype));
+    if (job.options().latents_only) plan.vae.reset();
     plan.dtype = dtype;
     return plan;
   }
-  bool fits(const Request& request, Dtype dtype) const {
-    return plan(request, dtype).peak() <= available_memory(device);
+  bool fits(const VideoJob& job, Dtype dtype) const {
+    return plan(job, dtype).peak() <= available_memory(device);
+  }
+  std::unique_ptr<VideoJob> open(const Request& request) const {
+    return family->open({.values = request.asked(), .standards = standards});
   }
   // "auto": float32 on a CPU where it fits, else bfloat16; on CUDA the stored type.
-  Dtype choose(std::span<const Request> requests) const;
-  bool needs_tiling(const Request& request) const;
-  std::string advice(const Request& request, Dtype dtype) const;
+  Dtype choose(std::span<const VideoJob* const> jobs) const;
+  bool needs_tiling(VideoJob& job) const;
+  std::string advice(const VideoJob& job, Dtype dtype) const;
 };
 
-Dtype Generator::State::choose(std::span<const Request> requests) const {
+Dtype Generator::State::choose(std::span<const VideoJob* const> jobs) const {
   if (runtime.dtype != Dtype::automatic) return runtime.dtype;
   if (!device.is_cpu()) return place(Dtype::automatic, device, stored).dtype;
-  const bool all_fit =
-      std::all_of(requests.begin(), requests.end(), [&](const Request& r) { return fits(r, Dtype::float32); });
+  const bool all_fit = std::ranges::all_of(jobs, [&](const VideoJob* job) { return fits(*job, Dtype::float32); });
   return all_fit ? Dtype::float32 : Dtype::bfloat16;
 }
 
 // Whether the VAE does not fit in memory unless it decodes in tiles.
-bool Generator::State::needs_tiling(const Request& request) const {
-  if (request.latents_only) return false;
+bool Generator::State::needs_tiling(VideoJob& job) const {
+  if (job.options().latents_only) return false;
   const bool chooses = runtime.dtype == Dtype::automatic && device.is_cpu();
-  auto whole = request;
-  whole.vae_tiling = VaeTiling::off;
-  const auto vae = plan(whole, chooses ? Dtype::float32 : choose({&whole, 1})).phases.back();
-  return vae.total() > available_memory(device);
+  job.choose_tiling(VaeTiling::off);
+  const VideoJob* whole = &job;
+  const auto vae = plan(job, chooses ? Dtype::float32 : choose({&whole, 1})).vae;
+  return vae->total() > available_memory(device);
 }
 
-// What a request that does not fit could be changed to so that it does.
-std::string Generator::State::advice(const Request& request, Dtype dtype) const {
-  Request tiled = request;
-  tiled.vae_tiling = VaeTiling::on;
+// What a job that does not fit could be changed to so that it does.
+std::string Generator::State::advice(const VideoJob& job, Dtype dtype) const {
   const auto dtype16 = dtype == Dtype::float32 ? Dtype::bfloat16 : dtype;
-  State offloading{paths, runtime, device, family, stored};
+  const bool tiles = job.options().vae_tiling.has_value();
+  State offloading = *this;
   offloading.runtime.offload = true;
+  const auto request = job.options().request();
+  // The job with other options; nothing where its family does not take them.
+  const auto changed = [&](const std::function<void(Request&)>& change) -> std::unique_ptr<VideoJob> {
+    auto other = request;
+    if (tiles) other.settings["vae_tiling"] = "on";
+    change(other);
+    try {
+      return open(other);
+    } catch (const Error&) {
+      return nullptr;
+    }
+  };
+  const auto tiled = tiles ? changed([](Request&) {}) : nullptr;
 
   // The smallest changes first.
   struct Change {
     const State& state;
-    const Request& request;
+    const VideoJob& job;
     Dtype dtype;
     std::string options;
   };
-  const auto typed = fmt::format("--dtype {}", to_string(dtype16));
-  const std::vector<Change> changes{
-      {*this, tiled, dtype, "--vae-tiling on"},
-      {*this, request, dtype16, typed},
-      {*this, tiled, dtype16, typed + " with --vae-tiling on"},
-      {offloading, request, dtype, "--offload"},
-      {offloading, tiled, dtype, "--offload with --vae-tiling on"},
-      {offloading, request, dtype16, typed + " with --offload"},
-      {offloading, tiled, dtype16, typed + " with --offload and --vae-tiling on"},
-  };
+  const auto typed = fmt::format("`dtype` {}", to_string(dtype16));
+  std::vector<Change> changes;
+  if (tiled) changes.push_back({*this, *tiled, dtype, "`vae_tiling` on"});
+  changes.push_back({*this, job, dtype16, typed});
+  if (tiled) changes.push_back({*this, *tiled, dtype16, typed + " with `vae_tiling` on"});
+  changes.push_back({offloading, job, dtype, "`offload`"});
+  if (tiled) changes.push_back({offloading, *tiled, dtype, "`offload` with `vae_tiling` on"});
+  changes.push_back({offloading, job, dtype16, typed + " with `offload`"});
+  if (tiled) changes.push_back({offloading, *tiled, dtype16, typed + " with `offload` and `vae_tiling` on"});
   for (const auto& change : changes)
-    if (change.state.fits(change.request, change.dtype)) return change.options + " would fit";
+    if (change.state.fits(change.job, change.dtype)) return change.options + " would fit";
 
-  const auto common = typed + (family->can_tile() ? " --vae-tiling on" : "") + " --offload";
-  Request shorter = tiled;
-  while (*shorter.frames > 1) {
-    shorter.frames = std::max<int64_t>(1, (*shorter.frames - 1) / 16 * 8 + 1);
-    if (offloading.fits(shorter, dtype16)) return fmt::format("--frames {} with {} would fit", *shorter.frames, common);
+  const auto common = typed + (tiles ? " `vae_tiling` on" : "") + " `offload`";
+  for (auto frames = *request.frames; frames > 1;) {
+    frames = std::max<int64_t>(1, (frames - 1) / 16 * 8 + 1);
+    const auto shorter = changed([&](Request& r) { r.frames = frames; });
+    if (shorter && offloading.fits(*shorter, dtype16))
+      return fmt::format("`frames` {} with {} would fit", frames, common);
   }
-  for (auto smaller = shorter; *smaller.width > 64 && *smaller.height > 64;) {
-    smaller.width = *smaller.width / 64 * 32, smaller.height = *smaller.height / 64 * 32;
-    if (offloading.fits(smaller, dtype16))
-      return fmt::format("--width {} --height {} --frames 1 with {} would fit", *smaller.width, *smaller.height,
-                         common);
+  for (auto width = *request.width, height = *request.height; width > 64 && height > 64;) {
+    width = width / 64 * 32, height = height / 64 * 32;
+    const auto smaller = changed([&](Request& r) { r.width = width, r.height = height, r.frames = 1; });
+    if (smaller && offloading.fits(*smaller, dtype16))
+      return fmt::format("`width` {} `height` {} `frames` 1 with {} would fit", width, height, common);
   }
   return "no size of this model would fit";
 }
 
+// ---- jobs -------------------------------------------------------------------------------------------------------------
+
+Request Job::request() const { return job_->options().request(); }
+VideoSize Job::video_size() const { return job_->video_size(); }
+Grid Job::grid() const { return job_->grid(); }
+MemoryPlan Job::plan() const { return plan_(); }
+void Job::check_complete() const { job_->check_complete(); }
+
+// ---- the generator ----------------------------------------------------------------------------------------------------
+
 Generator::Generator(const ModelPaths& paths, const Runtime& runtime)
-    : state_(std::make_unique<State>(
+    : state_(std::make_shared<State>(
           State{paths, runtime, parse_device(runtime.device), open_family(paths), at::kFloat})) {
-  if (runtime.threads < 0) throw Error(fmt::format("threads is {}, expected at least 1", runtime.threads));
+  if (runtime.threads < 0)
+    throw Error("threads", fmt::format("threads is {}, expected at least 1", runtime.threads));
   if (runtime.threads == 0)
     state_->runtime.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   at::set_num_threads(state_->runtime.threads);
-  for (const auto& part : inspect().parts)
-    if (part.name == "transformer") state_->stored = stored_type(part);
+  state_->stored = state_->family->parts(Phase::transformer)[0]->stored_type();
+  state_->standards = read_standards(paths.model, state_->family->options({}));
 }
 Generator::~Generator() = default;
 Generator::Generator(Generator&&) noexcept = default;
 Generator& Generator::operator=(Generator&&) noexcept = default;
 
-Request Generator::resolve(const Request& request) const {
-  auto resolved = state_->family->resolve(request);
-  if (resolved.vae_tiling == VaeTiling::automatic)
-    resolved.vae_tiling = state_->needs_tiling(resolved) ? VaeTiling::on : VaeTiling::off;
-  return resolved;
+std::vector<OptionSpec> Generator::options() const { return state_->family->options(state_->standards); }
+
+Job Generator::open(const Request& request) const {
+  check_has(options(), request.asked(), state_->family->name());
+  Job job;
+  job.job_ = state_->open(request);
+  if (job.job_->options().vae_tiling == VaeTiling::automatic)
+    job.job_->choose_tiling(state_->needs_tiling(*job.job_) ? VaeTiling::on : VaeTiling::off);
+  job.plan_ = [state = state_, video = job.job_] {
+    const VideoJob* only = video.get();
+    return state->plan(*video, state->choose({&only, 1}));
+  };
+  return job;
 }
-
-void Generator::check_complete(const Request& request) const { state_->family->check_complete(request); }
-
-MemoryPlan Generator::plan(const Request& request) const {
-  return state_->plan(request, state_->choose({&request, 1}));
-}
-
-VideoSize Generator::video_size(const Request& request) const { return state_->family->video_size(request); }
-
-Grid Generator::grid(const Request& request) const { return state_->family->grid(request); }
 
 Inspection Generator::inspect() const { return state_->family->inspect(); }
 
 const Runtime& Generator::runtime() const { return state_->runtime; }
 
+const ModelPaths& Generator::paths() const { return state_->paths; }
+
 std::string Generator::fingerprint() const { return eav::fingerprint(state_->paths); }
 
-void Generator::run(std::span<const Request> requests, Progress& progress, const std::function<void(Output&&)>& done) {
+void Generator::keep_models(bool keep) { state_->keep = keep; }
+
+void Generator::run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done) {
   auto& family = *state_->family;
   const c10::InferenceMode no_autograd;
-  for (const auto& request : requests) family.check_complete(request);
-  state_->runtime.dtype = state_->choose(requests);
+  std::vector<const VideoJob*> all;
+  for (const auto& job : jobs) {
+    job.check_complete();
+    all.push_back(job.job_.get());
+  }
+  state_->runtime.dtype = state_->choose(all);
   const auto placement = state_->placement(state_->runtime.dtype);
   if (!placement.note.empty()) progress.warning(placement.note);
-  for (const auto& request : requests)
-    check_fits(state_->plan(request, placement.dtype), state_->device,
-               [&] { return state_->advice(request, placement.dtype); });
+  for (const auto* job : all)
+    check_fits(state_->plan(*job, placement.dtype), state_->device,
+               [&] { return state_->advice(*job, placement.dtype); });
   family.place(placement);
+  const auto release = [&](Phase phase) {
+    if (!state_->keep) family.release(phase);
+  };
 
   std::vector<Output> outputs;
-  std::vector<Conditioning> conditionings;
   progress.phase("text encoder");
-  for (const auto& request : requests) {
-    const Stopwatch watch(outputs.emplace_back(Output{.request = request}).seconds.text_encoder);
-    // Requests that follow one another and differ in what comes later alone share it.
-    const auto i = conditionings.size();
-    conditionings.push_back(i > 0 && encoded_alike(requests[i - 1], request) ? conditionings[i - 1]
-                                                                             : family.encode(request, progress));
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const Stopwatch watch(outputs.emplace_back(Output{.request = jobs[i].request()}).seconds.text_encoder);
+    // Jobs that follow one another and differ in what comes later alone share it.
+    if (i > 0 && encoded_alike(outputs[i - 1].request, outputs[i].request))
+      jobs[i].job_->share_encodings(*jobs[i - 1].job_);
+    jobs[i].job_->encode(progress);
   }
-  family.release_text_encoder();
+  release(Phase::text_encoder);
 
   // Several videos share one transformer and one VAE where both fit side by side.
-  bool keep_loaded = requests.size() > 1;  // the transformer, while a VAE works
-  for (const auto& request : requests) {
-    const auto phases = state_->plan(request, placement.dtype).phases;  // text encoder, transformer, VAE
-    keep_loaded = keep_loaded && phases[1].total() + (request.latents_only ? 0 : phases[2].total()) <=
+  bool keep_loaded = jobs.size() > 1;  // the transformer, while a VAE works
+  for (const auto* job : all) {
+    const auto plan = state_->plan(*job, placement.dtype);
+    keep_loaded = keep_loaded && plan.transformer.total() + (plan.vae ? plan.vae->total() : 0) <=
                                      available_memory(state_->device);
   }
 
-  for (size_t i = 0; i < requests.size(); ++i) {
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    auto& job = *jobs[i].job_;
     auto& output = outputs[i];
-    Tensor latents;
+    Denoised denoised;
     {
       progress.phase("transformer");
       const Stopwatch watch(output.seconds.transformer);
-      latents = family.denoise(requests[i], conditionings[i], progress, output.trace);
-      output.latents = family.shown_latents(latents);
+      denoised = job.denoise(progress);
+      output.trace = denoised.trace;
+      output.latents = job.shown_latents(denoised.latents);
     }
-    const bool last = i + 1 == requests.size();
-    if (last || !keep_loaded) family.release_transformer();
-    if (!requests[i].latents_only) {
+    const bool last = i + 1 == jobs.size();
+    if (last || !keep_loaded) release(Phase::transformer);
+    if (!job.options().latents_only) {
       progress.phase("vae");
       const Stopwatch watch(output.seconds.vae);
-      output.frames = family.decode(requests[i], latents, progress);
+      output.frames = job.decode(denoised, progress);
     }
-    if (last || !keep_loaded) family.release_vae();
-    conditionings[i].clear();
+    if (last || !keep_loaded) release(Phase::vae);
     done(std::move(output));
     output = {};
   }

@@ -69,11 +69,15 @@ std::string human_bytes(int64_t bytes) {
 
 void check_fits(const MemoryPlan& plan, at::Device device, const std::function<std::string()>& advice) {
   const int64_t available = available_memory(device);
-  for (const auto& phase : plan.phases)
+  const auto check = [&](const char* name, const MemoryPlan::Phase& phase) {
     if (phase.total() > available)
-      throw Error(fmt::format("the {} needs {} of memory ({} of weights, {} to work with), {} is available: {}",
-                              phase.name, human_bytes(phase.total()), human_bytes(phase.weights),
-                              human_bytes(phase.activations), human_bytes(available), advice()));
+      throw Error(fmt::format("the {} needs {} of memory ({} of weights, {} to work with), {} is available: {}", name,
+                              human_bytes(phase.total()), human_bytes(phase.weights), human_bytes(phase.activations),
+                              human_bytes(available), advice()));
+  };
+  check("text encoder", plan.text_encoder);
+  check("transformer", plan.transformer);
+  if (plan.vae) check("vae", *plan.vae);
 }
 
 }  // namespace eav

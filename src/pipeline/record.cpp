@@ -1,4 +1,4 @@
-#include "pipeline/record.h"
+#include "eav/record.h"
 
 #include <fmt/format.h>
 
@@ -9,6 +9,7 @@
 #include <set>
 
 #include "pipeline/fingerprint.h"
+#include "options/json.h"
 #include "pipeline/json.h"
 #include "text/base64.h"
 #include "video/writer.h"
@@ -20,56 +21,32 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-Json conditions_json(const std::vector<Condition>& conditions) {
-  auto list = Json::array();
-  for (const auto& condition : conditions)
-    list.push_back({{"file", condition.file.string()},
-                    {"is_video", condition.is_video},
-                    {"frame_index", nullable(condition.frame_index)},
-                    {"strength", nullable(condition.strength)}});
-  return list;
-}
+// The options of the enhancement lie in an object of their own: "enhance_start" as "start" in "enhance".
+constexpr std::string_view kEnhance = "enhance_";
 
 Json request_json(const Request& request) {
   const auto& enhance = request.enhance;
-  return {{"prompt", request.prompt},
-          {"negative_prompt", nullable(request.negative_prompt)},
-          {"seed", nullable(request.seed)},
-          {"width", nullable(request.width)},
-          {"height", nullable(request.height)},
-          {"frames", nullable(request.frames)},
-          {"fps", nullable(request.fps)},
-          {"steps", nullable(request.steps)},
-          {"guidance", nullable(request.guidance)},
-          {"true_guidance", nullable(request.true_guidance)},
-          {"dynamic_guidance", request.dynamic_guidance},
-          {"scheduler", nullable(request.scheduler)},
-          {"flow_shift", nullable(request.flow_shift)},
-          {"vae_tiling", request.vae_tiling ? Json(to_string(*request.vae_tiling)) : Json(nullptr)},
-          {"vae_framewise", request.vae_framewise},
-          {"guidance_rescale", nullable(request.guidance_rescale)},
-          {"decode_timestep", nullable(request.decode_timestep)},
-          {"decode_noise_scale", nullable(request.decode_noise_scale)},
-          {"timesteps", request.timesteps},
-          {"denoise_strength", nullable(request.denoise_strength)},
-          {"image_cond_noise_scale", nullable(request.image_cond_noise_scale)},
-          {"conditions", conditions_json(request.conditions)},
-          {"image_fit", request.image_fit ? Json(to_string(*request.image_fit)) : Json(nullptr)},
-          {"clean_prompt", request.clean_prompt},
-          {"aesthetic_score", nullable(request.aesthetic_score)},
-          {"motion_score", nullable(request.motion_score)},
-          {"camera_motion", nullable(request.camera_motion)},
-          {"loop", request.loop},
-          {"latents_only", request.latents_only},
-          {"enhance",
-           {{"enabled", enhance.enabled},
-            {"weight", nullable(enhance.weight)},
-            {"adaptive", enhance.adaptive},
-            {"start", enhance.start},
-            {"end", enhance.end},
-            {"layers", enhance.layers.str()},
-            {"blocks", to_string(enhance.blocks)}}},
-          {"init_latents", request.init_latents.string()}};
+  Json json{{"prompt", request.prompt},
+            {"negative_prompt", nullable(request.negative_prompt)},
+            {"seed", nullable(request.seed)},
+            {"width", nullable(request.width)},
+            {"height", nullable(request.height)},
+            {"frames", nullable(request.frames)},
+            {"fps", nullable(request.fps)},
+            {"steps", nullable(request.steps)},
+            {"guidance", nullable(request.guidance)},
+            {"scheduler", nullable(request.scheduler)}};
+  Json enhancement{{"enabled", enhance.enabled}, {"weight", nullable(enhance.weight)}, {"adaptive", enhance.adaptive},
+                   {"start", enhance.start},     {"end", enhance.end},                 {"layers", enhance.layers.str()}};
+  for (const auto& [name, value] : request.settings)
+    if (name.starts_with(kEnhance))
+      enhancement[name.substr(kEnhance.size())] = to_json(value);
+    else
+      json[name] = to_json(value);
+  json["latents_only"] = request.latents_only;
+  json["enhance"] = std::move(enhancement);
+  json["init_latents"] = request.init_latents.string();
+  return json;
 }
 
 Json summary_json(const Trace& trace) {
@@ -82,120 +59,37 @@ Json summary_json(const Trace& trace) {
   return summary;
 }
 
-// An object of a record; a field that nobody knows is an error, since it would silently not be done.
-class Fields {
- public:
-  Fields(const fs::path& file, const nlohmann::json& object, const std::set<std::string>& known) : json_(file, object) {
-    for (const auto& [name, value] : object.items())
-      if (!known.contains(name)) throw Error(fmt::format("{}: \"{}\" is no field of a record", file.string(), name));
+// Sets the option `name` to what stands under `field`; null is as good as nothing.
+void read_option(const fs::path& file, Request& request, const std::string& field, const std::string& name,
+                 const nlohmann::json& value) {
+  const auto* option = find_option(name);
+  if (option == nullptr || !option->spec.recorded)
+    throw Error(fmt::format("{}: \"{}\" is no field of a record", file.string(), field));
+  if (value.is_null()) return;
+  try {
+    request.set(name, value_of_json(option->spec, value));
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", file.string(), error.what()));
   }
-  template <class T>
-  void read(const std::string& name, T& value) const {
-    value = json_.get<T>(name, value);
-  }
-  template <class T>
-  void read(const std::string& name, std::optional<T>& value) const {
-    value = json_.optional<T>(name);
-  }
-  void read(const std::string& name, fs::path& value) const { value = json_.get<std::string>(name, ""); }
-  void read(const std::string& name, std::optional<uint64_t>& value) const {
-    if (const auto seed = json_.optional<int64_t>(name)) value = static_cast<uint64_t>(*seed);
-  }
-  std::string text(const std::string& name) const { return json_.get<std::string>(name, ""); }
-
- private:
-  JsonFile json_;
-};
-
-std::vector<Condition> read_conditions(const fs::path& file, const nlohmann::json& list) {
-  if (!list.is_array()) throw Error(fmt::format("{}: \"conditions\" is no list", file.string()));
-  std::vector<Condition> conditions;
-  for (const auto& item : list) {
-    const Fields fields(file, item, {"file", "is_video", "frame_index", "strength"});
-    auto& condition = conditions.emplace_back();
-    fields.read("file", condition.file);
-    fields.read("is_video", condition.is_video);
-    fields.read("frame_index", condition.frame_index);
-    fields.read("strength", condition.strength);
-  }
-  return conditions;
 }
 
 Request read_request(const fs::path& file, const nlohmann::json& json) {
-  const Fields fields(file, json,
-                      {"prompt",
-                       "negative_prompt",
-                       "seed",
-                       "width",
-                       "height",
-                       "frames",
-                       "fps",
-                       "steps",
-                       "guidance",
-                       "true_guidance",
-                       "dynamic_guidance",
-                       "scheduler",
-                       "flow_shift",
-                       "vae_tiling",
-                       "vae_framewise",
-                       "guidance_rescale",
-                       "decode_timestep",
-                       "decode_noise_scale",
-                       "timesteps",
-                       "denoise_strength",
-                       "image_cond_noise_scale",
-                       "conditions",
-                       "image_fit",
-                       "clean_prompt",
-                       "aesthetic_score",
-                       "motion_score",
-                       "camera_motion",
-                       "loop",
-                       "latents_only",
-                       "enhance",
-                       "init_latents"});
+  if (!json.is_object()) throw Error(fmt::format("{}: \"request\" is no object", file.string()));
   Request request;
-  fields.read("prompt", request.prompt);
-  fields.read("negative_prompt", request.negative_prompt);
-  fields.read("seed", request.seed);
-  fields.read("width", request.width);
-  fields.read("height", request.height);
-  fields.read("frames", request.frames);
-  fields.read("fps", request.fps);
-  fields.read("steps", request.steps);
-  fields.read("guidance", request.guidance);
-  fields.read("dynamic_guidance", request.dynamic_guidance);
-  fields.read("scheduler", request.scheduler);
-  fields.read("true_guidance", request.true_guidance);
-  fields.read("flow_shift", request.flow_shift);
-  fields.read("vae_framewise", request.vae_framewise);
-  fields.read("guidance_rescale", request.guidance_rescale);
-  fields.read("decode_timestep", request.decode_timestep);
-  fields.read("decode_noise_scale", request.decode_noise_scale);
-  fields.read("timesteps", request.timesteps);
-  fields.read("denoise_strength", request.denoise_strength);
-  fields.read("image_cond_noise_scale", request.image_cond_noise_scale);
-  if (json.contains("conditions")) request.conditions = read_conditions(file, json.at("conditions"));
-  if (const auto fit = fields.text("image_fit"); !fit.empty()) request.image_fit = parse_image_fit(fit);
-  fields.read("clean_prompt", request.clean_prompt);
-  fields.read("aesthetic_score", request.aesthetic_score);
-  fields.read("motion_score", request.motion_score);
-  fields.read("camera_motion", request.camera_motion);
-  fields.read("loop", request.loop);
-  fields.read("latents_only", request.latents_only);
-  if (const auto tiling = fields.text("vae_tiling"); !tiling.empty()) request.vae_tiling = parse_vae_tiling(tiling);
-  fields.read("init_latents", request.init_latents);
-  if (json.contains("enhance")) {
-    const Fields enhance(file, json.at("enhance"),
-                         {"enabled", "weight", "adaptive", "start", "end", "layers", "blocks"});
-    enhance.read("enabled", request.enhance.enabled);
-    enhance.read("weight", request.enhance.weight);
-    enhance.read("adaptive", request.enhance.adaptive);
-    enhance.read("start", request.enhance.start);
-    enhance.read("end", request.enhance.end);
-    if (const auto layers = enhance.text("layers"); !layers.empty()) request.enhance.layers = LayerSet::parse(layers);
-    if (const auto blocks = enhance.text("blocks"); !blocks.empty())
-      request.enhance.blocks = parse_enhance_blocks(blocks);
+  for (const auto& [field, value] : json.items()) {
+    if (field != "enhance") {
+      read_option(file, request, field, field, value);
+      continue;
+    }
+    if (!value.is_object()) throw Error(fmt::format("{}: \"enhance\" is no object", file.string()));
+    for (const auto& [part, of_part] : value.items()) {
+      if (part == "adaptive") {
+        if (!of_part.is_boolean()) throw Error(fmt::format("{}: \"adaptive\" is not true or false", file.string()));
+      } else {
+        read_option(file, request, part, part == "enabled" ? "enhance" : std::string(kEnhance) + part, of_part);
+      }
+    }
+    request.enhance.adaptive = value.value("adaptive", request.enhance.adaptive);
   }
   return request;
 }
@@ -208,10 +102,11 @@ bool is_video(const fs::path& file) {
 
 }  // namespace
 
-Record make_record(const ModelPaths& paths, const Generator& generator, const Request& request) {
+Record make_record(const Generator& generator, const Request& request) {
   const auto absolute = [](const fs::path& path) {
     return path.empty() ? path : fs::absolute(path).lexically_normal();
   };
+  const auto& paths = generator.paths();
   Record record{{absolute(paths.model), absolute(paths.vae), absolute(paths.text_encoder)},
                 generator.fingerprint(),
                 generator.runtime(),
@@ -220,14 +115,35 @@ Record make_record(const ModelPaths& paths, const Generator& generator, const Re
                 "",
                 {}};
   if (!request.init_latents.empty()) {
-    record.request.init_latents = fs::absolute(request.init_latents).lexically_normal();
+    record.request.init_latents = absolute(request.init_latents);
     record.init_latents = file_fingerprint(request.init_latents);
   }
-  for (auto& condition : record.request.conditions) {
-    condition.file = fs::absolute(condition.file).lexically_normal();
-    record.conditions.push_back(file_fingerprint(condition.file));
-  }
+  if (const auto found = record.request.settings.find("conditions"); found != record.request.settings.end())
+    for (auto& condition : std::get<std::vector<Condition>>(found->second)) {
+      condition.file = absolute(condition.file);
+      record.conditions.push_back(file_fingerprint(condition.file));
+    }
   return record;
+}
+
+Request request_for(const Generator& generator, const Record& record) {
+  // What records held of every family while all options stood in one list.
+  static const Settings kOldDefaults{{"dynamic_guidance", false},
+                                     {"vae_framewise", false},
+                                     {"vae_tiling", "off"},
+                                     {"timesteps", std::vector<double>()},
+                                     {"conditions", std::vector<Condition>()},
+                                     {"clean_prompt", true},
+                                     {"loop", int64_t{1}},
+                                     {"enhance_blocks", "all"}};
+  const auto options = generator.options();
+  auto request = record.request;
+  std::erase_if(request.settings, [&](const auto& setting) {
+    const auto old = kOldDefaults.find(setting.first);
+    return old != kOldDefaults.end() && old->second == setting.second &&
+           std::ranges::find(options, setting.first, &OptionSpec::name) == options.end();
+  });
+  return request;
 }
 
 std::string to_json(const Record& record, const Trace& trace, const Output::Seconds* seconds) {
@@ -350,26 +266,37 @@ Record read_record(const fs::path& file) {
   }
   if (!json.is_object() || !json.contains("request")) throw no_record("there is no \"request\" in it");
 
-  const Fields fields(
-      file, json,
-      {"eav", "torch", "cpu", "device", "dtype", "threads", "model", "vae", "text_encoder", "fingerprint", "request",
-       "init_latents_fingerprint", "conditions_fingerprints", "enhanced", "seconds"});
+  static const std::set<std::string> kFields{
+      "eav", "torch",        "cpu",         "device",  "dtype",                    "threads",
+      "vae", "text_encoder", "fingerprint", "request", "init_latents_fingerprint", "conditions_fingerprints",
+      "model", "enhanced",   "seconds"};
+  for (const auto& [name, value] : json.items())
+    if (!kFields.contains(name)) throw Error(fmt::format("{}: \"{}\" is no field of a record", file.string(), name));
+  const JsonFile fields(file, json);
+  const auto text = [&](const char* name) { return fields.get<std::string>(name, ""); };
   Record record;
-  record.paths = {fields.text("model"), fields.text("vae"), fields.text("text_encoder")};
-  record.fingerprint = fields.text("fingerprint");
-  record.environment = {fields.text("eav"), fields.text("torch"), fields.text("cpu")};
-  record.init_latents = fields.text("init_latents_fingerprint");
-  fields.read("conditions_fingerprints", record.conditions);
-  fields.read("device", record.runtime.device);
-  if (const auto dtype = fields.text("dtype"); !dtype.empty()) record.runtime.dtype = parse_dtype(dtype);
-  int64_t threads = 0;
-  fields.read("threads", threads);
+  record.paths = {text("model"), text("vae"), text("text_encoder")};
+  record.fingerprint = text("fingerprint");
+  record.environment = {text("eav"), text("torch"), text("cpu")};
+  record.init_latents = text("init_latents_fingerprint");
+  record.conditions = fields.get<std::vector<std::string>>("conditions_fingerprints", {});
+  record.runtime.device = fields.get<std::string>("device", record.runtime.device);
+  if (const auto dtype = text("dtype"); !dtype.empty()) record.runtime.dtype = parse_dtype(dtype);
+  const auto threads = fields.get<int64_t>("threads", 0);
   if (threads < 0 || threads > 4096)
     throw Error(fmt::format("{}: \"threads\" is {}, expected 1 to 4096", file.string(), threads));
   record.runtime.threads = static_cast<int>(threads);
   record.request = read_request(file, json.at("request"));
   return record;
 }
+
+namespace {
+
+const std::vector<Condition>& conditions_of(const Request& request) {
+  return std::get<std::vector<Condition>>(request.settings.at("conditions"));
+}
+
+}  // namespace
 
 std::vector<std::string> differences(const Record& then, const Record& now) {
   std::vector<std::string> lines;
@@ -388,7 +315,7 @@ std::vector<std::string> differences(const Record& then, const Record& now) {
   compare("the model's fingerprint", then.fingerprint, now.fingerprint);
   compare("the fingerprint of the initial latents", then.init_latents, now.init_latents);
   for (size_t i = 0; i < std::min(then.conditions.size(), now.conditions.size()); ++i)
-    compare(fmt::format("the fingerprint of '{}'", now.request.conditions[i].file.string()), then.conditions[i],
+    compare(fmt::format("the fingerprint of '{}'", conditions_of(now.request)[i].file.string()), then.conditions[i],
             now.conditions[i]);
   return lines;
 }

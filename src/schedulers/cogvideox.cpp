@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <vector>
 
 namespace eav {
 namespace {
@@ -60,7 +61,7 @@ CogVideoXScheduler::Kind CogVideoXScheduler::parse_kind(const std::string& name)
   throw Error(fmt::format("the scheduler \"{}\" is unknown: choose ddim or dpm", name));
 }
 
-CogVideoXScheduler::CogVideoXScheduler(const JsonFile& config, Kind kind)
+CogVideoXScheduler::CogVideoXScheduler(const JsonFile& config, Kind kind, int64_t steps)
     : name_(config.path().string()),
       kind_(kind),
       train_steps_(config.count("num_train_timesteps", 1000)),
@@ -81,46 +82,46 @@ CogVideoXScheduler::CogVideoXScheduler(const JsonFile& config, Kind kind)
   alphas_cumprod_ = alphas_cumprod_ / (shift + (1 - shift) * alphas_cumprod_);
   if (config.get<bool>("rescale_betas_zero_snr", false)) alphas_cumprod_ = rescale_zero_terminal_snr(alphas_cumprod_);
   final_alpha_ = config.get<bool>("set_alpha_to_one", true) ? at::ones({}, at::kFloat) : alphas_cumprod_[0];
+  set_timesteps(steps);
 }
 
 void CogVideoXScheduler::set_timesteps(int64_t steps) {
   if (steps < 1 || steps > train_steps_)
-    throw Error(fmt::format("{} steps cannot be made: the scheduler serves 1 to {}", steps, train_steps_));
-  steps_ = steps;
-  last_denoised_ = Tensor();
-  timesteps_.clear();
+    throw Error("steps", fmt::format("{} steps cannot be made: the scheduler serves 1 to {}", steps, train_steps_));
+  std::vector<int64_t> timesteps;
   const auto train = static_cast<double>(train_steps_), n = static_cast<double>(steps);
   if (timestep_spacing_ == "trailing") {
     // The values of numpy's arange(train, 0, -train / n), which counts in doubles. For some n (61, 103, ...) rounding
     // makes it one longer, and the reference runs a last step at timestep -1, which ruins the video: not repeated here.
     const double delta = (train - train / n) - train;
     for (int64_t i = 0; i < steps; ++i)
-      timesteps_.push_back(static_cast<int64_t>(std::nearbyint(train + static_cast<double>(i) * delta)) - 1);
+      timesteps.push_back(static_cast<int64_t>(std::nearbyint(train + static_cast<double>(i) * delta)) - 1);
   } else if (timestep_spacing_ == "leading") {
-    for (int64_t i = steps - 1; i >= 0; --i) timesteps_.push_back(i * (train_steps_ / steps) + steps_offset_);
+    for (int64_t i = steps - 1; i >= 0; --i) timesteps.push_back(i * (train_steps_ / steps) + steps_offset_);
   } else {
     const double step = steps > 1 ? (train - 1) / (n - 1) : 0;
     for (int64_t i = steps - 1; i >= 0; --i)
-      timesteps_.push_back(static_cast<int64_t>(
+      timesteps.push_back(static_cast<int64_t>(
           std::nearbyint(i == steps - 1 && steps > 1 ? train - 1 : static_cast<double>(i) * step)));
   }
-  for (const auto t : timesteps_)
+  for (const auto t : timesteps)
     if (t < 0 || t >= train_steps_)
-      throw Error(fmt::format("{} steps give the timestep {}, outside 0 to {}: choose another number of steps", steps,
+      throw Error("steps", fmt::format("{} steps give the timestep {}, outside 0 to {}: choose another number of steps", steps,
                               t, train_steps_ - 1));
+  timesteps_ = at::tensor(timesteps, at::kLong);
 }
 
-Tensor CogVideoXScheduler::step(const Tensor& model_output, size_t index, const Tensor& latents,
+Tensor CogVideoXScheduler::step(const Tensor& predicted, int64_t index, const Tensor& latents,
                                 at::Generator& generator) {
-  const int64_t t = timesteps_[index], t_prev = t - train_steps_ / steps_;
+  const int64_t t = timestep(index), t_prev = t - train_steps_ / steps();
   const auto alpha = alphas_cumprod_[t];
   const auto alpha_prev = t_prev >= 0 ? alphas_cumprod_[t_prev] : final_alpha_;
   const auto beta = 1 - alpha;
 
   Tensor denoised;
-  if (prediction_type_ == "epsilon") denoised = (latents - beta.sqrt() * model_output) / alpha.sqrt();
-  if (prediction_type_ == "sample") denoised = model_output;
-  if (prediction_type_ == "v_prediction") denoised = alpha.sqrt() * latents - beta.sqrt() * model_output;
+  if (prediction_type_ == "epsilon") denoised = (latents - beta.sqrt() * predicted) / alpha.sqrt();
+  if (prediction_type_ == "sample") denoised = predicted;
+  if (prediction_type_ == "v_prediction") denoised = alpha.sqrt() * latents - beta.sqrt() * predicted;
   if (kind_ == Kind::ddim) return ddim_step(denoised, latents, alpha, alpha_prev);
 
   // DPM-Solver++ in terms of lambda, half the log signal-to-noise ratio.
@@ -137,7 +138,7 @@ Tensor CogVideoXScheduler::step(const Tensor& model_output, size_t index, const 
   auto noise = draw();
   auto target = denoised;
   if (last_denoised_.defined() && t_prev >= 0) {
-    const auto r = (lambda(alpha) - lambda(alphas_cumprod_[timesteps_[index - 1]])) / h;
+    const auto r = (lambda(alpha) - lambda(alphas_cumprod_[timestep(index - 1)])) / h;
     target = (1 + 1 / (2 * r)) * denoised - (1 / (2 * r)) * last_denoised_;
     noise = draw();
   }

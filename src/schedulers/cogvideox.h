@@ -4,33 +4,32 @@
 #include <ATen/ATen.h>
 
 #include <string>
-#include <vector>
 
+#include "schedulers/scheduler.h"
 #include "weights/config.h"
 
 namespace eav {
-using at::Tensor;
 
-class CogVideoXScheduler {
+class CogVideoXScheduler : public Scheduler {
  public:
   enum class Kind { ddim, dpm };
 
-  // Reads scheduler_config.json; `kind` chooses the sampler whatever class the file names.
-  CogVideoXScheduler(const JsonFile& config, Kind kind);
+  // Reads scheduler_config.json; `kind` chooses the sampler whatever class the file names. Chooses `steps` timesteps (1
+  // to the number trained with). Throws eav::Error.
+  CogVideoXScheduler(const JsonFile& config, Kind kind, int64_t steps);
   // The sampler that a configuration's _class_name names. Throws eav::Error that lists the known ones.
   static Kind kind_of(const JsonFile& config);
   // "ddim" or "dpm"; throws eav::Error that lists them.
   static Kind parse_kind(const std::string& name);
 
-  // Chooses `steps` timesteps (1 to the number trained with) and forgets the last video's history.
-  void set_timesteps(int64_t steps);
-  const std::vector<int64_t>& timesteps() const { return timesteps_; }
+  const Tensor& timesteps() const override { return timesteps_; }  // int64
 
-  // The latents of the next step, from those of step `index` and the model's output for them (float32).
-  // DPM draws its noise from `generator`, shaped as the latents.
-  Tensor step(const Tensor& model_output, size_t index, const Tensor& latents, at::Generator& generator);
+  // Of float32 predictions. DPM draws noise, twice a step where it corrects by the step before.
+  Tensor step(const Tensor& predicted, int64_t index, const Tensor& latents, at::Generator& generator) override;
 
  private:
+  void set_timesteps(int64_t steps);
+  int64_t timestep(int64_t index) const { return timesteps_.const_data_ptr<int64_t>()[index]; }
   Tensor ddim_step(const Tensor& denoised, const Tensor& latents, const Tensor& alpha, const Tensor& alpha_prev) const;
 
   std::string name_;  // of the configuration file, for messages
@@ -40,8 +39,7 @@ class CogVideoXScheduler {
   int64_t steps_offset_;
   Tensor alphas_cumprod_;  // [train_steps]; float64 or float32, as the reference holds it
   Tensor final_alpha_;     // scalar
-  std::vector<int64_t> timesteps_;
-  int64_t steps_ = 0;
+  Tensor timesteps_;       // [steps]
   Tensor last_denoised_;  // DPM: of the step before
 };
 

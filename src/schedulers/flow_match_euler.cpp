@@ -67,16 +67,23 @@ void FlowMatchEulerScheduler::set_timesteps(const Tensor& timesteps) {
   timesteps_ = given;
 }
 
-Tensor FlowMatchEulerScheduler::step(const Tensor& model_output, int64_t index, const Tensor& latents) const {
-  const auto change = sigmas_[index + 1] - sigmas_[index];
-  return latents + change.to(latents.device()) * model_output;
+void FlowMatchEulerScheduler::skip(int64_t count) {
+  timesteps_ = timesteps_.slice(0, count);
+  sigmas_ = sigmas_.slice(0, count);
 }
 
-Tensor FlowMatchEulerScheduler::step(const Tensor& model_output, const Tensor& timesteps, const Tensor& latents) const {
+Tensor FlowMatchEulerScheduler::step(const Tensor& predicted, int64_t index, const Tensor& latents,
+                                     at::Generator& /*generator*/) {
+  const auto change = sigmas_[index + 1] - sigmas_[index];
+  return latents + change.to(latents.device()) * predicted;
+}
+
+Tensor FlowMatchEulerScheduler::step_tokens(const Tensor& predicted, const Tensor& timesteps,
+                                            const Tensor& latents) const {
   const auto current = timesteps / static_cast<double>(train_steps_);  // [tokens]
   const auto sigmas = sigmas_.to(latents.device()).unsqueeze(1);       // [steps + 1, 1]
   const auto next = std::get<0>(((sigmas < current - 1e-6) * sigmas).max(0));
-  return latents + (next - current).unsqueeze(1) * model_output;
+  return latents + (next - current).unsqueeze(1) * predicted;
 }
 
 }  // namespace eav

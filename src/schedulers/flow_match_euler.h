@@ -5,12 +5,12 @@
 #include <optional>
 #include <string>
 
+#include "schedulers/scheduler.h"
 #include "weights/config.h"
 
 namespace eav {
-using at::Tensor;
 
-class FlowMatchEulerScheduler {
+class FlowMatchEulerScheduler : public Scheduler {
  public:
   // Reads scheduler_config.json; `shift`, where given, replaces the file's. Throws eav::Error for another class, and
   // for settings that are not supported.
@@ -23,16 +23,18 @@ class FlowMatchEulerScheduler {
   // Takes timesteps, from the number of steps trained with downwards, instead: the model is told these, while the noise
   // levels that they stand for are shifted. Throws eav::Error where the scheduler shifts dynamically.
   void set_timesteps(const Tensor& timesteps);
-  // What the model is told: noise levels times the number of steps trained with, [steps] float32.
-  const Tensor& timesteps() const { return timesteps_; }
+  // Leaves the first `count` steps out, fewer than there are.
+  void skip(int64_t count);
+
+  // Noise levels times the number of steps trained with, [steps] float32.
+  const Tensor& timesteps() const override { return timesteps_; }
   const Tensor& sigmas() const { return sigmas_; }  // the steps' noise levels, and 0 [steps + 1]
 
-  // The latents of the next step from those of step `index`, and the model's output for them; both float32.
-  Tensor step(const Tensor& model_output, int64_t index, const Tensor& latents) const;
-
+  // Of float32 latents.
+  Tensor step(const Tensor& predicted, int64_t index, const Tensor& latents, at::Generator& generator) override;
   // The same where every token [1, tokens, C] has a timestep of its own [tokens] float32, from which it goes to the
   // next lower noise level of a step.
-  Tensor step(const Tensor& model_output, const Tensor& timesteps, const Tensor& latents) const;
+  Tensor step_tokens(const Tensor& predicted, const Tensor& timesteps, const Tensor& latents) const;
 
   double shift() const { return shift_; }
   bool shifts_dynamically() const { return dynamic_.has_value(); }

@@ -13,9 +13,9 @@ constexpr int64_t kMicroFrames = 17, kMicroLatents = 5;  // frames that are enco
 }  // namespace
 
 RectifiedFlowScheduler::RectifiedFlowScheduler(int64_t steps, int64_t height, int64_t width, int64_t frames) {
-  if (steps < 1) throw Error(fmt::format("{} steps: expected at least 1", steps));
+  if (steps < 1) throw Error("steps", fmt::format("{} steps: expected at least 1", steps));
   if (frames < 1 || (frames > 1 && frames < kMicroFrames))
-    throw Error(fmt::format("{} frames: expected 1, or at least {}", frames, kMicroFrames));
+    throw Error("frames", fmt::format("{} frames: expected 1, or at least {}", frames, kMicroFrames));
   const auto even = (1 - at::arange(steps, at::kDouble) / static_cast<double>(steps)).to(at::kFloat);
   const auto root = [](double x) { return at::full({}, x, at::kFloat).sqrt(); };
   const auto latents = frames == 1 ? 1 : frames / kMicroFrames * kMicroLatents;
@@ -28,7 +28,8 @@ Tensor RectifiedFlowScheduler::add_noise(const Tensor& latents, const Tensor& no
   return part * latents + (1 - part) * noise;
 }
 
-Tensor RectifiedFlowScheduler::step(const Tensor& velocity, int64_t index, const Tensor& latents) const {
+Tensor RectifiedFlowScheduler::step(const Tensor& velocity, int64_t index, const Tensor& latents,
+                                    at::Generator& /*generator*/) {
   auto length = timesteps_[index];
   if (index + 1 < timesteps_.size(0)) length = length - timesteps_[index + 1];
   return latents + velocity * (length / kTrainTimesteps).to(latents.device());

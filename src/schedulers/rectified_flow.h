@@ -5,10 +5,11 @@
 
 #include <cstdint>
 
-namespace eav {
-using at::Tensor;
+#include "schedulers/scheduler.h"
 
-class RectifiedFlowScheduler {
+namespace eav {
+
+class RectifiedFlowScheduler : public Scheduler {
  public:
   static constexpr double kTrainTimesteps = 1000;
 
@@ -16,13 +17,12 @@ class RectifiedFlowScheduler {
   // 16 frames, for which the timesteps are not defined.
   RectifiedFlowScheduler(int64_t steps, int64_t height, int64_t width, int64_t frames);
 
-  // What the model is told, from 1000 downwards: [steps] float32.
-  const Tensor& timesteps() const { return timesteps_; }
+  const Tensor& timesteps() const override { return timesteps_; }  // from 1000 downwards, float32
 
   // Latents between those of a video and noise, as they are at step `index`.
   Tensor add_noise(const Tensor& latents, const Tensor& noise, int64_t index) const;
-  // The latents of the next step from those of step `index`, and the velocity there; both float32.
-  Tensor step(const Tensor& velocity, int64_t index, const Tensor& latents) const;
+  // Of float32 latents and the velocity there.
+  Tensor step(const Tensor& velocity, int64_t index, const Tensor& latents, at::Generator& generator) override;
 
  private:
   Tensor timesteps_;

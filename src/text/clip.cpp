@@ -70,13 +70,12 @@ ClipTextEncoder::ClipTextEncoder(const Weights& w, const ClipConfig& c)
   for (int64_t i = 0; i < c.layers; ++i) blocks.emplace_back(w / "encoder" / "layers" / i, c);
 }
 
-ClipTextEncoder ClipTextEncoder::open(const std::filesystem::path& dir, LoadPolicy policy) {
-  const ClipConfig config{JsonFile(dir / "config.json")};
-  const auto checkpoint = Checkpoint::open(dir, "model", policy);
-  const Weights root(checkpoint), released = root / "text_model";  // transformers 5 saves without this prefix
-  ClipTextEncoder encoder(released.has("final_layer_norm.weight") ? released : root, config);
-  checkpoint.check_all_read(unneeded_keys());
-  return encoder;
+Part<ClipTextEncoder> ClipTextEncoder::part(const std::filesystem::path& dir) {
+  return {dir, PartFiles::kTransformersStem, {unneeded_keys(), {}}, [dir](const Weights& root) {
+            const auto released = root / "text_model";  // transformers 5 saves without this prefix
+            return ClipTextEncoder(released.has("final_layer_norm.weight") ? released : root,
+                                   ClipConfig{JsonFile(dir / "config.json")});
+          }};
 }
 
 std::vector<UnneededKey> ClipTextEncoder::unneeded_keys() {

@@ -11,6 +11,7 @@
 #include "nn/linear.h"
 #include "text/token_embedding.h"
 #include "weights/config.h"
+#include "weights/part.h"
 #include "weights/weights.h"
 
 namespace eav {
@@ -70,8 +71,8 @@ struct ClipTextEncoder {
   int64_t eos_token_id;
   ClipTextEncoder(const Weights& w, const ClipConfig& c);
 
-  // Opens a folder with config.json and model.safetensors, or its shards. Throws eav::Error.
-  static ClipTextEncoder open(const std::filesystem::path& dir, LoadPolicy policy);
+  // Of a folder with config.json and model.safetensors, or its shards. Throws eav::Error.
+  static Part<ClipTextEncoder> part(const std::filesystem::path& dir);
   // What CLIP checkpoints hold besides what the pooled output needs.
   static std::vector<UnneededKey> unneeded_keys();
 

@@ -113,15 +113,17 @@ LlamaEncoder::LlamaEncoder(const Weights& w, const LlamaConfig& c, int64_t skipp
   if (skipped_layers == 0) norm.emplace(w / "norm", c.channels, c.norm_eps);
 }
 
-LlamaEncoder LlamaEncoder::open(const std::filesystem::path& dir, LoadPolicy policy, int64_t skipped_layers) {
+Part<LlamaEncoder> LlamaEncoder::part(const std::filesystem::path& dir, int64_t skipped_layers) {
   const LlamaConfig config{JsonFile(dir / "config.json")};
   if (skipped_layers < 0 || skipped_layers > config.layers)
     throw Error(fmt::format("{}: {} of {} layers cannot be skipped", dir.string(), skipped_layers, config.layers));
-  const auto checkpoint = Checkpoint::open(dir, "model", policy);
-  const Weights root(checkpoint), causal = root / "model";  // of a LlamaForCausalLM, which holds a LlamaModel
-  LlamaEncoder encoder(causal.has("embed_tokens.weight") ? causal : root, config, skipped_layers);
-  checkpoint.check_all_read(unneeded_keys(config, skipped_layers));
-  return encoder;
+  return {dir,
+          PartFiles::kTransformersStem,
+          {unneeded_keys(config, skipped_layers), {"model.layers.", "layers."}},
+          [=](const Weights& root) {
+            const auto causal = root / "model";  // of a LlamaForCausalLM, which holds a LlamaModel
+            return LlamaEncoder(causal.has("embed_tokens.weight") ? causal : root, config, skipped_layers);
+          }};
 }
 
 std::vector<UnneededKey> LlamaEncoder::unneeded_keys(const LlamaConfig& c, int64_t skipped_layers) {

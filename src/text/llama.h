@@ -14,6 +14,7 @@
 #include "text/token_embedding.h"
 #include "weights/blocks.h"
 #include "weights/config.h"
+#include "weights/part.h"
 #include "weights/weights.h"
 
 namespace eav {
@@ -79,9 +80,9 @@ struct LlamaEncoder {
   std::optional<RmsNorm> norm;  // only behind the last layer
   LlamaEncoder(const Weights& w, const LlamaConfig& c, int64_t skipped_layers);
 
-  // Opens a folder with config.json and model.safetensors, or its shards; the last `skipped_layers` are never read.
-  // Throws eav::Error.
-  static LlamaEncoder open(const std::filesystem::path& dir, LoadPolicy policy, int64_t skipped_layers);
+  // Of a folder with config.json and model.safetensors, or its shards; the last `skipped_layers` are never read. Throws
+  // eav::Error.
+  static Part<LlamaEncoder> part(const std::filesystem::path& dir, int64_t skipped_layers);
   // What LLaMA checkpoints hold besides the layers that are read, in files of either spelling.
   static std::vector<UnneededKey> unneeded_keys(const LlamaConfig& c, int64_t skipped_layers);
   // The same for a LLaMA below `prefix`.

@@ -91,12 +91,14 @@ LlavaEncoder::LlavaEncoder(const Checkpoint& checkpoint, const Prefixes& prefixe
       multi_modal_projector(Weights(checkpoint, prefixes.multi_modal_projector), c),
       language_model(Weights(checkpoint, prefixes.language_model), c.text, skipped_layers) {}
 
-LlavaEncoder LlavaEncoder::open(const std::filesystem::path& dir, LoadPolicy policy, int64_t skipped_layers) {
+Part<LlavaEncoder> LlavaEncoder::part(const std::filesystem::path& dir, int64_t skipped_layers) {
   const LlavaConfig config{JsonFile(dir / "config.json")};
-  const auto checkpoint = Checkpoint::open(dir, "model", policy);
-  LlavaEncoder encoder(checkpoint, Prefixes(checkpoint), config, skipped_layers);
-  checkpoint.check_all_read(unneeded_keys(config, skipped_layers));
-  return encoder;
+  return {dir,
+          PartFiles::kTransformersStem,
+          {unneeded_keys(config, skipped_layers), block_prefixes()},
+          [=](const Weights& root) {
+            return LlavaEncoder(root.checkpoint(), Prefixes(root.checkpoint()), config, skipped_layers);
+          }};
 }
 
 std::vector<UnneededKey> LlavaEncoder::unneeded_keys(const LlavaConfig& c, int64_t skipped_layers) {

@@ -12,6 +12,7 @@
 #include "text/token_embedding.h"
 #include "weights/blocks.h"
 #include "weights/config.h"
+#include "weights/part.h"
 #include "weights/weights.h"
 
 namespace eav {
@@ -78,8 +79,8 @@ struct T5Encoder {
   RmsNorm norm;
   T5Encoder(const Weights& w, const T5Config& c);
 
-  // Opens a folder with config.json and model.safetensors, or its shards. Throws eav::Error.
-  static T5Encoder open(const std::filesystem::path& dir, LoadPolicy policy);
+  // Of a folder with config.json and model.safetensors, or its shards. Throws eav::Error.
+  static Part<T5Encoder> part(const std::filesystem::path& dir);
   // What T5 checkpoints hold besides the encoder.
   static std::vector<UnneededKey> unneeded_keys();
 

@@ -81,25 +81,31 @@ struct EncoderArguments {
   explicit EncoderArguments(const Arguments& arguments)
       : tokenizer(std::filesystem::path(arguments.at(0)) / "tokenizer"),
         encoder(std::filesystem::path(arguments.at(0)) / "text_encoder"),
-        compute(type(option(arguments, "dtype", "float32"))),
-        policy{.dtype = type(option(arguments, "storage", option(arguments, "dtype", "float32")))},
+        placement{.compute = type(option(arguments, "dtype", "float32")),
+                  .storage = type(option(arguments, "storage", option(arguments, "dtype", "float32")))},
         out(option(arguments, "out")) {}
 
   std::filesystem::path tokenizer, encoder;
-  at::ScalarType compute;
-  eav::LoadPolicy policy;
+  eav::Placement placement;
   std::string out;
 };
+
+// A part of a checkpoint, with its weights held as the arguments say.
+template <class Model>
+eav::Part<Model> placed(eav::Part<Model> part, const EncoderArguments& given) {
+  part.place(given.placement);
+  return part;
+}
 
 // t5 DIR --length N --out FILE [--dtype TYPE] [--storage TYPE] [--mask] < prompt
 void t5(const Arguments& arguments) {
   const EncoderArguments given(arguments);
   const auto prompt = eav::tokenize(eav::open_t5_tokenizer(given.tokenizer), standard_input(),
                                     std::stoll(option(arguments, "length", "226")));
-  const auto encoder = eav::T5Encoder::open(given.encoder, given.policy);
+  const auto encoder = placed(eav::T5Encoder::part(given.encoder), given);
   const auto mask =
       std::ranges::find(arguments, "--mask") == arguments.end() ? std::nullopt : std::optional(prompt.mask);
-  const auto embeddings = encoder(prompt.ids, mask, given.compute, eav::Progress());
+  const auto embeddings = (*encoder)(prompt.ids, mask, given.placement.compute, eav::Progress());
   eav::save_safetensors(given.out, {{"ids", prompt.ids}, {"embeddings", embeddings}}, {{"cut", prompt.cut}});
 }
 
@@ -108,7 +114,8 @@ void clip(const Arguments& arguments) {
   const EncoderArguments given(arguments);
   const auto prompt = eav::tokenize(eav::open_clip_tokenizer(given.tokenizer), standard_input(),
                                     std::stoll(option(arguments, "length", "77")));
-  const auto pooled = eav::ClipTextEncoder::open(given.encoder, given.policy)(prompt.ids, given.compute, {});
+  const auto encoder = placed(eav::ClipTextEncoder::part(given.encoder), given);
+  const auto pooled = (*encoder)(prompt.ids, given.placement.compute, {});
   eav::save_safetensors(given.out, {{"ids", prompt.ids}, {"embeddings", pooled}}, {{"cut", prompt.cut}});
 }
 
@@ -118,8 +125,8 @@ void llama(const Arguments& arguments) {
   const auto tokens = eav::open_llama_tokenizer(given.tokenizer).encode(standard_input());
   const auto ids = at::tensor(tokens, at::kLong).unsqueeze(0);
   const auto encoder =
-      eav::LlamaEncoder::open(given.encoder, given.policy, std::stoll(option(arguments, "skipped-layers", "2")));
-  eav::save_safetensors(given.out, {{"ids", ids}, {"embeddings", encoder(ids, given.compute, {})}}, {});
+      placed(eav::LlamaEncoder::part(given.encoder, std::stoll(option(arguments, "skipped-layers", "2"))), given);
+  eav::save_safetensors(given.out, {{"ids", ids}, {"embeddings", (*encoder)(ids, given.placement.compute, {})}}, {});
 }
 
 // llava DIR --pixels FILE --skipped-layers N --out FILE [--dtype TYPE] [--storage TYPE] < ids.json: the weights are
@@ -128,10 +135,10 @@ void llava(const Arguments& arguments) {
   const EncoderArguments given(arguments);
   const auto ids = nlohmann::json::parse(standard_input()).get<std::vector<int64_t>>();
   const eav::SafetensorsFile file(option(arguments, "pixels"));
-  const auto pixels = file.view(file.entries().at("pixels")).to(given.compute);
+  const auto pixels = file.view(file.entries().at("pixels")).to(given.placement.compute);
   const auto encoder =
-      eav::LlavaEncoder::open(arguments.at(0), given.policy, std::stoll(option(arguments, "skipped-layers", "2")));
-  const auto embeddings = encoder(at::tensor(ids, at::kLong).unsqueeze(0), pixels, {});
+      placed(eav::LlavaEncoder::part(arguments.at(0), std::stoll(option(arguments, "skipped-layers", "2"))), given);
+  const auto embeddings = (*encoder)(at::tensor(ids, at::kLong).unsqueeze(0), pixels, {});
   eav::save_safetensors(given.out, {{"embeddings", embeddings}}, {});
 }
 

@@ -12,8 +12,9 @@
 #include <string>
 #include <vector>
 
-#include "models/open_sora/sampling.h"
+#include "models/open_sora/denoiser.h"
 #include "models/open_sora/vae.h"
+#include "weights/config.h"
 #include "weights/safetensors.h"
 
 namespace {
@@ -91,7 +92,7 @@ void sample(const fs::path& dir, const Inputs& in, const Arguments& arguments) {
   const auto transformer = open_transformer(dir);
   const auto number = [&](const char* name) { return std::stoll(option(arguments, name)); };
   const auto steps = number("steps"), height = number("height"), width = number("width");
-  const eav::RectifiedFlowScheduler scheduler(steps, height, width, number("frames"));
+  eav::RectifiedFlowScheduler scheduler(steps, height, width, number("frames"));
   auto enhance = enhancer(arguments, dir, steps);
   auto captions = in.captions();
   // The null caption is padded as little as the prompt's: both have its mask.
@@ -99,13 +100,16 @@ void sample(const fs::path& dir, const Inputs& in, const Arguments& arguments) {
   std::optional<GivenFrames> given;
   int64_t next = 0;
   if (in.has("frame_mask")) given = GivenFrames{in["frame_mask"].flatten(), [&] { return in["noise"][next++]; }};
-  const Sampling sampling{transformer,
-                          scheduler,
-                          transformer.embed(captions),
-                          {static_cast<double>(number("fps")), height, width},
-                          std::stod(option(arguments, "guidance")),
-                          at::kFloat};
-  const auto out = sampling(in["z"], given, enhance, {}, [](int64_t) {});
+  const Told told{transformer.embed(captions),
+                  {static_cast<double>(number("fps")), height, width},
+                  std::stod(option(arguments, "guidance")),
+                  at::kFloat};
+  OpenSoraDenoiser denoiser(transformer, scheduler, told, given);
+  at::Generator unused;
+  eav::Progress progress;
+  const auto z = in["z"];
+  const auto out = eav::sample(denoiser, scheduler, z,
+                               {enhance, transformer.grid(z.size(2), z.size(3), z.size(4)), unused, progress});
   save(option(arguments, "out"), out, enhance.trace());
 }
 

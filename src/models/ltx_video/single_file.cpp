@@ -330,14 +330,14 @@ bool is_conditional(Release release) { return release >= Release::v095; }
 
 }  // namespace
 
-Parts open_single_file(const ModelPaths& paths) {
+Layout open_single_file(const ModelPaths& paths) {
   const auto& path = paths.model;
   const Original file(path);
-  if (!paths.vae.empty()) throw Error(fmt::format("{}: has its own VAE: leave --vae out", path.string()));
+  if (!paths.vae.empty()) throw Error(fmt::format("{}: has its own VAE: leave `vae` out", path.string()));
   if (paths.text_encoder.empty())
     throw Error(
         fmt::format("{}: a single file has no text encoder: name a folder with T5 and its tokenizer by "
-                    "--text-encoder DIR",
+                    "`text_encoder` DIR",
                     path.string()));
   const auto text = T5Folders::find(paths.text_encoder);
   const auto release = file.release();

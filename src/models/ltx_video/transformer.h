@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "eav/step.h"
+#include "enhance/step.h"
 #include "models/ltx_video/config.h"
 #include "nn/embeddings.h"
 #include "nn/feed_forward.h"

@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#include "eav/step.h"
+#include "enhance/step.h"
 #include "weights/config.h"
 
 namespace eav::open_sora {

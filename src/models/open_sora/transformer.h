@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "eav/step.h"
+#include "enhance/step.h"
 #include "models/open_sora/config.h"
 #include "nn/embeddings.h"
 #include "nn/feed_forward.h"

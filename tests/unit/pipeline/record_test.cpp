@@ -1,4 +1,4 @@
-#include "pipeline/record.h"
+#include "eav/record.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -24,14 +24,7 @@ Record example() {
   request.seed = 18446744073709551615u;  // above what a signed number holds
   request.width = 96, request.height = 64, request.frames = 9, request.steps = 30;
   request.fps = 23.976, request.guidance = 0.1;
-  request.dynamic_guidance = request.latents_only = true;
-  request.vae_tiling = VaeTiling::on;
-  request.true_guidance = 2.5;
-  request.flow_shift = 7;
-  request.guidance_rescale = 0.5;
-  request.decode_timestep = 0.1;
-  request.decode_noise_scale = 0.2;
-  request.enhance.blocks = EnhanceBlocks::dual;
+  request.latents_only = true;
   request.scheduler = "dpm";
   request.enhance = {.enabled = false,
                      .weight = 7.3,
@@ -39,6 +32,7 @@ Record example() {
                      .start = 1.0 / 3,
                      .end = 2.0 / 3,
                      .layers = LayerSet::parse("0-5,8")};
+  request.settings = {{"dynamic_guidance", true}, {"vae_tiling", "on"}, {"enhance_blocks", "double"}};
   return record;
 }
 

@@ -1,0 +1,63 @@
+// eav options: lists what can be asked of a checkpoint, or of every family.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "eav/generator.h"
+
+namespace eav {
+namespace {
+
+struct Options {
+  ModelPaths paths;
+  bool json = false, markdown = false;
+};
+
+void print_option(const OptionSpec& spec, const std::string& standard, const std::string& families) {
+  fmt::print("  {:<40}{}{}{}\n", fmt::format("{} {}", flag_of(spec.name), kind_of_value(spec)), families, spec.help,
+             standard.empty() ? "" : fmt::format(" [{}]", standard));
+}
+
+int list_options(const Options& options) {
+  if (options.markdown) {
+    fmt::print("{}", options_markdown());
+    return 0;
+  }
+  if (!options.paths.model.empty()) {
+    const auto of_model = Generator(options.paths, {}).options();
+    if (options.json) {
+      fmt::print("{}", options_json(of_model));
+      return 0;
+    }
+    for (const auto& option : of_model) print_option(option, standard_in_words(option), "");
+    return 0;
+  }
+  if (options.json) {
+    std::vector<OptionSpec> all;
+    for (const auto& option : shared_options()) all.push_back(option.spec);
+    fmt::print("{}", options_json(all));
+    return 0;
+  }
+  for (const auto& option : shared_options())
+    print_option(option.spec, option.standards,
+                 option.spec.common ? "" : fmt::format("{}: ", fmt::join(option.families, ", ")));
+  return 0;
+}
+
+}  // namespace
+
+Command add_options(CLI::App& program) {
+  auto& command = *program.add_subcommand("options", "List what can be asked of a checkpoint, or of every family");
+  const auto options = std::make_shared<Options>();
+  command.add_option("--model", options->paths.model, "Checkpoint, whose own defaults are shown [every family]")
+      ->type_name("PATH");
+  command.add_option("--vae", options->paths.vae, "Folder of the VAE, where --model has none")->type_name("DIR");
+  command.add_option("--text-encoder", options->paths.text_encoder, "Folder of the text encoder, where --model has none")
+      ->type_name("DIR");
+  command.add_flag("--json", options->json, "As a JSON list, for programs that draw forms");
+  command.add_flag("--markdown", options->markdown, "Every option as Markdown: docs/options.md");
+  return {&command, [options] { return list_options(*options); }};
+}
+
+}  // namespace eav

@@ -1,0 +1,63 @@
+#include "models/cogvideox/family.h"
+
+#include <fmt/format.h>
+
+#include "models/cogvideox/job.h"
+#include "schedulers/cogvideox.h"
+#include "text/t5_tokenizer.h"
+
+namespace eav::cogvideox {
+
+Model::Model(const std::filesystem::path& folder)
+    : folder(folder),
+      config(TransformerConfig::read(JsonFile(folder / "transformer" / "config.json"))),
+      vae_config(VaeConfig::read(JsonFile(folder / "vae" / "config.json"))),
+      text_config(JsonFile(folder / "text_encoder" / "config.json")),
+      scheduler_config(folder / "scheduler" / "scheduler_config.json"),
+      tokenizer([folder] { return open_t5_tokenizer(folder / "tokenizer"); }),
+      text_encoder(T5Encoder::part(folder / "text_encoder")),
+      transformer(folder / "transformer", PartFiles::kDiffusersStem,
+                  {Transformer::unneeded_keys(), {"transformer_blocks."}},
+                  [config = config](const Weights& w) { return Transformer(w, config); }),
+      vae(folder / "vae", PartFiles::kDiffusersStem, {Vae::unneeded_keys(), {}},
+          [config = vae_config](const Weights& w) { return Vae(w, config); }) {
+  check_agree(folder, "latent channels", config.in_channels, "VAE", vae_config.latent_channels);
+  check_agree(folder, "channels of text embeddings", config.text_embed_dim, "text encoder", text_config.channels);
+}
+
+Options Model::options(Asked asked) const {
+  const auto pixels = vae_config.spatial_compression();
+  const bool dpm = CogVideoXScheduler::kind_of(scheduler_config) == CogVideoXScheduler::Kind::dpm;
+  return Options(std::move(asked), {.width = config.sample_width * pixels,
+                                    .height = config.sample_height * pixels,
+                                    .frames = config.sample_frames,
+                                    .fps = config.patch_size_t ? 16.0 : 8.0,
+                                    .scheduler = std::string(dpm ? "dpm" : "ddim")});
+}
+
+std::unique_ptr<VideoJob> CogVideoX::open(Asked asked) const {
+  return std::make_unique<Job>(model_, model_->options(std::move(asked)));
+}
+
+Inspection CogVideoX::inspect() const {
+  const auto& m = *model_;
+  return {"CogVideoX",
+          {m.text_encoder.describe(), m.transformer.describe(), m.vae.describe(),
+           PartInfo{"scheduler", m.scheduler_config.get<std::string>("_class_name"), 0, {}, 0}},
+          m.config.num_layers,
+          fmt::format("the self-attention of all {} transformer blocks, video tokens only", m.config.num_layers)};
+}
+
+std::vector<PartFiles*> CogVideoX::parts(Phase phase) {
+  switch (phase) {
+    case Phase::text_encoder:
+      return {&model_->text_encoder};
+    case Phase::transformer:
+      return {&model_->transformer};
+    case Phase::vae:
+      return {&model_->vae};
+  }
+  return {};
+}
+
+}  // namespace eav::cogvideox

@@ -1,0 +1,154 @@
+#include "models/cogvideox/job.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "models/media.h"
+#include "options/sizes.h"
+#include "sampling/sample.h"
+#include "schedulers/cogvideox.h"
+#include "text/prompt.h"
+
+namespace eav::cogvideox {
+namespace {
+
+// The transformer's working memory in units of one [B, L, C] tensor: the residual stream, its normed copy, queries,
+// keys and values with one of them twice while it is normed, the attention's output and its projection.
+constexpr int64_t kTransformerTensors = 9;
+
+// The text encoder's, in units of one hidden layer of its feed-forward [L, hidden].
+constexpr int64_t kTextTensors = 6;
+
+// The scale of one step when it changes over time. Computed in double precision from steps minus timestep, as the
+// reference does (the paper means the step's index; the reference passes the timestep).
+double dynamic_guidance(double guidance, int64_t steps, int64_t timestep) {
+  const auto n = static_cast<double>(steps);
+  return 1 + guidance * ((1 - std::cos(std::numbers::pi * std::pow((n - static_cast<double>(timestep)) / n, 5.0))) / 2);
+}
+
+CogVideoXScheduler scheduler(const Model& model, const Options& options) {
+  return {model.scheduler_config, CogVideoXScheduler::parse_kind(options.scheduler), options.steps};
+}
+
+// Latents are kept in the type of computing.
+struct CogVideoXDenoiser : Denoiser {
+  const Transformer& transformer;
+  const Options& options;
+  const Scheduler& schedule;
+  Transformer::Inputs inputs;
+  at::ScalarType compute;
+
+  CogVideoXDenoiser(const Transformer& transformer, const Options& options, const Scheduler& schedule,
+                    Transformer::Inputs inputs, at::ScalarType compute)
+      : transformer(transformer), options(options), schedule(schedule), inputs(std::move(inputs)), compute(compute) {}
+
+  int64_t timestep(const Step& step) const { return schedule.timesteps()[step.index].item<int64_t>(); }
+
+  // Unconditional and conditional in one batch: they share the mean of their CFI.
+  Guidance guidance(const Step& step) const override {
+    if (!options.guided()) return {};
+    return {.branches = Guidance::Branches::pair,
+            .scale = options.dynamic_guidance ? dynamic_guidance(options.guidance, options.steps, timestep(step))
+                                              : options.guidance,
+            .prompt_row = 1};
+  }
+  Tensor predict(const Tensor& latents, Step& step) override {
+    return transformer(options.guided() ? at::cat({latents, latents}) : latents, timestep(step), inputs, step)
+        .to(at::kFloat);
+  }
+  Tensor after_step(const Tensor& next, const Tensor& /*input*/, const Step& /*step*/) override {
+    return next.to(compute);
+  }
+};
+
+}  // namespace
+
+Job::Job(std::shared_ptr<const Model> opened, Options options) : JobOf(std::move(opened), std::move(options)) {
+  const auto& c = model().config;
+  const auto& o = asked();
+  const auto pixels = model().vae_config.spatial_compression();
+  o.check_layers(c.num_layers);
+  // CogVideoX 1.5's rotary table ends at the trained size; learned positions exist for that size alone.
+  const bool bounded = c.patch_size_t.has_value();
+  check_size("width", o.width, pixels * c.patch_size, bounded ? c.sample_width * pixels : 0);
+  check_size("height", o.height, pixels * c.patch_size, bounded ? c.sample_height * pixels : 0);
+  if (c.learned_positions && (o.width != c.sample_width * pixels || o.height != c.sample_height * pixels))
+    throw Error("width", fmt::format("{}x{} pixels: this checkpoint has learned positions and serves {}x{} alone",
+                                     o.width, o.height, c.sample_width * pixels, c.sample_height * pixels));
+  const auto ratio = model().vae_config.temporal_compression_ratio;
+  check_frames(o.frames, 2 * ratio);
+  scheduler(model(), o);
+
+  const int64_t frames = (o.frames - 1) / ratio + 1, multiple = c.patch_size_t.value_or(1);
+  padding_frames_ = (multiple - frames % multiple) % multiple;
+  latent_shape_ = {1, frames + padding_frames_, c.in_channels, o.height / pixels, o.width / pixels};
+  if (!o.init_latents.empty()) load_latents(o.init_latents, latent_shape_);
+}
+
+Grid Job::grid() const {
+  const auto& c = model().config;
+  return {c.token_frames(latent_shape_[1]), (latent_shape_[3] / c.patch_size) * (latent_shape_[4] / c.patch_size)};
+}
+
+MemoryPlan Job::plan(const Placement& placement) const {
+  const auto& m = model();
+  const auto held = static_cast<int64_t>(c10::elementSize(placement.storage)),
+             element = static_cast<int64_t>(c10::elementSize(placement.compute));
+  const int64_t rows = asked().guided() ? 2 : 1, channels = m.config.channels();
+  const int64_t tokens = m.config.max_text_seq_length + grid().frames * grid().positions;
+  const int64_t hidden = std::min<int64_t>(rows * tokens, FeedForward::kRows) * 4 * channels;
+  // Where weights are held in another type, the largest is converted while it is used.
+  const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
+
+  return {.text_encoder = {m.text_encoder.held_bytes(placement),
+                           kTextTensors * m.config.max_text_seq_length * m.text_config.hidden * element +
+                               converted(m.text_config.channels * m.text_config.hidden)},
+          .transformer = {m.transformer.held_bytes(placement),
+                          (kTransformerTensors * rows * tokens * channels + hidden) * element +
+                              converted(4 * channels * channels)},
+          .vae = MemoryPlan::Phase{m.vae.held_bytes(placement),
+                                   decode_memory(m.vae_config, latent_shape_[1] - padding_frames_, latent_shape_[3],
+                                                 latent_shape_[4], asked().tiled(), element)}};
+}
+
+Tensor Job::embed(const std::string& prompt, Progress& progress) const {
+  const auto length = model().config.max_text_seq_length;
+  const auto tokens = tokenize(*model().tokenizer, prompt, length);
+  warn_of_cut(tokens.cut, length, progress);
+  // The reference attends to the padding too.
+  const auto& where = model().text_encoder.placement();
+  return (*model().text_encoder)(tokens.ids.to(where.device), std::nullopt, where.compute,
+                                 progress);  // [1, text_len, text_embed_dim]
+}
+
+Encodings Job::read_encodings(Progress& progress) {
+  const auto prompt = embed(asked().prompt, progress);
+  if (!asked().guided()) return {prompt};
+  return {at::cat({embed(asked().negative_prompt.value_or(""), progress), prompt})};
+}
+
+Denoised Job::denoise(Progress& progress) {
+  const auto& where = model().transformer.placement();
+  const auto& transformer = *model().transformer;
+  auto schedule = scheduler(model(), asked());
+  auto generator = at::detail::createCPUGenerator(asked().seed);
+  const auto latents = initial_latents(asked().init_latents, latent_shape_, generator, where.compute).to(where.device);
+
+  CogVideoXDenoiser denoiser(transformer, asked(), schedule,
+                             transformer.prepare(encodings().text, latents.size(1), latents.size(3), latents.size(4)),
+                             where.compute);
+  Enhancer enhancer(asked().enhance, asked().steps, model().config.num_layers);
+  const auto result = sample(denoiser, schedule, latents, {enhancer, grid(), generator, progress});
+  return {result, generator, enhancer.trace()};
+}
+
+Tensor Job::decode(const Denoised& denoised, Progress& progress) const {
+  const auto kept = denoised.latents.slice(1, padding_frames_).permute({0, 2, 1, 3, 4});  // [1, C, F, h, w]
+  return to_pictures(
+      model().vae->decode((1 / model().vae_config.scaling_factor) * kept, asked().tiled(), progress));
+}
+
+}  // namespace eav::cogvideox

@@ -1,0 +1,75 @@
+// HunyuanVideo's checkpoints (diffusers' HunyuanVideoPipeline and HunyuanVideoImageToVideoPipeline).
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "models/clip_image.h"
+#include "models/family.h"
+#include "models/hunyuan_video/config.h"
+#include "models/hunyuan_video/options.h"
+#include "models/hunyuan_video/transformer.h"
+#include "models/hunyuan_video/vae.h"
+#include "models/hunyuan_video/vae_encoder.h"
+#include "models/media.h"
+#include "text/clip.h"
+#include "text/llama.h"
+#include "text/llava.h"
+#include "text/tokenizer.h"
+
+namespace eav::hunyuan_video {
+
+// What an image-to-video checkpoint has in place of a LLaMA alone.
+struct ImageModel {
+  explicit ImageModel(const std::filesystem::path& folder);
+
+  LlavaConfig config;
+  ClipImageProcessor processor;
+  Part<LlavaEncoder> llava;
+  mutable PictureReader pictures;  // for all jobs
+};
+
+// A checkpoint, opened: its configurations and parts.
+struct Model {
+  explicit Model(const std::filesystem::path& folder);
+
+  std::filesystem::path folder;
+  TransformerConfig config;
+  VaeConfig vae_config;
+  std::unique_ptr<ImageModel> image;  // of image to video
+  LlamaConfig llama_config;
+  ClipConfig clip_config;
+  JsonFile scheduler_config;
+
+  Lazy<Tokenizer> llama_tokenizer, clip_tokenizer;
+  std::optional<Part<LlamaEncoder>> llama;  // of text to video
+  Part<ClipTextEncoder> clip;
+  Part<Transformer> transformer;
+  Part<VaeEncoder> vae_encoder;
+  Part<Vae> vae;
+
+  Options options(Asked asked) const { return Options(std::move(asked), image != nullptr); }
+  // LLaMA's part: alone, or within LLaVA.
+  const PartFiles& text_encoder() const {
+    return image ? static_cast<const PartFiles&>(image->llava) : static_cast<const PartFiles&>(*llama);
+  }
+};
+
+class HunyuanVideo : public Family {
+ public:
+  explicit HunyuanVideo(const std::filesystem::path& folder) : model_(std::make_shared<Model>(folder)) {}
+
+  std::string name() const override { return "HunyuanVideo"; }
+  std::vector<OptionSpec> options(const Settings& standards) const override {
+    return model_->options({.standards = standards}).specs();
+  }
+  std::unique_ptr<VideoJob> open(Asked asked) const override;
+  Inspection inspect() const override;
+  std::vector<PartFiles*> parts(Phase phase) override;
+
+ private:
+  std::shared_ptr<Model> model_;
+};
+
+}  // namespace eav::hunyuan_video

@@ -1,0 +1,171 @@
+#include "models/hunyuan_video/job.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <fmt/format.h>
+
+#include "models/hunyuan_video/text_prompt.h"
+#include "options/sizes.h"
+#include "sampling/sample.h"
+#include "text/prompt.h"
+
+namespace eav::hunyuan_video {
+namespace {
+
+constexpr int64_t kClipTokens = 77;  // of CLIP's own prompt
+
+// The transformer's working memory in units of one [L, C] tensor: the residual stream, its normed copy, queries, keys,
+// values, the attention's output and its projection, and one for what kernels hold. Where ATen norms queries and keys,
+// its copies come on top.
+constexpr int64_t kTransformerTensors = 8;
+constexpr int64_t kNormTensors = 5;
+
+// The text encoder's, in units of one hidden layer of its feed-forward [L, hidden].
+constexpr int64_t kTextTensors = 6;
+
+}  // namespace
+
+class HunyuanDenoiser : public Denoiser {
+ public:
+  HunyuanDenoiser(const HunyuanJob& job, const Scheduler& schedule)
+      : job_(job),
+        transformer_(*job.model().transformer),
+        where_(job.model().transformer.placement()),
+        schedule_(schedule),
+        inputs_(transformer_.prepare(job.latent_shape_[2], job.latent_shape_[3], job.latent_shape_[4], where_.device)) {}
+
+  // The prompt runs first; each branch has its own CFI.
+  Guidance guidance(const Step& /*step*/) const override {
+    if (!job_.asked().truly_guided()) return {};
+    return {.branches = Guidance::Branches::apart, .scale = job_.asked().true_guidance, .prompt_row = 0};
+  }
+  Tensor predict(const Tensor& latents, Step& step) override {
+    const auto timestep = schedule_.timesteps().narrow(0, step.index, 1).to(where_.device);
+    const auto& caption = step.branch == 0 ? job_.encodings().prompt : *job_.encodings().negative;
+    return transformer_(job_.model_input(latents).to(where_.compute), timestep, job_.asked().guidance, caption, inputs_,
+                        step);
+  }
+  Tensor after_step(const Tensor& next, const Tensor& /*input*/, const Step& /*step*/) override {
+    return job_.after_step(next);
+  }
+
+ private:
+  const HunyuanJob& job_;
+  const Transformer& transformer_;
+  const Placement& where_;
+  const Scheduler& schedule_;
+  Transformer::Inputs inputs_;
+};
+
+HunyuanJob::HunyuanJob(std::shared_ptr<const Model> opened, Options options)
+    : JobOf(std::move(opened), std::move(options)) {
+  const auto& o = asked();
+  const auto& c = model().config;
+  const auto& vae = model().vae_config;
+  const auto pixels = vae.spatial_compression();
+  o.check_layers(c.layers());
+  if (o.truly_guided() && !o.negative_prompt)
+    throw Error("true_guidance",
+                fmt::format("true guidance of {} needs a negative prompt, which may be empty", o.true_guidance));
+  check_size("width", o.width, pixels * c.patch_size);
+  check_size("height", o.height, pixels * c.patch_size);
+  check_frames(o.frames, vae.temporal_compression_ratio);
+  latent_shape_ = {1, c.out_channels, (o.frames - 1) / vae.temporal_compression_ratio + 1, o.height / pixels,
+                   o.width / pixels};
+  if (latent_shape_[2] % c.patch_size_t != 0)
+    throw Error("frames", fmt::format("frames is {}: its {} latent frames are no multiple of the {} that make a token",
+                                      o.frames, latent_shape_[2], c.patch_size_t));
+  schedule();
+  enhancement();
+  if (!o.init_latents.empty()) load_latents(o.init_latents, latent_shape_);
+}
+
+FlowMatchEulerScheduler HunyuanJob::schedule() const {
+  FlowMatchEulerScheduler scheduler(model().scheduler_config, asked().flow_shift);
+  const auto steps = asked().steps;
+  scheduler.set_sigmas(at::linspace(1, 0, steps + 1, at::kDouble).slice(0, 0, steps));
+  return scheduler;
+}
+
+// Dual-stream blocks come first.
+EnhanceOptions HunyuanJob::enhancement() const {
+  const auto& c = model().config;
+  auto options = asked().enhance;
+  if (asked().enhance_blocks == "double") options.layers = options.layers.within(0, c.num_layers - 1);
+  if (asked().enhance_blocks == "single") options.layers = options.layers.within(c.num_layers, c.layers() - 1);
+  return options;
+}
+
+Grid HunyuanJob::grid() const {
+  const auto& c = model().config;
+  return {latent_shape_[2] / c.patch_size_t, (latent_shape_[3] / c.patch_size) * (latent_shape_[4] / c.patch_size)};
+}
+
+MemoryPlan HunyuanJob::plan(const Placement& placement) const {
+  const auto& m = model();
+  const auto& c = m.config;
+  const auto held = static_cast<int64_t>(c10::elementSize(placement.storage)),
+             element = static_cast<int64_t>(c10::elementSize(placement.compute));
+  const int64_t tokens = picture_tokens() + kPromptTokens + grid().frames * grid().positions, channels = c.channels();
+  const int64_t rows = std::min(tokens, FeedForward::kRows);
+  // Where weights are held in another type, the largest is converted while it is used.
+  const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
+  const auto tensors = kTransformerTensors + (placement.compute == at::kFloat ? 0 : kNormTensors);
+  return {.text_encoder = {m.clip.held_bytes(placement) + m.text_encoder().held_bytes(placement),
+                           kTextTensors * prompt_tokens() * m.llama_config.hidden * element +
+                               converted(m.llama_config.channels * m.llama_config.hidden)},
+          .transformer = {m.transformer.held_bytes(placement),
+                          (tensors * tokens * channels + rows * (3 * channels + c.mlp_channels)) * element +
+                              2 * tokens * c.attention_head_dim * static_cast<int64_t>(sizeof(float)) +
+                              converted((channels + c.mlp_channels) * channels)},
+          .vae = MemoryPlan::Phase{m.vae.held_bytes(placement),
+                                   decode_memory(m.vae_config, latent_shape_[2], latent_shape_[3], latent_shape_[4],
+                                                 asked().tiled(), element)}};
+}
+
+Transformer::Caption HunyuanJob::caption(const Tensor& text, const std::string& prompt, Progress& progress) const {
+  const auto tokens = tokenize(*model().clip_tokenizer, prompt, kClipTokens);
+  if (!tokens.cut.empty())
+    progress.warning(fmt::format("CLIP, one of the two text encoders, takes {} tokens; it does not see: \"{}\"",
+                                 kClipTokens, tokens.cut));
+  const auto& where = model().clip.placement();
+  return {text, (*model().clip)(tokens.ids.to(where.device), where.compute, progress)};
+}
+
+Denoised HunyuanJob::denoise(Progress& progress) {
+  auto schedule = this->schedule();
+  at::Generator generator = at::detail::createCPUGenerator(asked().seed);
+  // Latents stay in float32 between the steps, whatever the model computes in.
+  const auto noise = initial_latents(asked().init_latents, latent_shape_, generator, at::kFloat)
+                         .to(model().transformer.placement().device);
+  HunyuanDenoiser denoiser(*this, schedule);
+  Enhancer enhancer(enhancement(), asked().steps, model().config.layers());
+  const auto latents =
+      sample(denoiser, schedule, first_latents(noise), {enhancer, grid(), generator, progress});
+  return {latents, generator, enhancer.trace()};
+}
+
+Tensor HunyuanJob::decode(const Denoised& denoised, Progress& progress) const {
+  const auto scaled = denoised.latents.to(model().vae.placement().compute) / model().vae_config.scaling_factor;
+  return to_pictures(model().vae->decode(scaled, asked().tiled(), progress).slice(2, hidden_frames()));
+}
+
+// ---- from text ------------------------------------------------------------------------------------------------------
+
+int64_t TextJob::prompt_tokens() const { return kInstructionTokens + kPromptTokens; }
+
+Tensor TextJob::embed(const std::string& prompt, Progress& progress) const {
+  const auto& m = model();
+  const auto tokens = text_prompt(*m.llama_tokenizer, prompt, (m.folder / "tokenizer").string());
+  warn_of_cut(tokens.cut, kPromptTokens, progress);
+  const auto& where = m.llama->placement();
+  return (**m.llama)(tokens.ids.to(where.device), where.compute, progress).slice(1, kInstructionTokens);
+}
+
+Encodings TextJob::read_encodings(Progress& progress) {
+  const auto caption_of = [&](const std::string& prompt) { return caption(embed(prompt, progress), prompt, progress); };
+  Encodings encodings{caption_of(asked().prompt), std::nullopt, {}};
+  if (asked().truly_guided()) encodings.negative = caption_of(*asked().negative_prompt);
+  return encodings;
+}
+
+}  // namespace eav::hunyuan_video

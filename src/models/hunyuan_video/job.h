@@ -1,0 +1,84 @@
+// Videos by HunyuanVideo: two of diffusers' pipelines, from text and from an image.
+#pragma once
+#include <vector>
+
+#include "models/hunyuan_video/family.h"
+#include "models/job.h"
+#include "schedulers/flow_match_euler.h"
+
+namespace eav::hunyuan_video {
+
+struct Encodings {
+  Transformer::Caption prompt;
+  std::optional<Transformer::Caption> negative;  // with true guidance
+  Tensor image;                                  // latents [1, C, 1, h, w], scaled; of image to video
+};
+
+class HunyuanJob : public JobOf<Model, Options, Encodings> {
+ public:
+  HunyuanJob(std::shared_ptr<const Model> model, Options options);
+
+  Grid grid() const override;
+  MemoryPlan plan(const Placement& placement) const override;
+  Denoised denoise(Progress& progress) override;
+  Tensor decode(const Denoised& denoised, Progress& progress) const override;
+
+ protected:
+  // What image to video adds: to what the transformer sees, and to latents before and after steps.
+  virtual Tensor first_latents(const Tensor& noise) const { return noise; }
+  virtual Tensor model_input(const Tensor& latents) const { return latents; }
+  virtual Tensor after_step(const Tensor& latents) const { return latents; }
+  virtual int64_t hidden_frames() const { return 0; }  // of the decoded video, at its beginning
+  // Tokens of the text encoder's input, and those of a picture that the transformer sees.
+  virtual int64_t prompt_tokens() const = 0;
+  virtual int64_t picture_tokens() const { return 0; }
+
+  Transformer::Caption caption(const Tensor& text, const std::string& prompt, Progress& progress) const;
+
+  std::vector<int64_t> latent_shape_;  // [1, C, F, h, w]
+
+ private:
+  friend class HunyuanDenoiser;
+  FlowMatchEulerScheduler schedule() const;
+  EnhanceOptions enhancement() const;
+};
+
+// HunyuanVideoPipeline.
+class TextJob : public HunyuanJob {
+ public:
+  using HunyuanJob::HunyuanJob;
+
+ private:
+  Encodings read_encodings(Progress& progress) override;
+  Tensor embed(const std::string& prompt, Progress& progress) const;  // [1, tokens, text_embed_dim]
+  int64_t prompt_tokens() const override;
+};
+
+// HunyuanVideoImageToVideoPipeline. The image is seen as channels beside the latents (latent_concat) or in place of the
+// first latent frame (token_replace).
+class ImageJob : public HunyuanJob {
+ public:
+  ImageJob(std::shared_ptr<const Model> model, Options options);
+
+  void check_complete() const override;
+  MemoryPlan plan(const Placement& placement) const override;
+  Tensor shown_latents(const Tensor& latents) const override;
+
+ private:
+  Encodings read_encodings(Progress& progress) override;
+  // Of a prompt and a picture [H, W, 3], of whose tokens every `interleave`th is kept: [1, tokens, text_embed_dim].
+  Tensor embed(const std::string& prompt, const Tensor& picture, int64_t interleave, Progress& progress) const;
+  Tensor image_latents(Progress& progress) const;
+
+  Tensor first_latents(const Tensor& noise) const override;
+  Tensor model_input(const Tensor& latents) const override;
+  Tensor after_step(const Tensor& latents) const override;
+  int64_t hidden_frames() const override;
+  int64_t prompt_tokens() const override;
+  int64_t picture_tokens() const override;
+
+  bool concatenates() const { return model().config.image_condition == ImageCondition::latent_concat; }
+  std::vector<Picture> pictures_;  // the image, until it is encoded
+};
+
+}  // namespace eav::hunyuan_video

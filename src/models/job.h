@@ -1,0 +1,79 @@
+// One video to be made by a family's model: a request, worked out against a checkpoint.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <memory>
+#include <string>
+
+#include "eav/generator.h"
+#include "options/common.h"
+#include "weights/placement.h"
+
+namespace eav {
+using at::Tensor;
+
+// Latents after the last step, and what making them leaves behind.
+struct Denoised {
+  Tensor latents;          // in the family's own layout
+  at::Generator generator; // as sampling left it: a decoder that draws noise goes on from there
+  Trace trace;
+};
+
+// Opening a request is parsing it: what does not work throws, and sizes, schedule, conditions and settings are plain
+// values from then on. encode(), denoise() and decode() follow one another; each opens the parts that it needs.
+class VideoJob {
+ public:
+  virtual ~VideoJob() = default;
+
+  // What every family has, resolved.
+  virtual const CommonOptions& options() const = 0;
+  // Says whether the VAE decodes in tiles, where the options leave it open.
+  virtual void choose_tiling(VaeTiling tiling) = 0;
+  // Throws eav::Error when the request, which suffices for a plan, lacks what a video needs: an image to set out from.
+  virtual void check_complete() const {}
+
+  virtual VideoSize video_size() const { return {options().frames, options().height, options().width}; }
+  virtual Grid grid() const = 0;
+  virtual MemoryPlan plan(const Placement& placement) const = 0;
+
+  // Reads prompts and conditions with the encoders, once for all jobs that share the result.
+  virtual void encode(Progress& progress) = 0;
+  // Takes the encodings of a job of the same checkpoint that differs in seed and enhancement alone.
+  virtual void share_encodings(const VideoJob& other) = 0;
+  virtual Denoised denoise(Progress& progress) = 0;
+  // Of the latents, those whose frames the video shows.
+  virtual Tensor shown_latents(const Tensor& latents) const { return latents; }
+  // -> [frames, height, width, 3] uint8 on the CPU.
+  virtual Tensor decode(const Denoised& denoised, Progress& progress) const = 0;
+};
+
+// A job with its family's Options, its Model (the parts of a checkpoint) and its Encodings, a struct with names.
+template <class Model, class Options, class Encodings>
+class JobOf : public VideoJob {
+ public:
+  JobOf(std::shared_ptr<const Model> model, Options options)
+      : model_(std::move(model)), options_(std::move(options)) {}
+
+  const CommonOptions& options() const override { return options_; }
+  void choose_tiling(VaeTiling tiling) override { options_.choose_tiling(tiling); }
+  void encode(Progress& progress) override {
+    if (!encodings_) encodings_ = std::make_shared<const Encodings>(read_encodings(progress));
+  }
+  void share_encodings(const VideoJob& other) override {
+    encodings_ = dynamic_cast<const JobOf&>(other).encodings_;
+  }
+
+ protected:
+  virtual Encodings read_encodings(Progress& progress) = 0;
+
+  const Model& model() const { return *model_; }
+  const Options& asked() const { return options_; }
+  const Encodings& encodings() const { return *encodings_; }
+
+ private:
+  std::shared_ptr<const Model> model_;
+  Options options_;
+  std::shared_ptr<const Encodings> encodings_;  // after encode()
+};
+
+}  // namespace eav

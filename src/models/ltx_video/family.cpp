@@ -1,0 +1,75 @@
+#include "models/ltx_video/family.h"
+
+#include <fmt/format.h>
+
+#include "models/ltx_video/job.h"
+#include "text/t5_tokenizer.h"
+
+namespace eav::ltx_video {
+
+Layout Layout::of_folder(const std::filesystem::path& model) {
+  const auto part = [&](const char* name) {
+    return CheckpointSource{.path = model / name, .stem = PartFiles::kDiffusersStem, .rename = {}};
+  };
+  return {.model = model,
+          .conditional = JsonFile(model / "model_index.json").get<std::string>("_class_name") == "LTXConditionPipeline",
+          .transformer_config = JsonFile(model / "transformer" / "config.json"),
+          .vae_config = JsonFile(model / "vae" / "config.json"),
+          .scheduler_config = JsonFile(model / "scheduler" / "scheduler_config.json"),
+          .transformer = part("transformer"),
+          .vae = part("vae"),
+          .text_encoder = model / "text_encoder",
+          .tokenizer = model / "tokenizer"};
+}
+
+Model::Model(Layout found)
+    : layout(std::move(found)),
+      config(TransformerConfig::read(layout.transformer_config)),
+      vae_config(VaeConfig::read(layout.vae_config)),
+      text_config(JsonFile(layout.text_encoder / "config.json")),
+      tokenizer([folder = layout.tokenizer] { return open_t5_tokenizer(folder); }),
+      text_encoder(T5Encoder::part(layout.text_encoder)),
+      transformer("transformer", layout.transformer_config, layout.transformer, {{}, {"transformer_blocks."}},
+                  [config = config](const Weights& w) { return Transformer(w, config); }),
+      vae_encoder("vae", layout.vae_config, layout.vae, {VaeEncoder::unneeded_keys(), {}},
+                  [json = layout.vae_config](const Weights& w) { return VaeEncoder(w, VaeEncoderConfig::read(json)); }),
+      vae("vae", layout.vae_config, layout.vae, {Vae::unneeded_keys(), {}},
+          [config = vae_config](const Weights& w) { return Vae(w, config); }) {
+  check_agree(layout.model, "latent channels", config.in_channels, "VAE", vae_config.latent_channels);
+  check_agree(layout.model, "channels of text embeddings", config.caption_channels, "text encoder",
+              text_config.channels);
+}
+
+Options Model::options(Asked asked) const {
+  return Options(std::move(asked),
+                 {.conditions = layout.conditional, .decode_timestep = vae_config.timestep_conditioning});
+}
+
+std::unique_ptr<VideoJob> LtxVideo::open(Asked asked) const {
+  auto options = model_->options(std::move(asked));
+  if (model_->layout.conditional) return std::make_unique<ConditionJob>(model_, std::move(options));
+  return std::make_unique<TextJob>(model_, std::move(options));
+}
+
+Inspection LtxVideo::inspect() const {
+  const auto& m = *model_;
+  return {"LTX-Video",
+          {m.text_encoder.describe(), m.transformer.describe(), m.vae.describe(),
+           PartInfo{"scheduler", m.layout.scheduler_config.get<std::string>("_class_name"), 0, {}, 0}},
+          m.config.num_layers,
+          fmt::format("the self-attention of all {} transformer blocks", m.config.num_layers)};
+}
+
+std::vector<PartFiles*> LtxVideo::parts(Phase phase) {
+  switch (phase) {
+    case Phase::text_encoder:
+      return {&model_->text_encoder, &model_->vae_encoder};
+    case Phase::transformer:
+      return {&model_->transformer};
+    case Phase::vae:
+      return {&model_->vae};
+  }
+  return {};
+}
+
+}  // namespace eav::ltx_video

@@ -1,0 +1,56 @@
+// LTX-Video's checkpoints (diffusers' LTXPipeline, LTXImageToVideoPipeline and LTXConditionPipeline).
+#pragma once
+#include <filesystem>
+
+#include "models/family.h"
+#include "models/ltx_video/config.h"
+#include "models/ltx_video/layout.h"
+#include "models/ltx_video/options.h"
+#include "models/ltx_video/transformer.h"
+#include "models/ltx_video/vae.h"
+#include "models/ltx_video/vae_encoder.h"
+#include "models/media.h"
+#include "text/t5.h"
+#include "text/tokenizer.h"
+
+namespace eav::ltx_video {
+
+// A checkpoint, opened: its configurations and parts.
+struct Model {
+  explicit Model(Layout layout);
+
+  Layout layout;
+  TransformerConfig config;
+  VaeConfig vae_config;
+  T5Config text_config;
+
+  Lazy<Tokenizer> tokenizer;
+  Part<T5Encoder> text_encoder;
+  Part<Transformer> transformer;
+  Part<VaeEncoder> vae_encoder;
+  Part<Vae> vae;
+  mutable PictureReader pictures;  // for all jobs
+
+  // Throws eav::Error where the checkpoint's VAE has none.
+  VaeEncoderConfig encoder_config() const { return VaeEncoderConfig::read(layout.vae_config); }
+  Options options(Asked asked) const;
+};
+
+class LtxVideo : public Family {
+ public:
+  explicit LtxVideo(const std::filesystem::path& folder) : LtxVideo(Layout::of_folder(folder)) {}
+  explicit LtxVideo(Layout layout) : model_(std::make_shared<Model>(std::move(layout))) {}
+
+  std::string name() const override { return "LTX-Video"; }
+  std::vector<OptionSpec> options(const Settings& standards) const override {
+    return model_->options({.standards = standards}).specs();
+  }
+  std::unique_ptr<VideoJob> open(Asked asked) const override;
+  Inspection inspect() const override;
+  std::vector<PartFiles*> parts(Phase phase) override;
+
+ private:
+  std::shared_ptr<Model> model_;
+};
+
+}  // namespace eav::ltx_video

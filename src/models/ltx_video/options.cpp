@@ -1,0 +1,42 @@
+#include "models/ltx_video/options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "eav/error.h"
+
+namespace eav::ltx_video {
+namespace {
+
+constexpr double kTrainSteps = 1000;  // timesteps are parts of these
+
+}  // namespace
+
+Options::Options(Asked asked, Abilities of)
+    : CommonOptions(std::move(asked), {.width = 704,
+                                       .height = 512,
+                                       .frames = 161,
+                                       .fps = 25.0,
+                                       .guidance = 3.0,
+                                       .schedulers = {"euler"},
+                                       .scheduler = std::string("euler"),
+                                       .steps = 50,
+                                       .enhance_weight = 4}),  // that of both known implementations for this family
+      of(of) {
+  take_vae_tiling("auto");
+  if (timesteps.empty()) return;
+  const auto count = std::ssize(timesteps);
+  if (is_asked("steps") && steps != count)
+    throw Error("timesteps",
+                fmt::format("there are {} timesteps, and {} steps: leave one of the two out", count, steps));
+  steps = count;
+  resolve("steps", steps);
+  if (!std::ranges::is_sorted(timesteps, std::greater_equal()) || timesteps[0] > kTrainSteps || timesteps.back() <= 0)
+    throw Error("timesteps", fmt::format("the timesteps are {}, expected numbers from {} downwards and above 0",
+                                         fmt::join(timesteps, ", "), kTrainSteps));
+}
+
+}  // namespace eav::ltx_video

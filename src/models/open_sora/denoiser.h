@@ -1,0 +1,50 @@
+// Open-Sora's part in the sampling loop, with frames that are given.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <optional>
+
+#include "models/open_sora/transformer.h"
+#include "sampling/sample.h"
+#include "schedulers/rectified_flow.h"
+
+namespace eav::open_sora {
+
+// Frames that are given, wholly or in part.
+struct GivenFrames {
+  Tensor edited;                  // [T] float32: the part of the steps that changes a frame; 0 keeps it, 1 makes it new
+  std::function<Tensor()> noise;  // asked for once a step: shaped as the latents
+};
+
+// What the model is told of all clips of a video.
+struct Told {
+  Captions captions;  // embedded: the prompt's and, where there is guidance, the one of the unconditional half
+  Transformer::Video video;
+  double guidance_scale;
+  at::ScalarType compute;
+};
+
+// For latents [1, C, T, H, W] float32.
+class OpenSoraDenoiser : public Denoiser {
+ public:
+  OpenSoraDenoiser(const Transformer& transformer, const RectifiedFlowScheduler& scheduler, const Told& told,
+                   const std::optional<GivenFrames>& given);
+
+  // The prompt comes first in the batch.
+  Guidance guidance(const Step& step) const override;
+  Tensor before_step(const Tensor& latents, const Step& step) override;
+  Tensor predict(const Tensor& latents, Step& step) override;
+  Tensor after_step(const Tensor& next, const Tensor& input, const Step& step) override;
+
+ private:
+  int64_t rows() const { return static_cast<int64_t>(told_.captions.size()); }
+
+  const Transformer& transformer_;
+  const RectifiedFlowScheduler& scheduler_;
+  const Told& told_;
+  const std::optional<GivenFrames>& given_;
+  Tensor noised_, changing_;  // [T] bool: frames that are denoised already, and those that this step changes
+};
+
+}  // namespace eav::open_sora

@@ -1,0 +1,190 @@
+// A request's fields by the names of their options, and reading and writing its small values.
+#include "eav/request.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "eav/error.h"
+
+namespace eav {
+
+LayerSet LayerSet::parse(const std::string& text) {
+  const auto fail = [&] {
+    return Error(fmt::format("\"{}\" is no list of layers: write numbers and ranges such as 0-5,8", text));
+  };
+  LayerSet layers;
+  if (text.empty()) return layers;
+  const char *at = text.data(), *const end = at + text.size();
+  const auto number = [&] {
+    int64_t value = -1;
+    const auto [next, error] = std::from_chars(at, end, value);
+    if (error != std::errc() || value < 0) throw fail();
+    at = next;
+    return value;
+  };
+  while (true) {
+    Range range{};
+    range.first = range.last = number();
+    if (at != end && *at == '-') {
+      ++at;
+      range.last = number();
+    }
+    if (range.last < range.first) throw fail();
+    layers.ranges.push_back(range);
+    if (at == end) return layers;
+    if (*at++ != ',') throw fail();
+  }
+}
+
+std::string LayerSet::str() const {
+  std::string text;
+  for (const auto& [first, last] : ranges)
+    text += fmt::format("{}{}", text.empty() ? "" : ",",
+                        first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last));
+  return text;
+}
+
+bool LayerSet::contains(int64_t layer) const {
+  return ranges.empty() ||
+         std::any_of(ranges.begin(), ranges.end(), [&](const Range& r) { return r.first <= layer && layer <= r.last; });
+}
+
+LayerSet LayerSet::within(int64_t first, int64_t last) const {
+  LayerSet inside;
+  for (const auto& range : ranges.empty() ? std::vector{Range{first, last}} : ranges)
+    if (range.first <= last && range.last >= first)
+      inside.ranges.push_back({std::max(range.first, first), std::min(range.last, last)});
+  if (inside.ranges.empty())
+    throw Error(fmt::format("of the layers {}, none is among the blocks to enhance, {} to {}", str(), first, last));
+  return inside;
+}
+
+namespace {
+
+const std::vector<std::pair<Dtype, std::string>>& dtype_names() {
+  static const std::vector<std::pair<Dtype, std::string>> names{{Dtype::automatic, "auto"},
+                                                                {Dtype::float32, "float32"},
+                                                                {Dtype::bfloat16, "bfloat16"},
+                                                                {Dtype::float16, "float16"}};
+  return names;
+}
+
+// Calls field(name, member) for each field of a request that is an option.
+template <class R, class Field>
+void each_field(R& request, Field field) {
+  field("prompt", request.prompt);
+  field("negative_prompt", request.negative_prompt);
+  field("seed", request.seed);
+  field("width", request.width);
+  field("height", request.height);
+  field("frames", request.frames);
+  field("fps", request.fps);
+  field("steps", request.steps);
+  field("guidance", request.guidance);
+  field("scheduler", request.scheduler);
+  field("latents_only", request.latents_only);
+  field("init_latents", request.init_latents);
+  field("enhance", request.enhance.enabled);
+  field("enhance_weight", request.enhance.weight);
+  field("enhance_start", request.enhance.start);
+  field("enhance_end", request.enhance.end);
+  field("enhance_layers", request.enhance.layers);
+  field("enhance_maps", request.enhance.maps);
+}
+
+// Between a field and a value.
+template <class T>
+void assign(T& field, const Value& value) {
+  field = std::get<T>(value);
+}
+void assign(double& field, const Value& value) {
+  const auto* whole = std::get_if<int64_t>(&value);
+  field = whole ? static_cast<double>(*whole) : std::get<double>(value);
+}
+void assign(std::filesystem::path& field, const Value& value) { field = std::get<std::string>(value); }
+void assign(LayerSet& field, const Value& value) { field = LayerSet::parse(std::get<std::string>(value)); }
+template <class T>
+void assign(std::optional<T>& field, const Value& value) {
+  T given{};
+  assign(given, value);
+  field = std::move(given);
+}
+
+std::optional<Value> value_of(const std::filesystem::path& field) { return Value(field.string()); }
+std::optional<Value> value_of(const LayerSet& field) { return Value(field.str()); }
+template <class T>
+std::optional<Value> value_of(const T& field) {
+  return Value(field);
+}
+template <class T>
+std::optional<Value> value_of(const std::optional<T>& field) {
+  return field ? std::optional<Value>(*field) : std::nullopt;
+}
+
+}  // namespace
+
+void Request::set(const std::string& name, const Value& value) {
+  if (name == "enhance_weight") {
+    const auto* word = std::get_if<std::string>(&value);
+    enhance.adaptive = word != nullptr && *word == "auto";
+    if (enhance.adaptive) return;
+  }
+  bool found = false;
+  try {
+    each_field(*this, [&](const char* field_name, auto& field) {
+      if (name != field_name) return;
+      found = true;
+      assign(field, value);
+    });
+  } catch (const std::bad_variant_access&) {
+    throw Error(name, fmt::format("{} cannot be '{}'", name, to_string(value)));
+  }
+  if (!found) settings[name] = value;
+}
+
+void Request::unset(const std::string& name) {
+  settings.erase(name);
+  const Request standard;
+  each_field(*this, [&](const char* field_name, auto& field) {
+    if (name != field_name) return;
+    each_field(standard, [&](const char* other_name, const auto& other) {
+      if constexpr (std::is_same_v<std::decay_t<decltype(field)>, std::decay_t<decltype(other)>>)
+        if (name == other_name) field = other;
+    });
+  });
+}
+
+Settings Request::asked() const {
+  auto asked = settings;
+  Settings standard;
+  const Request unchanged;
+  each_field(unchanged, [&](const char* name, const auto& field) {
+    if (const auto value = value_of(field)) standard[name] = *value;
+  });
+  each_field(*this, [&](const char* name, const auto& field) {
+    const auto value = value_of(field);
+    const auto same = standard.find(name);
+    if (value && (same == standard.end() || same->second != *value)) asked[name] = *value;
+  });
+  if (enhance.adaptive) asked["enhance_weight"] = "auto";
+  return asked;
+}
+
+Dtype parse_dtype(const std::string& name) {
+  std::vector<std::string> known;
+  for (const auto& [dtype, known_name] : dtype_names()) {
+    if (known_name == name) return dtype;
+    known.push_back(known_name);
+  }
+  throw Error("dtype", fmt::format("the type \"{}\" is unknown: choose one of {}", name, fmt::join(known, ", ")));
+}
+
+std::string to_string(Dtype dtype) {
+  return std::ranges::find(dtype_names(), dtype, &std::pair<Dtype, std::string>::first)->second;
+}
+
+}  // namespace eav

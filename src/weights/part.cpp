@@ -1,0 +1,90 @@
+#include "weights/part.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+namespace eav {
+namespace {
+
+std::string type_name(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat:
+      return "float32";
+    case at::kBFloat16:
+      return "bfloat16";
+    case at::kHalf:
+      return "float16";
+    case at::kDouble:
+      return "float64";
+    default:
+      return c10::toString(type);
+  }
+}
+
+// As diffusers ("_class_name") or transformers ("architectures") name it.
+std::string class_of(const JsonFile& config) {
+  auto name = config.get<std::string>("_class_name", "");
+  if (!name.empty() || !config.has("architectures")) return name;
+  const auto names = config.get<std::vector<std::string>>("architectures");
+  return names.empty() ? "" : names[0];
+}
+
+}  // namespace
+
+PartFiles::PartFiles(std::string name, JsonFile config, CheckpointSource source, PartKeys keys)
+    : name_(std::move(name)), config_(std::move(config)), source_(std::move(source)), keys_(std::move(keys)) {}
+
+const Checkpoint& PartFiles::table() const {
+  if (!table_) table_ = std::make_shared<const Checkpoint>(Checkpoint::open(source_, {}));
+  return *table_;
+}
+
+PartInfo PartFiles::describe() const {
+  PartInfo part{.name = name_, .kind = class_of(config_)};
+  std::map<std::string, int64_t> parameters;
+  for (const auto& [key, place] : table().index()) {
+    const auto& entry = place.second;
+    const int64_t count = c10::multiply_integers(entry.shape);
+    parameters[type_name(entry.dtype)] += count;
+    part.parameters += count;
+    part.bytes += static_cast<int64_t>(entry.end - entry.begin);
+  }
+  part.dtypes.assign(parameters.begin(), parameters.end());
+  std::stable_sort(part.dtypes.begin(), part.dtypes.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  return part;
+}
+
+at::ScalarType PartFiles::stored_type() const {
+  const auto part = describe();
+  const auto name = part.dtypes.empty() ? "" : part.dtypes[0].first;
+  return name == "bfloat16" ? at::kBFloat16 : name == "float16" ? at::kHalf : at::kFloat;
+}
+
+int64_t PartFiles::held_bytes(const Placement& placement) const {
+  int64_t held = 0;
+  std::map<std::string, int64_t> streamed;  // such as "transformer_blocks.0."
+  for (const auto& [key, place] : table().index()) {
+    if (std::ranges::any_of(keys_.unneeded, [&](const UnneededKey& u) { return u.matches(key); })) continue;
+    const auto prefix = std::ranges::find_if(keys_.blocks, [&](const std::string& p) { return key.starts_with(p); });
+    const auto count = c10::multiply_integers(place.second.shape);
+    if (placement.offload && prefix != keys_.blocks.end())
+      streamed[key.substr(0, key.find('.', prefix->size()) + 1)] += count;
+    else
+      held += count;
+  }
+  const auto largest = std::ranges::max_element(streamed, {}, [](const auto& block) { return block.second; });
+  if (largest != streamed.end()) held += largest->second;
+  return held * static_cast<int64_t>(c10::elementSize(placement.storage));
+}
+
+void check_agree(const std::filesystem::path& model, const std::string& what, int64_t transformer,
+                 const std::string& other, int64_t theirs) {
+  if (transformer != theirs)
+    throw Error(fmt::format("{}: the transformer takes {} {}, the {} gives {}", model.string(), transformer, what,
+                            other, theirs));
+}
+
+}  // namespace eav

@@ -1,0 +1,124 @@
+// A part of a checkpoint, such as its transformer: where it lies, how it is held, what it takes, and the model that is
+// built of it when it is first used.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "eav/generator.h"
+#include "weights/config.h"
+#include "weights/placement.h"
+#include "weights/weights.h"
+
+namespace eav {
+
+// What is made when it is first used, and may be given up and made again.
+template <class T>
+class Lazy {
+ public:
+  explicit Lazy(std::function<T()> make) : make_(std::move(make)) {}
+
+  const T& operator*() const {
+    if (!value_) value_ = make_();
+    return *value_;
+  }
+  const T* operator->() const { return &**this; }
+  void release() { value_.reset(); }
+
+ private:
+  std::function<T()> make_;
+  mutable std::optional<T> value_;
+};
+
+// The keys of a part's file that matter beside the model's own.
+struct PartKeys {
+  std::vector<UnneededKey> unneeded = {};  // known, and not read
+  std::vector<std::string> blocks = {};    // prefixes such as "transformer_blocks.": blocks that offloading loads singly
+};
+
+// All of a part but its model.
+class PartFiles {
+ public:
+  // How the files with weights begin: those of diffusers' models and those of transformers'.
+  static constexpr const char* kDiffusersStem = "diffusion_pytorch_model";
+  static constexpr const char* kTransformersStem = "model";
+
+  PartFiles(std::string name, JsonFile config, CheckpointSource source, PartKeys keys);
+
+  const std::string& name() const { return name_; }
+  const JsonFile& config() const { return config_; }
+  const CheckpointSource& source() const { return source_; }
+
+  // How its weights are held from the next opening on.
+  void place(const Placement& placement) { placement_ = placement; }
+  const Placement& placement() const { return placement_; }
+  virtual void release() = 0;
+
+  // What the table of its tensors tells. Throws eav::Error as Checkpoint::open does.
+  PartInfo describe() const;
+  // The floating point type that most of its parameters are stored in.
+  at::ScalarType stored_type() const;
+  // The bytes of its weights that are in memory while it works: all but the unneeded ones; where blocks are loaded
+  // singly, they count as much as the largest.
+  int64_t held_bytes(const Placement& placement) const;
+
+ protected:
+  ~PartFiles() = default;
+  // Calls build(weights), then throws eav::Error where weights are left over.
+  template <class Build>
+  auto open(const Build& build) const {
+    const auto checkpoint = Checkpoint::open(source_, placement_.policy());
+    auto model = build(Weights(checkpoint));
+    checkpoint.check_all_read(keys_.unneeded);
+    return model;
+  }
+
+ private:
+  const Checkpoint& table() const;
+
+  std::string name_;
+  JsonFile config_;
+  CheckpointSource source_;
+  PartKeys keys_;
+  Placement placement_;
+  mutable std::shared_ptr<const Checkpoint> table_;  // of its tensors, read once
+};
+
+template <class Model>
+class Part : public PartFiles {
+ public:
+  using Build = std::function<Model(const Weights& w)>;
+
+  // `config` is the part's JSON; `build` makes the model of it.
+  Part(std::string name, JsonFile config, CheckpointSource source, PartKeys keys, Build build)
+      : PartFiles(std::move(name), std::move(config), std::move(source), std::move(keys)), build_(std::move(build)) {}
+  // The part in a folder, with its config.json.
+  Part(const std::filesystem::path& dir, const std::string& stem, PartKeys keys, Build build)
+      : Part(dir.filename().string(), JsonFile(dir / "config.json"), {.path = dir, .stem = stem, .rename = {}},
+             std::move(keys), std::move(build)) {}
+
+  // The model, which the first use opens. Throws eav::Error when weights are missing, misshapen or left over.
+  const Model& operator*() const {
+    if (!model_) model_.emplace(open(build_));
+    return *model_;
+  }
+  const Model* operator->() const { return &**this; }
+  void release() override { model_.reset(); }
+
+ private:
+  Build build_;
+  mutable std::optional<Model> model_;
+};
+
+// Throws when the transformer takes other latents or embeddings than the part `other` gives: numbers of channels,
+// `what` in words.
+void check_agree(const std::filesystem::path& model, const std::string& what, int64_t transformer,
+                 const std::string& other, int64_t theirs);
+
+}  // namespace eav

@@ -1,0 +1,50 @@
+// The small values of a request, and the advice that errors give.
+#include "eav/request.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+
+#include "eav/error.h"
+#include "options/sizes.h"
+
+namespace eav {
+namespace {
+
+std::string message(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(LayerSet, ReadsNumbersAndRanges) {
+  const auto layers = LayerSet::parse("0-5,8");
+  for (int64_t i = 0; i < 12; ++i) EXPECT_EQ(layers.contains(i), i <= 5 || i == 8) << i;
+  EXPECT_EQ(layers.str(), "0-5,8");
+  EXPECT_TRUE(LayerSet{}.contains(1000));
+  EXPECT_EQ(LayerSet::parse(""), LayerSet{});
+  for (const auto* bad : {",", "1,", "a", "3-1", "-1", "1-", "1 - 2", "99999999999999999999"})
+    EXPECT_THROW(LayerSet::parse(bad), Error) << bad;
+}
+
+TEST(Requests, SizesAreAdvised) {
+  EXPECT_EQ(message([] { check_size("width", 64, 16); }), "no error");
+  EXPECT_NE(message([] { check_size("width", 70, 16); }).find("the nearest are 64 and 80"), std::string::npos);
+  EXPECT_NE(message([] { check_size("width", 3, 16); }).find("the nearest is 16"), std::string::npos);
+  EXPECT_NE(message([] { check_size("width", -5, 16); }).find("the nearest is 16"), std::string::npos);
+  EXPECT_NE(message([] { check_size("height", 800, 16, 768); }).find("the nearest is 768"), std::string::npos);
+}
+
+TEST(Requests, FrameCountsAreAdvised) {
+  for (const int64_t good : {1, 9, 17, 49}) EXPECT_EQ(message([&] { check_frames(good, 8); }), "no error");
+  EXPECT_NE(message([] { check_frames(24, 8); }).find("17 and 25"), std::string::npos);
+  EXPECT_NE(message([] { check_frames(5, 8); }).find("1 and 9"), std::string::npos);
+  EXPECT_NE(message([] { check_frames(0, 8); }).find("the nearest is 1"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace eav
