@@ -1,7 +1,7 @@
 """Whether two programs make the same bits: latents, frames and traces over a table of small cases of every family.
 
     same_bits.py run --program build/eav --checkpoints DIR --out new.json [--keep DIR] [--only WORD] [--records DIR]
-    same_bits.py compare old.json new.json
+    same_bits.py compare old.json new.json [--only WORD]
 
 `run` makes the tiny checkpoints in DIR, or takes them from there, and writes a hash of all that each case makes.
 `compare` says what differs, and by how much where both runs kept it. --records leaves what the program writes beside
@@ -49,10 +49,12 @@ SETTINGS = {
 INSTEAD_OF = {"--resolution": ("--width", "--height"), "--length": ("--frames",), "--timesteps": ("--steps",)}
 
 BRIEF = {"off": "--no-enhance", "on": ""}
-USUAL = BRIEF | {
+SHORT = BRIEF | {
     "auto": "--enhance-weight auto --steps 6",
     "offload": "--offload",
     "bfloat16": "--dtype bfloat16",
+}
+USUAL = SHORT | {
     "threads": "--threads 2",
     "layers": "--steps 8 --enhance-weight 8 --enhance-start 0.25 --enhance-end 0.7 --enhance-layers 1",
     "maps": "--trace-maps --fps 12",
@@ -85,7 +87,7 @@ CASES = {
                        "--enhance-weight 7.25 --enhance-start 0.25 --enhance-end 0.75 --enhance-layers 0-1 --offload "
                        "--init-latents inputs/cogvideox.safetensors --dtype bfloat16 --device cpu",
     },
-    "cogvideox-dpm": USUAL | {
+    "cogvideox-dpm": SHORT | {
         "initial latents": "--init-latents inputs/cogvideox.safetensors",
         "dynamic guidance": "--dynamic-guidance --guidance 3.5 --steps 6",
         "other scheduler": "--scheduler ddim",
@@ -95,7 +97,7 @@ CASES = {
         "dynamic guidance": "--dynamic-guidance",
         "other size": "--width 128 --height 64 --frames 17",
     },
-    "cogvideox-1.5": USUAL | {
+    "cogvideox-1.5": SHORT | {
         "initial latents": "--init-latents inputs/cogvideox-1.5.safetensors",
         "tiles": "--vae-tiling on",
         "other size": "--width 64 --height 80 --frames 17",
@@ -121,7 +123,7 @@ CASES = {
         "tiles of time": "--width 80 --height 48 --frames 41",
         "special signs": "'a <|end_header_id|> b, in Ünïcode'",
         "all options": "--guidance 4 --true-guidance 2.5 --negative-prompt 'blue square' --flow-shift 3 --fps 12 --steps 4 "
-                       "--scheduler euler --enhance-blocks single --enhance-layers 1,3-4 --enhance-weight 8 "
+                       "--scheduler euler --vae-tiling off --enhance-blocks single --enhance-layers 1,3-4 --enhance-weight 8 "
                        "--enhance-start 0.25 --init-latents inputs/hunyuan.safetensors --dtype float32 --offload",
     },
     "hunyuan-video-sharded": BRIEF | {"offload": "--offload"},
@@ -140,9 +142,9 @@ CASES = {
         "five frames": "--frames 5",
         "tiles": "--vae-tiling on --width 320 --height 288 --frames 5 --steps 1",
         "all options": "--guidance 4 --true-guidance 2.5 --negative-prompt blur --flow-shift 3 --image-fit crop --fps 12 "
-                       "--enhance-blocks double --enhance-weight 6 --dtype bfloat16",
+                       "--enhance-blocks double --enhance-weight 6 --vae-tiling off --dtype bfloat16",
     },
-    "hunyuan-image-replace": USUAL | {
+    "hunyuan-image-replace": SHORT | {
         "crop": "--image-fit crop",
         "fits": "--image inputs/fits.png",
         "true guidance": "--true-guidance 2.5 --negative-prompt '' --guidance 4",
@@ -167,7 +169,7 @@ CASES = {
                        "--vae-framewise --enhance-weight 6 --enhance-start 0.25 --enhance-layers 1 --dtype float32 "
                        "--init-latents inputs/ltx-video-0.9.0.safetensors",
     },
-    "ltx-video-0.9.1": USUAL | {
+    "ltx-video-0.9.1": SHORT | {
         "initial latents": "--init-latents inputs/ltx-video-0.9.1.safetensors",
         "decoding": "--decode-timestep 0.3 --decode-noise-scale 0.4",
         "frame-wise": "--frames 41 --vae-framewise",
@@ -180,7 +182,7 @@ CASES = {
     "ltx-video-affine": BRIEF,
     "ltx-video-no-bias": BRIEF,
     "ltx-video-heads": BRIEF,
-    "ltx-image": USUAL | {
+    "ltx-image": SHORT | {
         "crop": "--image-fit crop",
         "initial latents": "--init-latents inputs/ltx-video-0.9.0.safetensors",
         "one frame": "--frames 1",
@@ -254,9 +256,9 @@ CASES = {
                  "--text-encoder checkpoints/open-sora/t5-v1_1-xxl",
         "all options": "--model checkpoints/open-sora/OpenSora-STDiT-v3 --vae checkpoints/open-sora/OpenSora-VAE-v1.2 "
                        "--text-encoder checkpoints/open-sora/t5-v1_1-xxl --width 32 --height 24 --frames 34 --loop 2 "
-                       "--image inputs/wide.png --strength 0.6 --last-image inputs/other.png --image-fit stretch --aesthetic-score 5 --motion-score 3 "
-                       "--camera-motion 'pan left' --no-clean-prompt --guidance 5 --fps 12 --enhance-weight 6 "
-                       "--enhance-layers 0 --scheduler euler",
+                       "--image inputs/wide.png --strength 0.6 --last-image inputs/other.png --image-fit stretch "
+                       "--aesthetic-score 5 --motion-score 3 --camera-motion 'pan left' --no-clean-prompt "
+                       "--guidance 5 --fps 12 --enhance-weight 6 --enhance-layers 0 --scheduler euler",
     },
     "open-sora-words": {
         "on": "",
@@ -324,8 +326,9 @@ class Program:
             (self.folder / name).symlink_to(Path(target).resolve())
 
     def run(self, *arguments):
+        patient = {**os.environ, "OMP_WAIT_POLICY": "passive"}  # threads that spin hold up those of other cases
         return subprocess.run([self.path, *arguments], cwd=self.folder, capture_output=True, text=True, check=False,
-                              stdin=subprocess.DEVNULL)  # fmt: skip
+                              stdin=subprocess.DEVNULL, env=patient)  # fmt: skip
 
     def __call__(self, *arguments):
         done = self.run(*arguments)
@@ -458,7 +461,8 @@ def compare(options):
         if one["checkpoints"][name] != other["checkpoints"][name]:
             print(f"{name}: the two were run on other files of this name, so that they cannot be compared")
             different += 1
-    for name in dict.fromkeys([*one["cases"], *other["cases"]]):
+    names = [name for name in dict.fromkeys([*one["cases"], *other["cases"]]) if options.only in name]
+    for name in names:
         a, b = one["cases"].get(name), other["cases"].get(name)
         if a == b and a is not None and "failed" not in a:
             continue
@@ -477,7 +481,7 @@ def compare(options):
                 continue
             both = all(what in files for files in made)
             print(f"{name}: {what} differ", difference(*(numbers_of(files[what]) for files in made)) if both else "")
-    print(f"{different} differ, of {len(one['cases'].keys() | other['cases'].keys())} cases")
+    print(f"{different} differ, of {len(names)} cases")
     return different > 0
 
 
@@ -525,6 +529,7 @@ def main():
     command = commands.add_parser("compare", help="compare what two runs made")
     command.set_defaults(do=compare)
     command.add_argument("files", nargs=2)
+    command.add_argument("--only", default="", help="cases whose name contains this")
     options = parser.parse_args()
     sys.exit(options.do(options))
 
