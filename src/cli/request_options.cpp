@@ -22,6 +22,28 @@ std::string described(const std::string& help, const std::vector<std::string>& f
                      standards.empty() ? "" : fmt::format(" [{}]", standards));
 }
 
+// In lines that end before column 120; CLI11 puts each below the one before.
+std::string wrapped(const std::string& text) {
+  constexpr size_t kWidth = 88;
+  std::string lines;
+  size_t length = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const auto end = std::min(text.find(' ', begin), text.size());
+    const auto word = end - begin;
+    if (length > 0 && length + 1 + word > kWidth) {
+      lines += '\n';
+      length = 0;
+    } else if (length > 0) {
+      lines += ' ';
+      ++length;
+    }
+    lines += text.substr(begin, word);
+    length += word;
+    begin = end + 1;
+  }
+  return lines;
+}
+
 // --image, --video and --last-image in their order, and what belongs to the one before: the parts of "conditions".
 void add_conditions(CLI::App& command, const SharedOption& option, Settings& settings) {
   const auto list = [&settings]() -> std::vector<Condition>& {
@@ -34,7 +56,8 @@ void add_conditions(CLI::App& command, const SharedOption& option, Settings& set
     return list().back();
   };
   const auto help = [&](const char* part, const char* text, const char* standard = "") {
-    return described(fmt::format("{}: {}", fmt::join(option.families_of_parts.at(part), ", "), text), {}, standard);
+    return wrapped(
+        described(fmt::format("{}: {}", fmt::join(option.families_of_parts.at(part), ", "), text), {}, standard));
   };
   const auto file = [&](const char* name, const char* part, const char* text, Condition condition) {
     command
@@ -67,9 +90,9 @@ void add_conditions(CLI::App& command, const SharedOption& option, Settings& set
 void add_option(CLI::App& command, const SharedOption& option, Settings& settings) {
   const auto& spec = option.spec;
   const auto flag = flag_of(spec.name);
-  const auto help = described(spec.help, option.families.size() > 1 && !spec.common ? option.families
-                                                                                     : std::vector<std::string>(),
-                              option.standards);
+  const bool of_several = option.families.size() > 1 && !spec.common;
+  const auto help =
+      wrapped(described(spec.help, of_several ? option.families : std::vector<std::string>(), option.standards));
   if (spec.type == OptionSpec::Type::boolean) {
     const auto set = [&settings, name = spec.name](int64_t count) { settings[name] = count > 0; };
     command.add_flag_function(fmt::format("{},!{}", flag, "--no-" + flag.substr(2)), set, help)->group(group_of(option));
@@ -118,8 +141,7 @@ void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<
        "Checkpoint folder, or LTX-Video's single file [the demo that ships with eav]");
   path("--vae", "DIR", asked.paths.vae, "Folder of the VAE, where --model is Open-Sora's transformer alone");
   path("--text-encoder", "DIR", asked.paths.text_encoder,
-       "Folder of the text encoder (T5) and its tokenizer, where --model has none: a single file, or Open-Sora's "
-       "transformer alone");
+       "Folder of the text encoder (T5) and its tokenizer, where --model has none");
   command
       .add_option_function<std::string>(
           "--device", [&](const std::string& v) { asked.device = v; }, "cpu, cuda or cuda:N [cpu]")

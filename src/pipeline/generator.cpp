@@ -58,11 +58,11 @@ const OptionSpec* find(const std::vector<OptionSpec>& options, const std::string
 void check_has(const std::vector<OptionSpec>& options, const Settings& asked, const std::string& family) {
   for (const auto& [name, value] : asked) {
     if (find(options, name) != nullptr) continue;
-    const auto others = families_with(name);
-    throw Error(name, others.empty()
-                          ? fmt::format("there is no option `{}`", name)
-                          : fmt::format("this {} has no `{}`, which belongs to {}: leave that option out", family, name,
-                                        fmt::join(others, ", ")));
+    auto having = families_with(name);
+    if (having.empty()) throw Error(name, fmt::format("there is no option `{}`", name));
+    std::ranges::replace(having, family, "other checkpoints of " + family);
+    throw Error(name, fmt::format("this {} has no `{}`: leave that option out ({} take it)", family, name,
+                                  fmt::join(having, ", ")));
   }
 }
 

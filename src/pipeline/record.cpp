@@ -131,6 +131,7 @@ Request request_for(const Generator& generator, const Record& record) {
   static const Settings kOldDefaults{{"dynamic_guidance", false},
                                      {"vae_framewise", false},
                                      {"vae_tiling", "off"},
+                                     {"image_fit", "stretch"},
                                      {"timesteps", std::vector<double>()},
                                      {"conditions", std::vector<Condition>()},
                                      {"clean_prompt", true},

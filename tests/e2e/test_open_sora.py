@@ -85,8 +85,8 @@ def test_bad_requests(refused):
     assert "expected 1, or at least 17" in refused("--frames", "9")
     assert "expected at least 8" in refused("--width", "7")
     assert "a multiple of 17 from 34 on" in refused("--loop", "2")
-    assert "no tiles" in refused("--vae-tiling", "on")
-    assert "no flow shift" in refused("--flow-shift", "3")
+    assert "this Open-Sora has no --vae-tiling" in refused("--vae-tiling", "on")
+    assert "this Open-Sora has no --flow-shift: leave that option out (HunyuanVideo, LTX-Video take it)" in refused("--flow-shift", "3")
 
 
 def test_bad_conditions(refused, tmp_path):

@@ -7,7 +7,7 @@ namespace eav::cogvideox {
 // What a checkpoint says itself.
 struct CheckpointStandards {
   Standard<int64_t> width = "the checkpoint's", height = "the checkpoint's", frames = "the checkpoint's";
-  Standard<double> fps = "8; 1.5: 16";
+  Standard<double> fps = "8 or 16";
   Standard<std::string> scheduler = Standard<std::string>::in_words("the checkpoint's");
 };
 

@@ -15,7 +15,7 @@ struct Options : CommonOptions {
                        .height = 720,
                        .frames = 129,
                        .fps = 24.0,
-                       .guidance = takes_image ? Standard<double>(*takes_image ? 1.0 : 6.0) : "6; from an image 1",
+                       .guidance = takes_image ? Standard<double>(*takes_image ? 1.0 : 6.0) : "6, from an image 1",
                        .schedulers = {"euler"},
                        .scheduler = std::string("euler"),
                        .steps = 50,

@@ -7,9 +7,9 @@
 namespace eav::open_sora {
 
 Options::Options(Asked asked)
-    : CommonOptions(std::move(asked), {.width = {426, "426, of 240p"},
-                                       .height = {240, "240, of 240p"},
-                                       .frames = {51, "51, of 2s"},
+    : CommonOptions(std::move(asked), {.width = 426,
+                                       .height = 240,
+                                       .frames = 51,
                                        .fps = 24.0,
                                        .guidance = 7.0,
                                        .schedulers = {"euler"},
