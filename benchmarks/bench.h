@@ -17,7 +17,7 @@ std::function<void()> vae_decode(const Arguments& arguments);
 // of the file INPUTS, without or with the enhancement.
 std::function<void()> transformer(const Arguments& arguments);
 
-// library|kernel ROWS IN OUT: one linear layer in float32, computed by ATen or by nn/matmul.h.
+// library|kernel ROWS IN OUT: one linear layer in float32, computed by ATen or by kernels/matmul.h.
 std::function<void()> linear(const Arguments& arguments);
 
 // DIR INPUTS float32|bfloat16 on|off N: the same for HunyuanVideo, with "pooled" too, and N real tokens of "text".

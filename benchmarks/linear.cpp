@@ -1,6 +1,6 @@
 // A linear layer alone, with the project's kernel or with the library that ATen calls.
 #include "bench.h"
-#include "nn/matmul.h"
+#include "kernels/matmul.h"
 
 namespace eav::bench {
 
@@ -19,7 +19,7 @@ std::function<void()> linear(const Arguments& arguments) {
             .out = out,
             .x = x.const_data_ptr<float>(),
             .weight = weight.const_data_ptr(),
-            .stored = Matmul::Stored::float32,
+            .stored = Element::float32,
             .bias = bias.const_data_ptr<float>(),
             .y = y.mutable_data_ptr<float>(),
             .y_stride = out,

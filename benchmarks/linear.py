@@ -1,4 +1,4 @@
-"""Times the matrix product of src/nn/matmul.cpp against the library that ATen calls, alternating in one run, in float32.
+"""Times the matrix product of src/kernels/matmul.cpp against the library that ATen calls, alternating in one run, in float32.
 
 Shapes are those of CogVideoX-2B's blocks. Example: python benchmarks/linear.py --rounds 20
 """

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "eav/error.h"
-#include "enhance/cfi_kernel.h"
+#include "kernels/cfi.h"
 
 namespace eav {
 namespace {
@@ -52,11 +52,11 @@ constexpr int64_t kBlockItems = 64;
 std::optional<Element> element_of(at::ScalarType type) {
   switch (type) {
     case at::kFloat:
-      return Element::kFloat32;
+      return Element::float32;
     case at::kBFloat16:
-      return Element::kBFloat16;
+      return Element::bfloat16;
     case at::kHalf:
-      return Element::kFloat16;
+      return Element::float16;
     default:
       return std::nullopt;
   }

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "nn/winograd.h"
+#include "kernels/winograd.h"
 
 namespace eav {
 namespace {

@@ -9,7 +9,4 @@ namespace eav {
 // too.
 void gelu_tanh_(const at::Tensor& x);
 
-// The kernel alone, in this thread.
-void gelu_tanh_row(float* x, int64_t count);
-
 }  // namespace eav

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "nn/group_norm_kernel.h"
+#include "kernels/group_norm.h"
 
 namespace eav {
 namespace {

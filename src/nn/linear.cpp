@@ -1,7 +1,8 @@
 #include "nn/linear.h"
 
+#include "kernels/gelu.h"
+#include "kernels/matmul.h"
 #include "nn/gelu.h"
-#include "nn/matmul.h"
 
 namespace eav {
 namespace {

@@ -1,11 +1,10 @@
-// The CFI kernel's interface: plain pointers and strides in, sums out. cfi.h is the one for tensors.
+// The CFI kernel: plain pointers and strides in, sums out. enhance/cfi.h is the interface for tensors.
 #pragma once
-#include <cstddef>
 #include <cstdint>
 
-namespace eav {
+#include "kernels/element.h"
 
-enum class Element { kFloat32, kBFloat16, kFloat16 };
+namespace eav {
 
 // Where the rows of a query or a key lie. Strides count elements; the elements of a row are contiguous.
 struct Rows {

@@ -1,4 +1,5 @@
-// The group norm's passes over memory on the CPU: plain pointers in float32. group_norm.h is the interface for tensors.
+// The group norm's passes over memory on the CPU: plain pointers in float32. nn/group_norm.h is the
+// interface for tensors.
 #pragma once
 #include <cstdint>
 

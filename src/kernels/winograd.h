@@ -1,6 +1,5 @@
 // 3x3 convolutions of frames by Winograd's minimal filtering, F(2x2, 3x3): 16 multiplications for four results instead
-// of 36, and nine where the input is enlarged. The interface of the CPU kernel: plain pointers in float32. conv.h is
-// the one for tensors.
+// of 36, and nine where the input is enlarged. Plain pointers in float32; nn/conv.h is the interface for tensors.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -1,23 +1,16 @@
-#include "nn/winograd.h"
+#include "kernels/winograd.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "nn/winograd.cpp"
-// Targets whose vector length is unknown when compiling have no arrays of vectors; on them the 128-bit target runs.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_RVV)
-#include <hwy/foreach_target.h>
-// After foreach_target.h.
+#define HWY_TARGET_INCLUDE "kernels/winograd.cpp"
+#include "kernels/simd-inl.h"
+// After simd-inl.h.
 #include <hwy/aligned_allocator.h>
-#include <hwy/highway.h>
 
 #include <algorithm>
 
 HWY_BEFORE_NAMESPACE();
 namespace eav {
 namespace HWY_NAMESPACE {
-
-namespace hn = hwy::HWY_NAMESPACE;
-using Floats = hn::ScalableTag<float>;
-using Vector = hn::Vec<Floats>;
 
 constexpr int64_t kLanes = hn::MaxLanes(Floats());
 constexpr int64_t kElements = 16;       // of a transformed 4x4 patch
@@ -35,21 +28,6 @@ bool vanishes(const WinogradConv& conv, int64_t element) {
 
 size_t PackedSize(const WinogradConv& conv) {
   return static_cast<size_t>(kElements * panels(conv) * depth(conv) * kPanel);
-}
-
-// The first n lanes; the others are zero, and are left alone in memory.
-HWY_INLINE Vector load_some(const float* from, int64_t n) {
-  if (n >= kLanes) return hn::LoadU(Floats(), from);
-  HWY_ALIGN float lanes[kLanes] = {};
-  std::copy_n(from, n, lanes);
-  return hn::Load(Floats(), lanes);
-}
-
-HWY_INLINE void store_some(Vector v, float* to, int64_t n) {
-  if (n >= kLanes) return hn::StoreU(v, Floats(), to);
-  HWY_ALIGN float lanes[kLanes];
-  hn::Store(v, Floats(), lanes);
-  std::copy_n(lanes, n, to);
 }
 
 // ---- weights: G g G^T for every pair of channels, as [element][panel][tap, in][kPanel] ------------------------------

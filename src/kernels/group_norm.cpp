@@ -1,13 +1,10 @@
-#include "nn/group_norm_kernel.h"
+#include "kernels/group_norm.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "nn/group_norm_kernel.cpp"
-// Targets whose vector length is unknown when compiling have no arrays of vectors; on them the 128-bit target runs.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_RVV)
-#include <hwy/foreach_target.h>
-// After foreach_target.h.
+#define HWY_TARGET_INCLUDE "kernels/group_norm.cpp"
+#include "kernels/simd-inl.h"
+// After simd-inl.h.
 #include <hwy/contrib/math/math-inl.h>
-#include <hwy/highway.h>
 
 #include <algorithm>
 #include <vector>
@@ -15,9 +12,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace eav {
 namespace HWY_NAMESPACE {
-
-namespace hn = hwy::HWY_NAMESPACE;
-using Floats = hn::ScalableTag<float>;
 
 constexpr int64_t kLanes = hn::MaxLanes(Floats());
 
@@ -53,8 +47,8 @@ void AddMoments(const float* x, const float* origin, int64_t channels, int64_t b
 
 void ModulateRows(const ModulateSilu& task, int64_t first_row, int64_t end_row) {
   const Floats d;
-  const auto one = hn::Set(d, 1.0f);
-  const auto silu = [&](hn::Vec<Floats> v) HWY_ATTR { return hn::Div(v, hn::Add(one, hn::Exp(d, hn::Neg(v)))); };
+  const auto one = hn::Set(d, 1.0f), most = hn::Set(d, 104.0f);  // hn::Exp of more may be no number
+  const auto silu = [&](Vector v) HWY_ATTR { return hn::Div(v, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(v), most)))); };
   for (int64_t row = first_row; row < end_row; ++row) {
     for (int64_t column = 0; column < task.width; ++column) {
       const auto position = (row * task.width + column) * task.channels;
@@ -67,8 +61,7 @@ void ModulateRows(const ModulateSilu& task, int64_t first_row, int64_t end_row) 
       if (c == task.channels) continue;
       HWY_ALIGN float rest[kLanes] = {};
       for (int64_t i = 0; c + i < task.channels; ++i) rest[i] = x[c + i] * scale[c + i] + shift[c + i];
-      hn::Store(silu(hn::Load(d, rest)), d, rest);
-      std::copy_n(rest, task.channels - c, out + c);
+      store_some(silu(hn::Load(d, rest)), out + c, task.channels - c);
     }
   }
 }

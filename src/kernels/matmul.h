@@ -1,11 +1,13 @@
-// y = x W^T + b on a CPU in float32: the interface of the kernel, plain pointers. linear.h is the one for tensors.
+// The matrix product y = x W^T + b on the CPU in float32: plain pointers. nn/linear.h is the interface for tensors.
 #pragma once
 #include <cstdint>
+
+#include "kernels/element.h"
 
 namespace eav {
 
 struct Matmul {
-  enum class Stored { float32, bfloat16, float16 };
+  using Stored = Element;
 
   int64_t rows, in, out;
   const float* x;      // [rows, in]

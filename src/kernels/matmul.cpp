@@ -1,17 +1,14 @@
 // The matrix product as Goto and van de Geijn arrange it (Anatomy of high-performance matrix multiplication, 2008): a
 // panel of weights stays in the last cache, a block of rows in the second, and 6 x 2 vectors of sums in registers.
-#include "nn/matmul.h"
+#include "kernels/matmul.h"
 
 #include <ATen/Parallel.h>
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "nn/matmul.cpp"
-// Targets whose vector length is unknown when compiling have no arrays of vectors; on them the 128-bit target runs.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_RVV)
-#include <hwy/foreach_target.h>
-// After foreach_target.h.
+#define HWY_TARGET_INCLUDE "kernels/matmul.cpp"
+#include "kernels/simd-inl.h"
+// After simd-inl.h.
 #include <hwy/aligned_allocator.h>
-#include <hwy/highway.h>
 
 #include <algorithm>
 #include <atomic>
@@ -19,10 +16,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace eav {
 namespace HWY_NAMESPACE {
-
-namespace hn = hwy::HWY_NAMESPACE;
-using Floats = hn::ScalableTag<float>;
-using Vector = hn::Vec<Floats>;
 
 constexpr int64_t kLanes = hn::MaxLanes(Floats());
 constexpr int64_t kColumns = 2 * kLanes;  // of y that are computed together
@@ -32,16 +25,6 @@ constexpr int64_t kPanel = 1920;          // columns whose weights are packed at
 constexpr int64_t kBlock = 144;           // rows that a thread packs at a time, at most
 
 // ---- packing -------------------------------------------------------------------------------------------------------
-
-HWY_INLINE Vector load(const float* from) { return hn::LoadU(Floats(), from); }
-HWY_INLINE Vector load(const at::BFloat16* from) {
-  return hn::PromoteTo(
-      Floats(), hn::LoadU(hn::Rebind<hwy::bfloat16_t, Floats>(), reinterpret_cast<const hwy::bfloat16_t*>(from)));
-}
-HWY_INLINE Vector load(const at::Half* from) {
-  return hn::PromoteTo(Floats(),
-                       hn::LoadU(hn::Rebind<hwy::float16_t, Floats>(), reinterpret_cast<const hwy::float16_t*>(from)));
-}
 
 #if HWY_TARGET == HWY_AVX2
 // Rows of 8 become columns: pairs of rows, then pairs of pairs, then halves of vectors change places.
@@ -77,7 +60,7 @@ HWY_INLINE void pack_weights(const T* weight, int64_t stride, int64_t columns, i
     for (; k + kLanes <= depth; k += kLanes) {
       for (int64_t side = 0; side < kColumns; side += kLanes) {
         Vector rows[8];
-        for (int64_t i = 0; i < 8; ++i) rows[i] = load(weight + (side + i) * stride + k);
+        for (int64_t i = 0; i < 8; ++i) rows[i] = load(Floats(), weight + (side + i) * stride + k);
         transpose(rows);
         for (int64_t i = 0; i < 8; ++i) hn::Store(rows[i], Floats(), to + (k + i) * kColumns + side);
       }
@@ -98,7 +81,7 @@ HWY_INLINE void pack_rows(const float* x, int64_t stride, int64_t rows, int64_t 
 #if HWY_TARGET == HWY_AVX2
     for (; k + kLanes <= depth; k += kLanes) {
       Vector columns[8];
-      for (int64_t i = 0; i < 8; ++i) columns[i] = i < n ? load(x + i * stride + k) : hn::Zero(Floats());
+      for (int64_t i = 0; i < 8; ++i) columns[i] = i < n ? load(Floats(), x + i * stride + k) : hn::Zero(Floats());
       transpose(columns);
       // The two elements too many of each are overwritten by the next.
       for (int64_t i = 0; i < 8; ++i) hn::StoreU(columns[i], Floats(), to + (k + i) * kRows);
@@ -194,9 +177,9 @@ void product(const Matmul& m, const T* weight) {
 }
 
 void Product(const Matmul& m) {
-  if (m.stored == Matmul::Stored::float32) return product(m, static_cast<const float*>(m.weight));
-  if (m.stored == Matmul::Stored::bfloat16) return product(m, static_cast<const at::BFloat16*>(m.weight));
-  product(m, static_cast<const at::Half*>(m.weight));
+  if (m.stored == Element::float32) return product(m, static_cast<const float*>(m.weight));
+  if (m.stored == Element::bfloat16) return product(m, static_cast<const c10::BFloat16*>(m.weight));
+  product(m, static_cast<const c10::Half*>(m.weight));
 }
 
 }  // namespace HWY_NAMESPACE

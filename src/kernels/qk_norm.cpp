@@ -1,0 +1,70 @@
+#include "kernels/qk_norm.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/qk_norm.cpp"
+#include <cmath>
+
+#include "kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace eav {
+namespace HWY_NAMESPACE {
+
+// Norms one head x [count], and rotates it by its token's angles; cosines and sines are null where it is not rotated.
+HWY_INLINE void norm_and_rotate_head(float* x, int64_t count, const float* weight, double eps, const float* cos,
+                                     const float* sin) {
+  const Floats d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto size = static_cast<size_t>(count);
+
+  auto sum = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const auto v = hn::LoadU(d, x + i);
+    sum = hn::MulAdd(v, v, sum);
+  }
+  double square_sum = hn::GetLane(hn::SumOfLanes(d, sum));
+  for (; i < count; ++i) square_sum += static_cast<double>(x[i]) * x[i];
+  const auto scale = static_cast<float>(1 / std::sqrt(square_sum / static_cast<double>(size) + eps));
+
+  i = 0;
+  if constexpr (hn::MaxLanes(d) >= 2) {
+    const auto factor = hn::Set(d, scale);
+    for (; i + lanes <= count; i += lanes) {
+      auto v = hn::Mul(hn::Mul(hn::LoadU(d, x + i), factor), hn::LoadU(d, weight + i));
+      if (cos != nullptr) {
+        const auto turned = hn::Mul(hn::Reverse2(d, v), hn::LoadU(d, sin + i));
+        v = hn::MulAdd(v, hn::LoadU(d, cos + i), hn::OddEven(turned, hn::Neg(turned)));
+      }
+      hn::StoreU(v, d, x + i);
+    }
+  }
+  for (; i < count; i += 2) {
+    const float even = x[i] * scale * weight[i], odd = x[i + 1] * scale * weight[i + 1];
+    x[i] = cos == nullptr ? even : even * cos[i] - odd * sin[i];
+    x[i + 1] = cos == nullptr ? odd : odd * cos[i] + even * sin[i];
+  }
+}
+
+void NormAndRotate(float* x, int64_t heads, int64_t count, const float* weight, double eps, const float* cos,
+                   const float* sin) {
+  for (int64_t head = 0; head < heads; ++head) norm_and_rotate_head(x + head * count, count, weight, eps, cos, sin);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace eav
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace eav {
+namespace {
+HWY_EXPORT(NormAndRotate);
+}  // namespace
+
+void norm_and_rotate(float* x, int64_t heads, int64_t count, const float* weight, double eps, const float* cos,
+                     const float* sin) {
+  HWY_DYNAMIC_DISPATCH(NormAndRotate)(x, heads, count, weight, eps, cos, sin);
+}
+
+}  // namespace eav
+#endif

@@ -1,0 +1,45 @@
+// The norm and rotation of a token's heads against their formulas in float64.
+#include "kernels/qk_norm.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "instruction_sets.h"
+
+namespace eav {
+namespace {
+
+constexpr double kEps = 1e-6;
+
+class QkNormKernel : public OnInstructionSet {};
+INSTANTIATE_TEST_SUITE_P(Targets, QkNormKernel, on_every_instruction_set(), instruction_set_name);
+
+TEST_P(QkNormKernel, IsItsFormula) {
+  for (const int64_t d : {2, 4, 6, 8, 14, 16, 24, 30, 34, 64, 128, 130})
+    for (const bool turns : {false, true}) {
+      const auto x = 3 * at::randn({5, d}), weight = at::randn({d}) + 1, angles = at::randn({d / 2});
+      const auto cos = angles.repeat_interleave(2).cos(), sin = angles.repeat_interleave(2).sin();
+      auto y = x.clone();
+      norm_and_rotate(y.mutable_data_ptr<float>(), 5, d, weight.const_data_ptr<float>(), kEps,
+                      turns ? cos.const_data_ptr<float>() : nullptr, turns ? sin.const_data_ptr<float>() : nullptr);
+
+      const auto wide = x.to(at::kDouble);
+      auto expected = wide / (wide.square().mean(-1, true) + kEps).sqrt() * weight.to(at::kDouble);
+      if (turns) {
+        const auto even = expected.slice(1, 0, d, 2), odd = expected.slice(1, 1, d, 2);  // [5, d/2]
+        const auto c = angles.to(at::kDouble).cos(), s = angles.to(at::kDouble).sin();
+        expected = at::stack({even * c - odd * s, odd * c + even * s}, -1).flatten(1);
+      }
+      EXPECT_LT((y.to(at::kDouble) - expected).abs().max().item<double>(), 1e-5) << d << " " << turns;
+    }
+}
+
+TEST_P(QkNormKernel, OfZerosIsZero) {
+  const auto weight = at::ones({24});
+  auto y = at::zeros({2, 24});
+  norm_and_rotate(y.mutable_data_ptr<float>(), 2, 24, weight.const_data_ptr<float>(), kEps, nullptr, nullptr);
+  EXPECT_TRUE(at::equal(y, at::zeros({2, 24})));
+}
+
+}  // namespace
+}  // namespace eav
