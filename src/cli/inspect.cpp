@@ -1,10 +1,10 @@
 // eav inspect: shows what a checkpoint holds and needs.
 #include <fmt/format.h>
 
+#include "base/human.h"
 #include "cli/commands.h"
 #include "cli/demo.h"
 #include "cli/options.h"
-#include "cli/terminal.h"
 #include "eav/generator.h"
 
 namespace eav {
@@ -41,15 +41,14 @@ int inspect(const Options& options) {
   const auto request = generator.resolve(options.request);
   const auto plan = generator.plan(request);
   const auto grid = generator.grid(request);
-  const auto size = [](int64_t bytes) { return human_size(static_cast<uintmax_t>(bytes)); };
 
   fmt::print("{}, {}\n\n", inspection.family, paths.model.string());
   constexpr const char* kPart = "  {:<16}{:<32}{:>12}{:>12}  {}\n";
   fmt::print(kPart, "part", "class", "parameters", "on disk", "stored as");
   for (const auto& part : inspection.parts)
-    part.parameters > 0
-        ? fmt::print(kPart, part.name, part.kind, human_count(part.parameters), size(part.bytes), stored_types(part))
-        : fmt::print(kPart, part.name, part.kind, "-", "-", "-");
+    part.parameters > 0 ? fmt::print(kPart, part.name, part.kind, human_count(part.parameters), human_size(part.bytes),
+                                     stored_types(part))
+                        : fmt::print(kPart, part.name, part.kind, "-", "-", "-");
 
   const auto video = generator.video_size(request);
   fmt::print("\nmemory for {} frames of {}x{} in {} on {}\n", video.frames, video.width, video.height,
@@ -57,8 +56,8 @@ int inspect(const Options& options) {
   constexpr const char* kPhase = "  {:<16}{:>12}{:>14}{:>12}\n";
   fmt::print(kPhase, "phase", "weights", "activations", "together");
   for (const auto& phase : plan.phases)
-    fmt::print(kPhase, phase.name, size(phase.weights), size(phase.activations), size(phase.total()));
-  fmt::print("  one phase follows another: a run needs {}\n", size(plan.peak()));
+    fmt::print(kPhase, phase.name, human_size(phase.weights), human_size(phase.activations), human_size(phase.total()));
+  fmt::print("  one phase follows another: a run needs {}\n", human_size(plan.peak()));
 
   fmt::print("\nenhancement\n  {}\n  weight {} unless --enhance-weight says otherwise\n", inspection.enhanced_layers,
              *request.enhance.weight);

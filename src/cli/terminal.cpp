@@ -37,14 +37,6 @@ std::string human_seconds(double seconds) {
   return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
 }
 
-std::string human_size(uintmax_t bytes) {
-  const auto value = static_cast<double>(bytes);
-  if (value < 1e3) return fmt::format("{} bytes", bytes);
-  if (value < 1e6) return fmt::format("{:.0f} kB", value / 1e3);
-  if (value < 1e9) return fmt::format("{:.1f} MB", value / 1e6);
-  return fmt::format("{:.1f} GB", value / 1e9);
-}
-
 void print_error(const std::string& message) {
   auto line = message;
   std::ranges::replace(line, '\n', ' ');

@@ -241,6 +241,9 @@ Tensor Pipeline::embed(const Request& request, Progress& progress) const {
   auto prompt = with_scores(request);
   if (request.clean_prompt) {
     const auto cleaned = clean_caption(prompt);
+    if (cleaned.removed_tags)
+      progress.warning(
+          "what stands between < and > in the prompt was taken for a tag and left out; --no-clean-prompt keeps it");
     if (cleaned.removed_cjk)
       progress.warning(
           "Chinese, Japanese and Korean signs were taken out of the prompt, which this model was trained "
