@@ -1,17 +1,15 @@
 // The files that a command writes beside its video.
 #pragma once
 #include <filesystem>
-#include <string>
 #include <vector>
+
+#include "base/files.h"
 
 namespace eav {
 
 // Throws eav::Error when `path` could not be written: its folder is missing or takes no files, or it exists and
 // `overwrite` is off. To be called before long work.
 void check_file(const std::filesystem::path& path, bool overwrite);
-
-// Writes `text` to a temporary name beside `path` and renames it. Throws eav::Error, and then leaves nothing.
-void write_file(const std::filesystem::path& path, const std::string& text);
 
 // Removes the files that were added to it, unless they are kept: a failed command leaves none of its outputs.
 class Unfinished {

@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 
+#include "base/human.h"
 #include "cli/commands.h"
 #include "cli/demo.h"
 #include "cli/files.h"

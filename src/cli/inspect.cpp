@@ -1,6 +1,7 @@
 // eav inspect: shows what a checkpoint holds and needs.
 #include <fmt/format.h>
 
+#include "base/human.h"
 #include "cli/commands.h"
 #include "cli/request_options.h"
 #include "cli/terminal.h"
@@ -33,15 +34,14 @@ int inspect(const AskedOptions& asked) {
   const auto request = job.request();
   const auto plan = job.plan();
   const auto grid = job.grid();
-  const auto size = [](int64_t bytes) { return human_size(static_cast<uintmax_t>(bytes)); };
 
   fmt::print("{}, {}\n\n", inspection.family, generator.paths().model.string());
   constexpr const char* kPart = "  {:<16}{:<32}{:>12}{:>12}  {}\n";
   fmt::print(kPart, "part", "class", "parameters", "on disk", "stored as");
   for (const auto& part : inspection.parts)
-    part.parameters > 0
-        ? fmt::print(kPart, part.name, part.kind, human_count(part.parameters), size(part.bytes), stored_types(part))
-        : fmt::print(kPart, part.name, part.kind, "-", "-", "-");
+    part.parameters > 0 ? fmt::print(kPart, part.name, part.kind, human_count(part.parameters), human_size(part.bytes),
+                                     stored_types(part))
+                        : fmt::print(kPart, part.name, part.kind, "-", "-", "-");
 
   const auto video = job.video_size();
   fmt::print("\nmemory for {} frames of {}x{} in {} on {}\n", video.frames, video.width, video.height,
@@ -49,12 +49,12 @@ int inspect(const AskedOptions& asked) {
   constexpr const char* kPhase = "  {:<16}{:>12}{:>14}{:>12}\n";
   fmt::print(kPhase, "phase", "weights", "activations", "together");
   const auto print_phase = [&](const char* name, const MemoryPlan::Phase& phase) {
-    fmt::print(kPhase, name, size(phase.weights), size(phase.activations), size(phase.total()));
+    fmt::print(kPhase, name, human_size(phase.weights), human_size(phase.activations), human_size(phase.total()));
   };
   print_phase("text encoder", plan.text_encoder);
   print_phase("transformer", plan.transformer);
   if (plan.vae) print_phase("vae", *plan.vae);
-  fmt::print("  one phase follows another: a run needs {}\n", size(plan.peak()));
+  fmt::print("  one phase follows another: a run needs {}\n", human_size(plan.peak()));
 
   fmt::print("\nenhancement\n  {}\n  weight {} unless --enhance-weight says otherwise\n", inspection.enhanced_layers,
              *request.enhance.weight);

@@ -10,8 +10,6 @@ namespace eav {
 
 // "20 ms", "1.4 s", "3 min 20 s", "2 h 5 min"
 std::string human_seconds(double seconds);
-// "31 kB", "3.4 GB"
-std::string human_size(uintmax_t bytes);
 // The text with options as this program writes them: `vae_tiling` becomes --vae-tiling.
 std::string with_flags(const std::string& text);
 // An error or a warning on stderr, as one line: "eav: …".

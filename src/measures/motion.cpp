@@ -1,35 +1,10 @@
 #include "measures/motion.h"
 
-#include <dlfcn.h>
-#include <fmt/format.h>
-
 #include <opencv2/imgproc.hpp>
 #include <opencv2/video/tracking.hpp>
 
-#include "eav/error.h"
-
 namespace eav {
 namespace {
-
-using FarnebackFlow = decltype(&cv::calcOpticalFlowFarneback);
-
-// OpenCV's video module brings, through modules that are not used here, Debian's protobuf; PyTorch's wheel exports
-// another version of it. Linked together, one would call into the other. Opened by itself, with its own names first,
-// the module keeps to its own.
-FarnebackFlow open_farneback_flow() {
-#ifdef __SANITIZE_ADDRESS__
-  throw Error("optical flow cannot be computed in a build with the address sanitizer");
-#else
-  auto* const module = dlopen(OPENCV_VIDEO_NAME, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
-  if (module == nullptr)
-    throw Error(
-        fmt::format("OpenCV's video module cannot be opened: {}; Debian has it in libopencv-video-dev", dlerror()));
-  auto* const found =
-      dlsym(module, "_ZN2cv24calcOpticalFlowFarnebackERKNS_11_InputArrayES2_RKNS_17_InputOutputArrayEdiiiidi");
-  if (found == nullptr) throw Error("OpenCV's video module has no calcOpticalFlowFarneback: expected OpenCV 4");
-  return reinterpret_cast<FarnebackFlow>(found);
-#endif
-}
 
 cv::Mat2f flow_between(const cv::Mat1f& first, const cv::Mat1f& second) {
   cv::Mat1b a, b;
@@ -38,9 +13,8 @@ cv::Mat2f flow_between(const cv::Mat1f& first, const cv::Mat1f& second) {
   cv::Mat2f flow;
   if (cv::norm(a, b, cv::NORM_INF) == 0)
     return cv::Mat2f::zeros(a.size());  // the method finds up to 0.05 pixels in these
-  static const auto farneback_flow = open_farneback_flow();
-  farneback_flow(a, b, flow, /*pyr_scale=*/0.5, /*levels=*/5, /*winsize=*/15, /*iterations=*/5,
-                 /*poly_n=*/5, /*poly_sigma=*/1.1, /*flags=*/0);
+  cv::calcOpticalFlowFarneback(a, b, flow, /*pyr_scale=*/0.5, /*levels=*/5, /*winsize=*/15, /*iterations=*/5,
+                               /*poly_n=*/5, /*poly_sigma=*/1.1, /*flags=*/0);
   return flow;
 }
 

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <limits>
 
+#include "base/human.h"
 #include "eav/error.h"
 
 namespace eav {
@@ -60,20 +61,13 @@ void keep_freed_memory() {
 #endif
 }
 
-std::string human_bytes(int64_t bytes) {
-  const auto value = static_cast<double>(bytes);
-  if (value < 1e6) return fmt::format("{:.0f} kB", value / 1e3);
-  if (value < 1e9) return fmt::format("{:.0f} MB", value / 1e6);
-  return fmt::format("{:.1f} GB", value / 1e9);
-}
-
 void check_fits(const MemoryPlan& plan, at::Device device, const std::function<std::string()>& advice) {
   const int64_t available = available_memory(device);
   const auto check = [&](const char* name, const MemoryPlan::Phase& phase) {
     if (phase.total() > available)
       throw Error(fmt::format("the {} needs {} of memory ({} of weights, {} to work with), {} is available: {}", name,
-                              human_bytes(phase.total()), human_bytes(phase.weights), human_bytes(phase.activations),
-                              human_bytes(available), advice()));
+                              human_size(phase.total()), human_size(phase.weights), human_size(phase.activations),
+                              human_size(available), advice()));
   };
   check("text encoder", plan.text_encoder);
   check("transformer", plan.transformer);

@@ -17,9 +17,6 @@ int64_t available_memory(at::Device device);
 // every page anew: that was 3 % of a transformer's step. For a whole program; called before anything is computed.
 void keep_freed_memory();
 
-// "3.4 GB"
-std::string human_bytes(int64_t bytes);
-
 // Throws eav::Error when the plan needs more than there is; `advice` says what would fit.
 void check_fits(const MemoryPlan& plan, at::Device device, const std::function<std::string()>& advice);
 

@@ -44,6 +44,42 @@ std::string name_unscaled(const Trace& trace) {
                        : "Layers whose gain never left 1, and the weight at which it would: " + names + ".";
 }
 
+// ---- what the page and the picture share ----------------------------------------------------------------------------
+
+// viridis from its dark end to its bright one, RGB, [256, 1].
+cv::Mat3b value_colours() {
+  cv::Mat1b ramp(256, 1);
+  for (int i = 0; i < ramp.rows; ++i) ramp(i, 0) = static_cast<uint8_t>(i);
+  cv::Mat3b colours;
+  cv::applyColorMap(ramp, colours, cv::COLORMAP_VIRIDIS);
+  cv::cvtColor(colours, colours, cv::COLOR_BGR2RGB);
+  return colours;
+}
+
+// The values that are drawn darkest and brightest.
+struct Scale {
+  double least = std::numeric_limits<double>::infinity(), most = -least;
+
+  void cover(double value) {
+    least = std::min(least, value);
+    most = std::max(most, value);
+  }
+};
+
+// Each covers all steps, layers and branches, so that pictures of them compare.
+struct Scales {
+  Scale cfi, gain, heads, map{.least = 0, .most = 0};
+
+  explicit Scales(const Trace& trace) {
+    for (const auto& entry : trace.entries) {
+      cfi.cover(entry.cfi);
+      gain.cover(entry.gain);
+      for (const auto head : entry.heads) heads.cover(head);
+      for (const auto weight : entry.map) map.cover(weight);
+    }
+  }
+};
+
 }  // namespace
 
 std::string attention_maps_page(const Trace& trace) {
@@ -51,6 +87,11 @@ std::string attention_maps_page(const Trace& trace) {
   Json data{{"tokenFrames", trace.token_frames}, {"steps", trace.steps},    {"layers", trace.layers},
             {"summary", describe(trace)},        {"bounds", bounds(trace)}, {"unscaledNames", name_unscaled(trace)},
             {"unscaled", Json::array()},         {"entries", Json::array()}};
+  for (const auto& c : value_colours()) data["colours"].push_back(fmt::format("#{:02x}{:02x}{:02x}", c[0], c[1], c[2]));
+  const Scales scales(trace);
+  const auto ends = [](const Scale& scale) { return Json::array({scale.least, scale.most}); };
+  data["scales"] = {
+      {"cfi", ends(scales.cfi)}, {"gain", ends(scales.gain)}, {"heads", ends(scales.heads)}, {"map", ends(scales.map)}};
   for (const auto& [layer, cfi, weight] : unscaled_layers(trace))
     data["unscaled"].push_back({{"layer", layer}, {"cfi", cfi}, {"weight", weight}});
   std::map<std::pair<int64_t, int64_t>, int> seen;  // entries of a step and layer: branches of guidance
@@ -69,26 +110,27 @@ std::string attention_maps_page(const Trace& trace) {
 namespace {
 
 constexpr int kWidth = 1200, kMargin = 30, kLine = 22;
-const cv::Scalar kInk(30, 30, 30), kQuiet(110, 110, 110);
 
-void write(cv::Mat3b& page, const std::string& text, cv::Point at, double size, const cv::Scalar& colour = kInk) {
-  cv::putText(page, text, at, cv::FONT_HERSHEY_SIMPLEX, size, colour, 1, cv::LINE_AA);
+// A colour of the page's style, RGB.
+cv::Vec3b colour(const std::string& name) {
+  const auto [red, green, blue] = page_colour(name);
+  return {red, green, blue};
 }
 
-// Values as colours of viridis, RGB, a cell each; quiet grey where there is none.
-cv::Mat3b coloured(const cv::Mat1d& values, double least, double most) {
-  cv::Mat1b scaled(values.size());
+void write(cv::Mat3b& page, const std::string& text, cv::Point at, double size, const std::string& ink = "quiet") {
+  cv::putText(page, text, at, cv::FONT_HERSHEY_SIMPLEX, size, colour(ink), 1, cv::LINE_AA);
+}
+
+// Values as colours, a cell each; where there is none, the colour of an empty chart.
+cv::Mat3b coloured(const cv::Mat1d& values, const Scale& scale) {
+  const auto colours = value_colours();
+  cv::Mat3b result(values.size(), colour("card"));
   for (int y = 0; y < values.rows; ++y)
     for (int x = 0; x < values.cols; ++x) {
-      const double part = most > least ? (values(y, x) - least) / (most - least) : 0;
-      scaled(y, x) = std::isnan(part) ? uint8_t{0} : cv::saturate_cast<uint8_t>(std::lround(part * 255));
+      if (std::isnan(values(y, x))) continue;
+      const double part = scale.most > scale.least ? (values(y, x) - scale.least) / (scale.most - scale.least) : 0;
+      result(y, x) = colours(static_cast<int>(std::lround(part * 255)), 0);
     }
-  cv::Mat3b result;
-  cv::applyColorMap(scaled, result, cv::COLORMAP_VIRIDIS);
-  cv::cvtColor(result, result, cv::COLOR_BGR2RGB);
-  for (int y = 0; y < values.rows; ++y)
-    for (int x = 0; x < values.cols; ++x)
-      if (std::isnan(values(y, x))) result(y, x) = {225, 225, 225};
   return result;
 }
 
@@ -96,29 +138,28 @@ void place(cv::Mat3b& page, const cv::Mat3b& picture, const cv::Rect& where) {
   cv::Mat3b enlarged;
   cv::resize(picture, enlarged, where.size(), 0, 0, cv::INTER_NEAREST);
   enlarged.copyTo(page(where));
-  cv::rectangle(page, where, kQuiet);
+  cv::rectangle(page, where, colour("quiet"));
 }
 
 // Steps to the right, layers upwards, with a bar of colours; returns where it ends.
-int draw_heat_map(cv::Mat3b& page, const std::string& title, const cv::Mat1d& values, double least, double most,
-                  int top) {
+int draw_heat_map(cv::Mat3b& page, const std::string& title, const cv::Mat1d& values, const Scale& scale, int top) {
   constexpr int kLeft = 90, kBar = 130, kHeight = 240;
   const cv::Rect where(kLeft, top + 2 * kLine, kWidth - kLeft - kBar - kMargin, kHeight);
-  write(page, title, {kMargin, top + kLine}, 0.6);
+  write(page, title, {kMargin, top + kLine}, 0.6, "ink");
   cv::Mat1d upwards;
   cv::flip(values, upwards, 0);
-  place(page, coloured(upwards, least, most), where);
-  write(page, fmt::format("{}", values.rows - 1), {kLeft - 34, where.y + 12}, 0.45, kQuiet);
-  write(page, "layer", {kMargin, where.y + kHeight / 2}, 0.45, kQuiet);
-  write(page, "0", {kLeft - 18, where.br().y}, 0.45, kQuiet);
-  write(page, "step 0", {where.x, where.br().y + 18}, 0.45, kQuiet);
-  write(page, fmt::format("{}", values.cols - 1), {where.br().x - 20, where.br().y + 18}, 0.45, kQuiet);
-  cv::Mat1d ramp(256, 1);
-  for (int i = 0; i < 256; ++i) ramp(i, 0) = 255 - i;
+  place(page, coloured(upwards, scale), where);
+  write(page, fmt::format("{}", values.rows - 1), {kLeft - 34, where.y + 12}, 0.45);
+  write(page, "layer", {kMargin, where.y + kHeight / 2}, 0.45);
+  write(page, "0", {kLeft - 18, where.br().y}, 0.45);
+  write(page, "step 0", {where.x, where.br().y + 18}, 0.45);
+  write(page, fmt::format("{}", values.cols - 1), {where.br().x - 20, where.br().y + 18}, 0.45);
+  cv::Mat3b ramp;
+  cv::flip(value_colours(), ramp, 0);
   const cv::Rect bar(where.br().x + 20, where.y, 18, kHeight);
-  place(page, coloured(ramp, 0, 255), bar);
-  write(page, fmt::format("{:.4g}", most), {bar.br().x + 6, bar.y + 12}, 0.45, kQuiet);
-  write(page, fmt::format("{:.4g}", least), {bar.br().x + 6, bar.br().y}, 0.45, kQuiet);
+  place(page, ramp, bar);
+  write(page, fmt::format("{:.4g}", scale.most), {bar.br().x + 6, bar.y + 12}, 0.45);
+  write(page, fmt::format("{:.4g}", scale.least), {bar.br().x + 6, bar.br().y}, 0.45);
   return where.br().y + 2 * kLine;
 }
 
@@ -161,34 +202,29 @@ at::Tensor attention_maps_picture(const Trace& trace) {
   const auto maps = mean_maps(trace);
   const auto rows = (static_cast<int>(maps.size()) + kMapsInRow - 1) / kMapsInRow;
   const int height = 2 * 330 + 7 * kLine + (maps.empty() ? 0 : 2 * kLine + rows * (kMap + 2 * kLine)) + kMargin;
-  cv::Mat3b page(height, kWidth, cv::Vec3b(255, 255, 255));
+  cv::Mat3b page(height, kWidth, colour("ground"));
   int top = kMargin;
-  write(page, "Enhance-A-Video", {kMargin, top}, 0.8);
-  write(page, describe(trace), {kMargin, top += kLine + 4}, 0.48, kQuiet);
-  write(page, bounds(trace), {kMargin, top += kLine}, 0.48, kQuiet);
+  write(page, "Enhance-A-Video", {kMargin, top}, 0.8, "ink");
+  write(page, describe(trace), {kMargin, top += kLine + 4}, 0.48);
+  write(page, bounds(trace), {kMargin, top += kLine}, 0.48);
   auto names = name_unscaled(trace);
   if (names.size() > 130) names = names.substr(0, names.rfind(',', 128)) + ", ...";
-  write(page, names, {kMargin, top += kLine}, 0.48, kQuiet);
+  write(page, names, {kMargin, top += kLine}, 0.48);
 
-  const auto draw = [&](const std::string& title, double TraceEntry::*value) {
-    const auto [least, most] = std::ranges::minmax(trace.entries, {}, value);
-    top = draw_heat_map(page, title, by_layer_and_step(trace, value), least.*value, most.*value, top);
-  };
-  draw("CFI", &TraceEntry::cfi);
-  draw("Gain", &TraceEntry::gain);
+  const Scales scales(trace);
+  top = draw_heat_map(page, "CFI", by_layer_and_step(trace, &TraceEntry::cfi), scales.cfi, top);
+  top = draw_heat_map(page, "Gain", by_layer_and_step(trace, &TraceEntry::gain), scales.gain, top);
 
   if (!maps.empty()) {
-    double most = 0;
-    for (const auto& [layer, map] : maps) most = std::max(most, *std::ranges::max_element(map));
     write(page,
           fmt::format("Temporal attention, mean over steps: from each frame (down) to each frame (right), 0 to {:.3g}",
-                      most),
-          {kMargin, top += kLine}, 0.6);
+                      scales.map.most),
+          {kMargin, top += kLine}, 0.6, "ink");
     int i = 0;
     for (const auto& [layer, map] : maps) {
       const int x = kMargin + i % kMapsInRow * (kMap + kGap), y = top + kLine + i / kMapsInRow * (kMap + 2 * kLine);
-      place(page, coloured(map, 0, most), {x, y, kMap, kMap});
-      write(page, fmt::format("layer {}", layer), {x, y + kMap + 16}, 0.42, kQuiet);
+      place(page, coloured(map, scales.map), {x, y, kMap, kMap});
+      write(page, fmt::format("layer {}", layer), {x, y + kMap + 16}, 0.42);
       ++i;
     }
   }

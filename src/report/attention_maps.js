@@ -1,10 +1,8 @@
-const viridis = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
 const branches = 1 + Math.max(...data.entries.map((entry) => entry.branch));
 const hasMaps = data.entries.some((entry) => entry.map);
 const hasHeads = data.entries.some((entry) => entry.heads);
 const layers = [...new Set(data.entries.map((entry) => entry.layer))].sort((a, b) => a - b);
 const steps = [...new Set(data.entries.map((entry) => entry.step))].sort((a, b) => a - b);
-const range = (values) => values.reduce(([least, most], v) => [Math.min(least, v), Math.max(most, v)], [Infinity, -Infinity]);
 const sentence = (text) => text[0].toUpperCase() + text.slice(1) + ".";
 
 add(main, "h1", {}, "What the enhancement saw");
@@ -24,14 +22,14 @@ if (branches > 1) {
 }
 const chosen = () => data.entries.filter((entry) => entry.branch === branch);
 
-// Cells [x, y, value], with a scale of their own or a shared one.
+// Cells [x, y, value].
 function heatMap(cells, xs, ys, [least, most], more = {}) {
   const across = { type: "category", data: xs, nameLocation: "middle", nameGap: 28, splitLine: { show: false } };
   return {
     grid: { left: 60, right: 110, top: 14, bottom: 48 },
     tooltip: { formatter: ({ value }) => `${more.x} ${xs[value[0]]}, ${more.y} ${ys[value[1]]}: ${number(value[2])}` },
     visualMap: { min: least, max: most === least ? least + 1e-9 : most, calculable: false, orient: "vertical", right: 8, top: "middle",
-      itemHeight: 140, precision: 4, text: [number(most), number(least)], textStyle: { color: colour("--ink") }, inRange: { color: viridis } },
+      itemHeight: 140, precision: 4, text: [number(most), number(least)], textStyle: { color: colour("--ink") }, inRange: { color: data.colours } },
     xAxis: axis({ ...across, name: more.x }),
     yAxis: axis({ ...across, data: ys, name: more.y, nameGap: 38, inverse: more.inverse ?? false }),
     series: [{ type: "heatmap", data: cells }],
@@ -44,7 +42,7 @@ function overSteps(title, key, explanation) {
   const box = add(main, "div", { class: "chart" });
   redraw.push(chart(box, Math.min(720, 130 + 16 * Math.max(layers.length, 8)), `${title} over steps and layers`, () => {
     const cells = chosen().map((entry) => [steps.indexOf(entry.step), layers.indexOf(entry.layer), entry[key]]);
-    return heatMap(cells, steps, layers, range(data.entries.map((entry) => entry[key])), { x: "step", y: "layer" });
+    return heatMap(cells, steps, layers, data.scales[key], { x: "step", y: "layer" });
   }));
 }
 
@@ -75,8 +73,7 @@ if (hasHeads) {
       [head, y, entries.reduce((sum, entry) => sum + entry.heads[head], 0) / entries.length]);
   });
   redraw.push(chart(add(main, "div", { class: "chart" }), Math.min(720, 130 + 16 * Math.max(layers.length, 8)), "CFI of heads", () => {
-    const cells = means();
-    return heatMap(cells, Array.from({ length: heads }, (_, head) => head), layers, range(cells.map((c) => c[2])), { x: "head", y: "layer" });
+    return heatMap(means(), Array.from({ length: heads }, (_, head) => head), layers, data.scales.heads, { x: "head", y: "layer" });
   }));
 }
 
@@ -97,7 +94,6 @@ if (!hasMaps) {
   add(main, "p", { class: "quiet" }, "How much each frame (down) attends to each frame (right): the mean over heads and positions.");
   const frames = Array.from({ length: data.tokenFrames }, (_, t) => t);
   for (const entry of data.entries) entry.values = decodeMap(entry.map);
-  const most = Math.max(...data.entries.map((entry) => entry.values.reduce((a, b) => Math.max(a, b), 0)));
   const controls = add(main, "div", { class: "controls" });
   const label = add(controls, "label", { for: "step" }, "");
   const slider = add(controls, "input", { id: "step", type: "range", min: "-1", max: String(steps.length - 1), value: "-1" });
@@ -115,7 +111,7 @@ if (!hasMaps) {
         : `CFI ${number(mean((entry) => entry.cfi))}, gain ${number(mean((entry) => entry.gain))}`;
       const cells = entries.length === 0 ? [] : frames.flatMap((row) =>
         frames.map((column) => [column, row, mean((entry) => entry.values[row * frames.length + column])]));
-      const options = heatMap(cells, frames, frames, [0, most], { x: "to frame", y: "from frame", inverse: true });
+      const options = heatMap(cells, frames, frames, data.scales.map, { x: "to frame", y: "from frame", inverse: true });
       return { ...options, grid: { left: 50, right: 8, top: 6, bottom: 42 }, visualMap: { ...options.visualMap, show: false } };
     }, "canvas");
     box.append(caption);
@@ -128,5 +124,5 @@ if (!hasMaps) {
   slider.oninput = draw;
   redraw.push(draw);
   draw();
-  add(main, "p", { class: "quiet" }, `Dark is 0, bright is ${number(most)}, the same for all maps.`);
+  add(main, "p", { class: "quiet" }, `Dark is 0, bright is ${number(data.scales.map[1])}, the same for all maps.`);
 }

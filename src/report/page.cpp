@@ -60,4 +60,11 @@ std::string report_page(Report report, const std::string& title, const nlohmann:
   return page;
 }
 
+std::array<uint8_t, 3> page_colour(const std::string& name) {
+  const auto style = between(eav_asset_style, eav_asset_style_end);
+  const auto declared = "--" + name + ": #";
+  const auto colour = std::stoul(std::string(style.substr(style.find(declared) + declared.size(), 6)), nullptr, 16);
+  return {static_cast<uint8_t>(colour >> 16), static_cast<uint8_t>(colour >> 8), static_cast<uint8_t>(colour)};
+}
+
 }  // namespace eav

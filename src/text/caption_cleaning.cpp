@@ -64,6 +64,26 @@ std::string without_urls(const std::string& caption) {
   return apply(rules, caption);
 }
 
+// Without what looks like a tag, a comment or a declaration; what stands between two tags stays.
+std::string without_tags(const std::string& caption) {
+  static const Rules rules{{"<[a-z/!?][^<>]*>", ""}};
+  return apply(rules, caption);
+}
+
+// Character references become what they stand for, as Beautiful Soup reads them on Python's html.parser: none at the
+// very end, names only as a whole, and the "&" before a last letter is lost.
+std::string with_references_parsed(const std::string& caption) {
+  static const Rules lost{{R"(&(?=[a-z#]$))", ""}};
+  static const auto reference =
+      Regex::python("&(#[0-9]+(?=[^0-9a-f])|#x[0-9a-f]+(?=[^0-9a-f])|[a-z][-.a-z0-9]*(?=[^a-z0-9]));?");
+  const auto text = apply(lost, caption);
+  return reference.replace(text, [&](const Regex::Match& match) {
+    const auto name = "&" + std::string(match[1].of(text));
+    if (name[1] == '#') return text::html_unescape(name + ";");
+    return text::html_entity(name.substr(1) + ";").value_or(name);
+  });
+}
+
 // Strokes, phonetic extensions, enclosed letters, compatibility characters, ideographs and hexagrams.
 std::string without_cjk(const std::string& caption) {
   static const Rules rules{{R"([\u31c0-\u9fff]+)", ""}};
@@ -107,7 +127,7 @@ std::string with_references_resolved(const std::string& caption) {
   return reference.replace(caption, [&](const Regex::Match& match) {
     const std::string whole(match[0].of(caption));
     const auto name = whole.substr(1);
-    if (const auto known = text::html_entity(name)) return std::string(*known);
+    if (const auto known = text::html_entity(name)) return *known;
     const auto unescaped = text::html_unescape(whole);
     if (name.starts_with('#')) return unescaped.find(';') == unescaped.npos ? unescaped : whole;
     const bool upper = std::ranges::none_of(name, [](char c) { return c >= 'a' && c <= 'z'; });
@@ -198,12 +218,14 @@ std::string tidied(const std::string& caption) {
 // One run of _clean_caption.
 CleanCaption cleaned(const CleanCaption& before) {
   static const Rules nicknames{{R"(@[\w\d]+\b)", ""}};
-  const auto caption =
-      apply(nicknames, text::html_text(without_urls(text::full_lowercase(stripped(unquoted(before.text))))));
+  const auto marked = without_urls(text::full_lowercase(stripped(unquoted(before.text))));
+  const auto unmarked = without_tags(marked);
+  const auto caption = apply(nicknames, with_references_parsed(unmarked));
   const auto kept = without_cjk(caption);
   const auto plain = fixed(with_words_apart(with_plain_punctuation(kept)));
   const auto resolved = text::html_unescape(text::html_unescape(plain));
   return {.text = stripped(tidied(without_catalogue_talk(resolved))),
+          .removed_tags = before.removed_tags || unmarked != marked,
           .removed_cjk = before.removed_cjk || kept != caption};
 }
 
@@ -211,7 +233,7 @@ CleanCaption cleaned(const CleanCaption& before) {
 
 CleanCaption clean_caption(const std::string& utf8) {
   if (!text::is_utf8(utf8)) throw Error("the prompt is not UTF-8 text");
-  return cleaned(cleaned({.text = utf8, .removed_cjk = false}));
+  return cleaned(cleaned({.text = utf8, .removed_tags = false, .removed_cjk = false}));
 }
 
 std::string plain_caption(const std::string& utf8) { return stripped(text::full_lowercase(utf8)); }

@@ -7,11 +7,11 @@
 #include <cmath>
 #include <functional>
 #include <memory>
-#include <random>
 #include <regex>
 #include <span>
 #include <vector>
 
+#include "base/files.h"
 #include "video/ffmpeg.h"
 #include "video/palette.h"
 
@@ -22,35 +22,6 @@ namespace fs = std::filesystem;
 using at::Tensor;
 
 // ---- files and folders ----
-
-// Where the output lands: links followed, so that what is renamed at the end is the thing itself; no '/' at the end.
-fs::path resolve(const fs::path& out) {
-  std::error_code error;
-  auto path = fs::weakly_canonical(fs::absolute(out, error), error);
-  if (error) throw Error(fmt::format("cannot use '{}': {}", out.string(), error.message()));
-  return path.has_filename() ? path : path.parent_path();
-}
-
-void check(const std::error_code& error, const fs::path& out) {
-  if (error) throw Error(fmt::format("cannot write '{}': {}", out.string(), error.message()));
-}
-
-// A name for unfinished work in `folder`. Whatever bears it is removed at the end of the scope, unless it was renamed.
-class Temporary {
- public:
-  explicit Temporary(const fs::path& folder)
-      : path_(folder / fmt::format(".eav-{:08x}.part", std::random_device{}())) {}
-  Temporary(const Temporary&) = delete;
-  Temporary& operator=(const Temporary&) = delete;
-  ~Temporary() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 std::string picture_name(int64_t index) { return fmt::format("frame_{:05}.png", index); }
 
@@ -265,9 +236,8 @@ Tensor pad_to_even(Tensor frames) {
   return frames;
 }
 
-void write_file(const fs::path& out, OutputKind kind, const Tensor& frames, double fps, const std::string& metadata,
-                const Progress& progress) {
-  const auto target = resolve(out);
+void write_movie(const fs::path& out, OutputKind kind, const Tensor& frames, double fps, const std::string& metadata,
+                 const Progress& progress) {
   const auto rate = frame_rate(fps);
   // GIF counts in hundredths of a second, and viewers play a frame of fewer than two of them slowly.
   const bool gif = kind == OutputKind::gif;
@@ -276,7 +246,7 @@ void write_file(const fs::path& out, OutputKind kind, const Tensor& frames, doub
 
   const auto format = format_of(kind);
   const auto convert = converter(frames, format.pixels);
-  const Temporary part(target.parent_path());
+  const auto part = Temporary::file(out);
   Muxer muxer(part.path(), out, format.muxer);
   Encoder encode(format, frames.size(2), frames.size(1), time_base, muxer.wants_global_header());
   muxer.start(encode.context(), rate, metadata);
@@ -295,9 +265,7 @@ void write_file(const fs::path& out, OutputKind kind, const Tensor& frames, doub
   }
   encode(nullptr, sink);
   muxer.finish();
-  std::error_code error;
-  fs::rename(part.path(), target, error);
-  check(error, out);
+  part.finish();
 }
 
 void write_bytes(const fs::path& file, const AVPacket& packet, const std::string& what) {
@@ -327,21 +295,18 @@ void encode_pictures(const Tensor& frames, const Progress& progress, const Sink&
 }
 
 void write_pictures(const fs::path& out, const Tensor& frames, const Progress& progress) {
-  const auto target = resolve(out);
+  const auto target = target_of(out);
   const bool existed = fs::is_directory(target);
-  const Temporary part(existed ? target : target.parent_path());
-  std::error_code error;
-  fs::create_directory(part.path(), error);
-  check(error, out);
-
+  const auto part = Temporary::folder(existed ? target : target.parent_path(), out);
   int64_t written = 0;
   encode_pictures(frames, progress, [&](AVPacket& packet) {
     write_bytes(part.path() / picture_name(written++), packet, fmt::format("cannot write '{}'", out.string()));
   });
+  if (!existed) return part.finish();
   try {
-    existed ? move_pictures(part.path(), target, written) : fs::rename(part.path(), target);
+    move_pictures(part.path(), target, written);
   } catch (const fs::filesystem_error& failure) {
-    check(failure.code(), out);
+    throw Error(fmt::format("cannot write '{}': {}", out.string(), failure.code().message()));
   }
 }
 
@@ -376,7 +341,7 @@ void check_output(const fs::path& out, bool overwrite) {
   const bool frames = output_kind(out) == OutputKind::frames;
   find_encoder(format_of(output_kind(out)));
 
-  const auto target = resolve(out);
+  const auto target = target_of(out);
   std::error_code error;
   const auto found = fs::status(target, error).type();
   auto folder = target.parent_path();
@@ -390,12 +355,7 @@ void check_output(const fs::path& out, bool overwrite) {
   } else if (!overwrite && found != fs::file_type::not_found) {
     throw Error(fmt::format("'{}' exists; --overwrite it, or choose another name", out.string()));
   }
-  if (!fs::is_directory(folder, error))
-    throw Error(
-        fmt::format("cannot write '{}': there is no folder '{}'; create it first", out.string(), folder.string()));
-  const Temporary probe(folder);  // permission bits alone do not tell: the file system may be read-only, or full
-  fs::create_directory(probe.path(), error);
-  check(error, out);
+  check_takes_files(folder, out);
 }
 
 void write_video(const fs::path& out, const Tensor& frames, double fps, const std::string& metadata,
@@ -406,9 +366,9 @@ void write_video(const fs::path& out, const Tensor& frames, double fps, const st
     case OutputKind::frames:
       return write_pictures(out, frames.contiguous(), progress);
     case OutputKind::mp4:
-      return write_file(out, kind, pad_to_even(frames).contiguous(), fps, metadata, progress);
+      return write_movie(out, kind, pad_to_even(frames).contiguous(), fps, metadata, progress);
     default:
-      return write_file(out, kind, frames.contiguous(), fps, metadata, progress);
+      return write_movie(out, kind, frames.contiguous(), fps, metadata, progress);
   }
 }
 
@@ -416,14 +376,11 @@ void write_picture(const fs::path& out, const Tensor& picture) {
   const auto frames = picture.unsqueeze(0).contiguous();
   check_frames(frames, /*fps=*/1);
   const ffmpeg::Quiet quiet;
-  const auto target = resolve(out);
-  const Temporary part(target.parent_path());
+  const auto part = Temporary::file(out);
   encode_pictures(frames, {}, [&](AVPacket& packet) {
     write_bytes(part.path(), packet, fmt::format("cannot write '{}'", out.string()));
   });
-  std::error_code error;
-  fs::rename(part.path(), target, error);
-  check(error, out);
+  part.finish();
 }
 
 std::string ffmpeg_version() { return av_version_info(); }

@@ -11,10 +11,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/files.h"
 #include "eav/error.h"
 
 namespace eav {
@@ -181,20 +181,12 @@ void save_safetensors(const std::filesystem::path& path, const std::map<std::str
   text.append((c10::gAlignment - unpadded % c10::gAlignment) % c10::gAlignment, ' ');  // data starts aligned
   const uint64_t size = text.size();
 
-  auto temporary = path;
-  temporary += ".part";
-  std::ofstream out(temporary, std::ios::binary);
-  out.write(reinterpret_cast<const char*>(&size), sizeof size).write(text.data(), static_cast<std::streamsize>(size));
-  for (const auto& tensor : data)
-    out.write(static_cast<const char*>(tensor.const_data_ptr()), static_cast<std::streamsize>(tensor.nbytes()));
-  out.close();
-  std::error_code failed;
-  if (out) std::filesystem::rename(temporary, path, failed);
-  if (!out || failed) {
-    const auto reason = failed ? failed.message() : std::string(std::strerror(errno));
-    std::filesystem::remove(temporary, failed);
-    throw Error(fmt::format("{}: cannot be written: {}", path.string(), reason));
-  }
+  const auto bytes = [](const void* begin, size_t count) {
+    return std::string_view(static_cast<const char*>(begin), count);
+  };
+  std::vector<std::string_view> parts{bytes(&size, sizeof size), text};
+  for (const auto& tensor : data) parts.push_back(bytes(tensor.const_data_ptr(), tensor.nbytes()));
+  write_file(path, parts);
 }
 
 }  // namespace eav

@@ -24,6 +24,7 @@ VIDEOS = sorted(str(file.relative_to(RECORDS)) for name in NAMES for file in REC
 DEFAULTS = {
     "dynamic_guidance": False,
     "vae_tiling": "off",
+    "image_fit": "stretch",
     "vae_framewise": False,
     "timesteps": [],
     "conditions": [],

@@ -18,6 +18,7 @@
 #include "text/caption_cleaning.h"
 #include "text/clip.h"
 #include "text/clip_tokenizer.h"
+#include "text/html.h"
 #include "text/llama.h"
 #include "text/llama_tokenizer.h"
 #include "text/llava.h"
@@ -65,14 +66,22 @@ void tokens(const Arguments& arguments) {
   std::cout << ids << '\n';
 }
 
-// clean-captions < texts.json > cleaned.json: each as [text, whether CJK characters were removed]
+// clean-captions < texts.json > cleaned.json: each as [text, whether CJK characters were removed, whether tags were]
 void clean_captions(const Arguments&) {
   auto cleaned = nlohmann::json::array();
   for (const auto& text : nlohmann::json::parse(standard_input())) {
     const auto caption = eav::clean_caption(text.get<std::string>());
-    cleaned.push_back({caption.text, caption.removed_cjk});
+    cleaned.push_back({caption.text, caption.removed_cjk, caption.removed_tags});
   }
   std::cout << cleaned << '\n';
+}
+
+// html-unescape < texts.json > unescaped.json
+void html_unescape(const Arguments&) {
+  auto unescaped = nlohmann::json::array();
+  for (const auto& text : nlohmann::json::parse(standard_input()))
+    unescaped.push_back(eav::text::html_unescape(text.get<std::string>()));
+  std::cout << unescaped << '\n';
 }
 
 // Encoders read a prompt from standard input, with the tokenizer in DIR/tokenizer and the weights in DIR/text_encoder.
@@ -184,6 +193,7 @@ int main(int argc, char** argv) try {
       {"clean-captions", clean_captions},
       {"clip", clip},
       {"clip-image", clip_image},
+      {"html-unescape", html_unescape},
       {"llama", llama},
       {"open_sora", open_sora},
       {"llava", llava},

@@ -127,6 +127,10 @@ Tensor Job::embed(Progress& progress) const {
   auto prompt = with_scores(asked());
   if (asked().clean_prompt) {
     const auto cleaned = clean_caption(prompt);
+    if (cleaned.removed_tags)
+      progress.warning(
+          "what stands between < and > in the prompt was taken for a tag and left out; turn `clean_prompt` off to "
+          "keep it");
     if (cleaned.removed_cjk)
       progress.warning(
           "Chinese, Japanese and Korean signs were taken out of the prompt, which this model was trained "
