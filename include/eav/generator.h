@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "eav/grid.h"
 #include "eav/progress.h"
 #include "eav/request.h"
-#include "eav/step.h"
 #include "eav/trace.h"
 
 namespace eav {

@@ -11,7 +11,7 @@
 #include "nn/linear.h"
 #include "text/token_embedding.h"
 #include "weights/config.h"
-#include "weights/weights.h"
+#include "weights/matrix.h"
 
 namespace eav {
 
@@ -64,7 +64,7 @@ struct ClipBlock {
 
 struct ClipTextEncoder {
   TokenEmbedding token_embedding;
-  Tensor position_embedding;  // [positions, C]
+  Matrix position_embedding;  // [positions, C]
   std::vector<ClipBlock> blocks;
   LayerNorm final_layer_norm;
   int64_t eos_token_id;

@@ -2,22 +2,19 @@
 #pragma once
 #include <cstdint>
 
+#include "eav/grid.h"
 #include "eav/progress.h"
+#include "enhance/enhancer.h"
 
 namespace eav {
-
-class Enhancer;
-
-// The video tokens of a transformer, frame-major: token t*positions + s is position s of token frame t.
-struct Grid {
-  int64_t frames;     // T: latent frames, padding included, divided by the temporal patch size
-  int64_t positions;  // S: positions in a frame
-};
 
 struct Step {
   Grid grid;
   Enhancer& enhance;
   const Progress& progress;  // layers call progress.check() so that a run stops within one of them
+  int64_t index = 0;         // of the step, from 0
+  int64_t count = 1;         // steps that the video takes
+  int64_t branch = 0;        // which forward pass of the step this is, where guidance takes two
 };
 
 }  // namespace eav
