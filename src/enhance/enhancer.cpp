@@ -34,7 +34,7 @@ bool Enhancer::active(int64_t layer) const {
          options_.layers.contains(layer);
 }
 
-Tensor Enhancer::gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid) {
+Gain Enhancer::gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid) {
   token_frames_ = grid.frames;
   // A single frame has no other to look at: the gain is 1.
   if (!active(layer) || grid.frames == 1) return {};
@@ -43,7 +43,7 @@ Tensor Enhancer::gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid
   if (!weight_) weight_ = first_adapted_weight(grid.frames);
   const auto map = options_.maps ? attention_map(q, k, grid.frames).mean({0, 1}).to(at::kHalf) : Tensor();  // [T, T]
   measured_.push_back({step_, layer, *weight_, measured, heads, map});
-  return (measured * scale(*weight_)).clamp_min(1).view({1, 1, 1});
+  return Gain((measured * scale(*weight_)).clamp_min(1).view({1, 1, 1}));
 }
 
 Trace Enhancer::trace() const {

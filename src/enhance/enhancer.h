@@ -6,12 +6,12 @@
 #include <utility>
 #include <vector>
 
+#include "eav/grid.h"
 #include "eav/request.h"
-#include "enhance/step.h"
 #include "eav/trace.h"
+#include "enhance/gain.h"
 
 namespace eav {
-using at::Tensor;
 
 class Enhancer {
  public:
@@ -21,10 +21,10 @@ class Enhancer {
   // Call before each step, with its index from 0.
   void begin_step(int64_t step);
 
-  // The gain [1, 1, 1] (float32, on q's device) of one layer: from queries and keys of the video tokens alone, after
-  // their norm and rotary embedding, [B, heads, T*S, d] with any strides. All B rows are branches of one video (the
-  // guidance pair), and share the mean of their CFI. An undefined tensor where this step and layer are not enhanced.
-  Tensor gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid);
+  // The gain of one layer: from queries and keys of the video tokens alone, after their norm and rotary embedding,
+  // [B, heads, T*S, d] with any strides. All B rows are branches of one video (the guidance pair), and share the mean
+  // of their CFI. 1 where this step and layer are not enhanced. Layers ask for it through nn/attention.h.
+  Gain gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid);
 
   // What was computed so far; waits for the device once.
   Trace trace() const;

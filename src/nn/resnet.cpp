@@ -3,6 +3,8 @@
 #include <span>
 #include <utility>
 
+#include "nn/attention.h"
+
 namespace eav {
 
 Frames NormedConv::operator()(const Frames& x, const Place& place, Frames sum) const {
@@ -53,8 +55,8 @@ Frames CausalFrameAttention::operator()(Frames x) const {
     auto key = keys[t], value = values[t];
     to_k.into(key, normed);
     to_v.into(value, normed);
-    const auto seen = at::scaled_dot_product_attention(head(to_q(normed)), head(keys.slice(0, 0, t + 1)),
-                                                       head(values.slice(0, 0, t + 1)));  // [1, 1, S, C]
+    const auto seen =
+        attend(head(to_q(normed)), head(keys.slice(0, 0, t + 1)), head(values.slice(0, 0, t + 1)));  // [1, 1, S, C]
     x[t].add_(to_out(seen.view_as(x[t])));
   }
   return x;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "eav/error.h"
+#include "nn/attention.h"
 
 namespace eav {
 
@@ -37,10 +38,8 @@ ClipAttention::ClipAttention(const Weights& w, const ClipBlockConfig& c)
       out_proj(w / "out_proj", c.channels, c.channels) {}
 
 Tensor ClipAttention::operator()(const Tensor& x) const {
-  const auto split = [&](const Tensor& t) { return t.unflatten(-1, {heads, -1}).transpose(1, 2); };  // [B, heads, L, d]
-  const auto out = at::scaled_dot_product_attention(split(q_proj(x)), split(k_proj(x)), split(v_proj(x)), {},
-                                                    /*dropout_p=*/0, causal);
-  return out_proj(out.transpose(1, 2).flatten(2));
+  const auto split = [&](const Tensor& t) { return split_heads(t, heads); };  // [B, heads, L, d]
+  return out_proj(merge_heads(attend(split(q_proj(x)), split(k_proj(x)), split(v_proj(x)), {.causal = causal})));
 }
 
 ClipFeedForward::ClipFeedForward(const Weights& w, const ClipBlockConfig& c)
@@ -64,7 +63,7 @@ Tensor ClipBlock::operator()(Tensor x) const {
 
 ClipTextEncoder::ClipTextEncoder(const Weights& w, const ClipConfig& c)
     : token_embedding(w / "embeddings" / "token_embedding", c.vocabulary, c.channels),
-      position_embedding((w / "embeddings" / "position_embedding").load("weight", {c.positions, c.channels})),
+      position_embedding(w / "embeddings" / "position_embedding", c.positions, c.channels),
       final_layer_norm(w / "final_layer_norm", c.channels, c.norm_eps),
       eos_token_id(c.eos_token_id) {
   for (int64_t i = 0; i < c.layers; ++i) blocks.emplace_back(w / "encoder" / "layers" / i, c);
@@ -88,10 +87,10 @@ std::vector<UnneededKey> ClipTextEncoder::unneeded_keys() {
 
 Tensor ClipTextEncoder::operator()(const Tensor& ids, at::ScalarType compute, const Progress& progress) const {
   const auto length = ids.size(1);
-  if (length > position_embedding.size(0))
+  if (length > position_embedding.rows())
     throw Error(fmt::format("a prompt of {} tokens is longer than the {} that the text encoder has positions for",
-                            length, position_embedding.size(0)));
-  auto x = token_embedding(ids, compute) + position_embedding.slice(0, 0, length).to(compute);  // [B, L, C]
+                            length, position_embedding.rows()));
+  auto x = token_embedding(ids, compute) + position_embedding.part(0, length).dense(compute);  // [B, L, C]
   for (const auto& block : blocks) {
     progress.check();
     x = block(std::move(x));

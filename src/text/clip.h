@@ -11,8 +11,8 @@
 #include "nn/linear.h"
 #include "text/token_embedding.h"
 #include "weights/config.h"
+#include "weights/matrix.h"
 #include "weights/part.h"
-#include "weights/weights.h"
 
 namespace eav {
 
@@ -65,7 +65,7 @@ struct ClipBlock {
 
 struct ClipTextEncoder {
   TokenEmbedding token_embedding;
-  Tensor position_embedding;  // [positions, C]
+  Matrix position_embedding;  // [positions, C]
   std::vector<ClipBlock> blocks;
   LayerNorm final_layer_norm;
   int64_t eos_token_id;

@@ -28,7 +28,7 @@ ClipVisionTower::ClipVisionTower(const Weights& w, const ClipVisionConfig& c, in
       class_embedding((w / "embeddings").load("class_embedding", {c.channels})),
       patch_embedding(
           Linear::of_patches(w / "embeddings" / "patch_embedding", {c.channels, kColours, c.patch_size, c.patch_size})),
-      position_embedding((w / "embeddings" / "position_embedding").load("weight", {1 + c.patches(), c.channels})),
+      position_embedding(w / "embeddings" / "position_embedding", 1 + c.patches(), c.channels),
       pre_layrnorm(w / "pre_layrnorm", c.channels, c.norm_eps) {
   for (int64_t i = 0; i < layers; ++i) blocks.emplace_back(w / "encoder" / "layers" / i, c);
 }
@@ -52,7 +52,7 @@ Tensor ClipVisionTower::operator()(const Tensor& pixels, const Progress& progres
                            .flatten(3)
                            .flatten(1, 2);  // [B, patches, 3*p*p]
   const auto first = class_embedding.to(pixels.scalar_type()).expand({pixels.size(0), 1, -1});
-  auto x = at::cat({first, patch_embedding(patches)}, 1) + position_embedding.to(pixels.scalar_type());
+  auto x = at::cat({first, patch_embedding(patches)}, 1) + position_embedding.dense(pixels.scalar_type());
   x = pre_layrnorm(x);
   for (const auto& block : blocks) {
     progress.check();

@@ -22,7 +22,7 @@ struct ClipVisionTower {
   int64_t patch_size, image_size;
   Tensor class_embedding;     // [C]
   Linear patch_embedding;     // of patches
-  Tensor position_embedding;  // [1 + patches, C]
+  Matrix position_embedding;  // [1 + patches, C]
   LayerNorm pre_layrnorm;
   std::vector<ClipBlock> blocks;
   // The first `layers` of the tower's blocks.

@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "eav/error.h"
+#include "nn/attention.h"
 
 namespace eav {
 namespace {
@@ -72,20 +73,16 @@ Tensor LlamaRope::operator()(const Tensor& x) const {
 }
 
 LlamaAttention::LlamaAttention(const Weights& w, const LlamaConfig& c)
-    : head_dim(c.head_dim),
+    : heads(c.heads),
+      kv_heads(c.kv_heads),
       q_proj(w / "q_proj", c.channels, c.heads * c.head_dim),
       k_proj(w / "k_proj", c.channels, c.kv_heads * c.head_dim),
       v_proj(w / "v_proj", c.channels, c.kv_heads * c.head_dim),
       o_proj(w / "o_proj", c.heads * c.head_dim, c.channels) {}
 
 Tensor LlamaAttention::operator()(const Tensor& x, const LlamaRope& rope) const {
-  const auto split = [&](const Tensor& t) {  // [B, heads, L, d]; fewer heads of keys and values
-    return t.unflatten(-1, {-1, head_dim}).transpose(1, 2);
-  };
-  const auto out = at::scaled_dot_product_attention(rope(split(q_proj(x))), rope(split(k_proj(x))), split(v_proj(x)),
-                                                    {}, /*dropout_p=*/0, /*is_causal=*/true, /*scale=*/c10::nullopt,
-                                                    /*enable_gqa=*/true);
-  return o_proj(out.transpose(1, 2).flatten(2));
+  const auto q = rope(split_heads(q_proj(x), heads)), k = rope(split_heads(k_proj(x), kv_heads));
+  return o_proj(merge_heads(attend(q, k, split_heads(v_proj(x), kv_heads), {.causal = true})));
 }
 
 LlamaFeedForward::LlamaFeedForward(const Weights& w, const LlamaConfig& c)

@@ -50,7 +50,7 @@ struct LlamaRope {
 };
 
 struct LlamaAttention {
-  int64_t head_dim;
+  int64_t heads, kv_heads;
   Linear q_proj, k_proj, v_proj, o_proj;
   LlamaAttention(const Weights& w, const LlamaConfig& c);
 

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "eav/error.h"
+#include "nn/attention.h"
 
 namespace eav {
 namespace {
@@ -65,7 +66,7 @@ T5Config::T5Config(const JsonFile& json)
 }
 
 Tensor T5PositionBias::operator()(int64_t length, at::ScalarType compute) const {
-  const auto position = at::arange(length, table.options().dtype(at::kLong));
+  const auto position = at::arange(length, at::TensorOptions(at::kLong).device(table.device()));
   const auto offset = position.unsqueeze(0) - position.unsqueeze(1);  // [L, L], of the key from the query
   const auto distance = offset.abs();
 
@@ -75,7 +76,7 @@ Tensor T5PositionBias::operator()(int64_t length, at::ScalarType compute) const 
   const auto steps = at::log(distance.clamp_min(1).to(at::kFloat) / near) / scale * (side - near);
   const auto far = (steps.to(at::kLong) + near).clamp_max(side - 1);
   const auto bucket = (offset > 0).to(at::kLong) * side + at::where(distance < near, distance, far);
-  return at::embedding(table, bucket).permute({2, 0, 1}).unsqueeze(0).to(compute).contiguous();
+  return table.look_up(bucket, compute).permute({2, 0, 1}).unsqueeze(0).contiguous();
 }
 
 T5Attention::T5Attention(const Weights& w, const T5Config& c)
@@ -86,11 +87,9 @@ T5Attention::T5Attention(const Weights& w, const T5Config& c)
       o(w / "o", c.heads * c.head_dim, c.channels) {}
 
 Tensor T5Attention::operator()(const Tensor& x, const Tensor& bias) const {
-  const auto split = [&](const Tensor& t) { return t.unflatten(-1, {heads, -1}).transpose(1, 2); };  // [B, heads, L, d]
+  const auto split = [&](const Tensor& t) { return split_heads(t, heads); };  // [B, heads, L, d]
   // Scores are not divided by sqrt(d): the initialisation of T5 accounts for it.
-  const auto out = at::scaled_dot_product_attention(split(q(x)), split(k(x)), split(v(x)), bias, /*dropout_p=*/0,
-                                                    /*is_causal=*/false, /*scale=*/1.0);
-  return o(out.transpose(1, 2).flatten(2));
+  return o(merge_heads(attend(split(q(x)), split(k(x)), split(v(x)), {.bias = bias, .scale = 1.0})));
 }
 
 T5FeedForward::T5FeedForward(const Weights& w, const T5Config& c)

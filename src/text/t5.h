@@ -12,8 +12,8 @@
 #include "text/token_embedding.h"
 #include "weights/blocks.h"
 #include "weights/config.h"
+#include "weights/matrix.h"
 #include "weights/part.h"
-#include "weights/weights.h"
 
 namespace eav {
 
@@ -37,10 +37,10 @@ struct T5Config {
 
 // What the distance of two tokens adds to their attention score, per head.
 struct T5PositionBias {
-  Tensor table;  // [buckets, heads]
+  Matrix table;  // [buckets, heads]
   int64_t buckets, max_distance;
   T5PositionBias(const Weights& w, const T5Config& c)
-      : table(w.load("weight", {c.buckets, c.heads})), buckets(c.buckets), max_distance(c.max_distance) {}
+      : table(w, c.buckets, c.heads), buckets(c.buckets), max_distance(c.max_distance) {}
 
   Tensor operator()(int64_t length, at::ScalarType compute) const;  // [1, heads, L, L]
 };

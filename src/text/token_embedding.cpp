@@ -7,10 +7,10 @@
 namespace eav {
 
 Tensor TokenEmbedding::operator()(const Tensor& ids, at::ScalarType compute) const {
-  if (const auto largest = ids.max().item<int64_t>(); largest >= weight.size(0))
+  if (const auto largest = ids.max().item<int64_t>(); largest >= weight_.rows())
     throw Error(fmt::format("the prompt holds a special token (id {}) that the text encoder's vocabulary of {} lacks",
-                            largest, weight.size(0)));
-  return at::embedding(weight, ids.to(weight.device())).to(compute);
+                            largest, weight_.rows()));
+  return weight_.look_up(ids, compute);
 }
 
 }  // namespace eav

@@ -2,18 +2,19 @@
 #pragma once
 #include <ATen/ATen.h>
 
-#include "weights/weights.h"
+#include "weights/matrix.h"
 
 namespace eav {
 
-struct TokenEmbedding {
-  Tensor weight;  // [vocabulary, C]
-
-  TokenEmbedding(const Weights& w, int64_t vocabulary, int64_t channels)
-      : weight(w.load("weight", {vocabulary, channels})) {}
+class TokenEmbedding {
+ public:
+  TokenEmbedding(const Weights& w, int64_t vocabulary, int64_t channels) : weight_(w, vocabulary, channels) {}
 
   // ids [B, L] -> [B, L, C] in the type `compute`. Throws eav::Error when an id is outside the vocabulary.
   Tensor operator()(const Tensor& ids, at::ScalarType compute) const;
+
+ private:
+  Matrix weight_;  // [vocabulary, C]
 };
 
 }  // namespace eav

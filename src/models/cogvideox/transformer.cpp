@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "enhance/enhancer.h"
+#include "nn/attention.h"
 
 namespace eav::cogvideox {
 namespace {
@@ -50,17 +50,15 @@ Attention::Attention(const Weights& w, const TransformerConfig& c)
 
 Attention::Output Attention::operator()(const Tensor& tokens, int64_t text_len, const std::optional<Rope>& rope,
                                         int64_t layer, Step& step) const {
-  const auto split = [&](const Tensor& x) { return x.unflatten(-1, {heads, -1}); };  // [B, L, heads, d]
-  auto q = norm_q(split(to_q(tokens))), k = norm_k(split(to_k(tokens)));
-  auto v = split(to_v(tokens));
+  const auto apart = [&](const Tensor& x) { return x.unflatten(-1, {heads, -1}); };  // [B, L, heads, d]
+  const auto q = norm_q(apart(to_q(tokens))), k = norm_k(apart(to_k(tokens))), v = apart(to_v(tokens));
   if (rope) {
     (*rope)(q.slice(1, text_len));
     (*rope)(k.slice(1, text_len));
   }
-  q = q.transpose(1, 2), k = k.transpose(1, 2), v = v.transpose(1, 2);  // [B, heads, L, d]
-  auto gain = step.enhance.gain(layer, q.slice(2, text_len), k.slice(2, text_len), step.grid);
-  auto attended = at::scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2);  // [B, L, C]
-  return {to_out(attended), std::move(gain)};
+  auto [attended, gain] =
+      attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), VideoLayer{layer, step, text_len});
+  return {to_out(merge_heads(attended)), std::move(gain)};
 }
 
 void Block::operator()(Tokens& x, const Tensor& temb, const std::optional<Rope>& rope, Step& step) const {
@@ -68,8 +66,7 @@ void Block::operator()(Tokens& x, const Tensor& temb, const std::optional<Rope>&
     const auto [normed, text_gate, video_gate] = norm1(x, temb);
     const auto [attended, gain] = attn(normed, x.text_len, rope, layer, step);
     x.text().addcmul_(attended.slice(1, 0, x.text_len), text_gate);
-    x.video().addcmul_(attended.slice(1, x.text_len),
-                       gain.defined() ? video_gate * gain.to(video_gate.scalar_type()) : video_gate);
+    x.video().addcmul_(attended.slice(1, x.text_len), gain * video_gate);
   }
   const auto [normed, text_gate, video_gate] = norm2(x, temb);
   const auto fed = ff(normed);
@@ -78,9 +75,9 @@ void Block::operator()(Tokens& x, const Tensor& temb, const std::optional<Rope>&
 }
 
 PatchEmbed::PatchEmbed(const Weights& w, const TransformerConfig& c)
-    : weight(c.patch_size_t
-                 ? w.load("proj.weight", {c.channels(), c.in_channels * *c.patch_size_t * c.patch_size * c.patch_size})
-                 : w.load("proj.weight", {c.channels(), c.in_channels, c.patch_size, c.patch_size})),
+    : proj(c.patch_size_t
+               ? Matrix(w / "proj", c.channels(), c.in_channels * *c.patch_size_t * c.patch_size * c.patch_size)
+               : Matrix::of_patches(w / "proj", {c.channels(), c.in_channels, c.patch_size, c.patch_size})),
       bias(w.optional("proj.bias", {c.channels()})),
       text_proj(w / "text_proj", c.text_embed_dim, c.channels()) {
   if (!c.learned_positions) return;
@@ -91,10 +88,11 @@ PatchEmbed::PatchEmbed(const Weights& w, const TransformerConfig& c)
 
 Tensor PatchEmbed::operator()(const Tensor& latents, const TransformerConfig& c) const {
   const auto type = latents.scalar_type();
-  const auto w = weight.to(type);
+  const auto w = proj.dense(type);
   const auto b = bias ? std::optional(bias->to(type)) : std::nullopt;
   if (!c.patch_size_t)
-    return at::conv2d(latents.flatten(0, 1), w, b, c.patch_size)  // [B*F, C, h/p, w/p]
+    return at::conv2d(latents.flatten(0, 1), w.view({-1, c.in_channels, c.patch_size, c.patch_size}), b,
+                      c.patch_size)  // [B*F, C, h/p, w/p]
         .unflatten(0, {latents.size(0), latents.size(1)})
         .flatten(3)
         .transpose(2, 3)

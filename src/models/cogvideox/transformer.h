@@ -14,6 +14,7 @@
 #include "nn/linear.h"
 #include "nn/rope.h"
 #include "weights/blocks.h"
+#include "weights/matrix.h"
 
 namespace eav::cogvideox {
 
@@ -53,7 +54,7 @@ struct Attention {
 
   struct Output {
     Tensor tokens;  // [B, L, C], after the output projection
-    Tensor gain;    // of the video tokens; undefined: none
+    Gain gain;      // of the video tokens
   };
   Output operator()(const Tensor& tokens, int64_t text_len, const std::optional<Rope>& rope, int64_t layer,
                     Step& step) const;
@@ -76,7 +77,7 @@ struct Block {
 
 // Cuts latents into patches and projects them, or puts patches together again.
 struct PatchEmbed {
-  Tensor weight;               // [C, in, p, p], or [C, in*p_t*p*p] with patch_size_t
+  Matrix proj;                 // [C, in*p*p]; with patch_size_t [C, p_t*p*p*in]
   std::optional<Tensor> bias;  // [C]
   Linear text_proj;
   std::optional<Tensor> learned;  // [T*S, C] for the trained size

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "enhance/enhancer.h"
+#include "nn/attention.h"
 
 namespace eav::hunyuan_video {
 namespace {
@@ -42,20 +42,17 @@ struct Qkv {
     into(p.v, v);
   }
 
-  // The gain of the video tokens; undefined: none.
-  Tensor gain(int64_t layer, int64_t video_len, Step& step) const {
-    const auto video = [&](const Tensor& x) { return x.slice(1, 0, video_len).transpose(1, 2); };
-    return step.enhance.gain(layer, video(q), video(k), step.grid);
-  }
-
-  Tensor attend() const {  // [1, L, C]
-    return at::scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
-        .transpose(1, 2)
-        .flatten(2);
+  // What attention makes of them; the video comes first.
+  struct Output {
+    Tensor tokens;  // [1, L, C]
+    Gain gain;      // of the video tokens
+  };
+  Output attend(int64_t layer, Step& step) const {
+    auto [attended, gain] =
+        eav::attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), VideoLayer{layer, step, 0});
+    return {merge_heads(attended), std::move(gain)};
   }
 };
-
-Tensor times(const Tensor& x, const Tensor& gain) { return gain.defined() ? x * gain.to(x.scalar_type()) : x; }
 
 }  // namespace
 
@@ -73,11 +70,11 @@ RefinerBlock::RefinerBlock(const Weights& w, const TransformerConfig& c)
       gates(w / "norm_out" / "linear", c.channels(), 2 * c.channels()) {}
 
 Tensor RefinerBlock::operator()(const Tensor& x, const Tensor& temb) const {
-  const auto split = [&](const Tensor& t) { return t.unflatten(2, {heads, -1}).transpose(1, 2); };  // [1, heads, L, d]
+  const auto split = [&](const Tensor& t) { return split_heads(t, heads); };  // [1, heads, L, d]
   const auto normed = norm1(x);
-  const auto attended = at::scaled_dot_product_attention(split(to_q(normed)), split(to_k(normed)), split(to_v(normed)));
+  const auto attended = attend(split(to_q(normed)), split(to_k(normed)), split(to_v(normed)));
   const auto gate = gates(at::silu(temb)).chunk(2, 1);  // of attention and feed-forward, [1, C]
-  const auto y = x + to_out(attended.transpose(1, 2).flatten(2)) * gate[0];
+  const auto y = x + to_out(merge_heads(attended)) * gate[0];
   return y + ff(norm2(y)) * gate[1];
 }
 
@@ -115,11 +112,11 @@ Tensor TokenModulation::norm(const LayerNorm& norm, const Tensor& x) const {
   return y;
 }
 
-void TokenModulation::add(const Tensor& x, const Tensor& y, const Tensor& gain, int64_t begin) const {
+void TokenModulation::add(const Tensor& x, const Tensor& y, const Gain& gain, int64_t begin) const {
   const auto own =
       std::clamp<int64_t>(first_tokens - begin, 0, x.size(1));  // of these tokens, those of the first frame
-  if (own > 0) x.slice(1, 0, own).addcmul_(y.slice(1, 0, own), times(first.gate, gain));
-  if (own < x.size(1)) x.slice(1, own).addcmul_(y.slice(1, own), times(others.gate, gain));
+  if (own > 0) x.slice(1, 0, own).addcmul_(y.slice(1, 0, own), gain * first.gate);
+  if (own < x.size(1)) x.slice(1, own).addcmul_(y.slice(1, own), gain * others.gate);
 }
 
 std::vector<Modulation> AdaLayerNorm::modulations(const Tensor& temb) const {
@@ -158,8 +155,8 @@ void DualStreamBlock::operator()(Tokens& x, const Modulators& modulators, const 
     const Qkv qkv(x.all, heads);
     qkv.project(video, m[0].norm(norm, x.video()), 0, &rope);
     qkv.project(text, n[0].norm(norm, x.text()), x.video_len, nullptr);
-    const auto gain = qkv.gain(layer, x.video_len, step);
-    const Tokens attended{qkv.attend(), x.video_len};
+    const auto [tokens, gain] = qkv.attend(layer, step);
+    const Tokens attended{tokens, x.video_len};
     m[0].add(x.video(), to_out(attended.video()), gain);
     n[0].add(x.text(), to_add_out(attended.text()));
   }
@@ -183,13 +180,13 @@ void SingleStreamBlock::operator()(Tokens& x, const Modulators& modulators, cons
   {
     const Qkv qkv(normed, heads);
     qkv.project(projections, normed, 0, &rope);
-    const auto gain = qkv.gain(layer, x.video_len, step);
-    attended.all = qkv.attend();
-    if (gain.defined()) attended.video().mul_(gain.to(normed.scalar_type()));
+    auto [tokens, gain] = qkv.attend(layer, step);
+    attended.all = std::move(tokens);
+    gain.scale_(attended.video());
   }
   // Attention and MLP share their output projection, some rows at a time.
   const auto channels = normed.size(2), rows = std::min(normed.size(1), FeedForward::kRows);
-  const auto joined = at::empty({rows, proj_out.weight.size(1)}, normed.options());
+  const auto joined = at::empty({rows, proj_out.in_features()}, normed.options());
   for (int64_t begin = 0; begin < normed.size(1); begin += rows) {
     const auto n = std::min(rows, normed.size(1) - begin);
     const auto some = [&](const Tensor& t) { return t[0].narrow(0, begin, n); };  // [n, C]

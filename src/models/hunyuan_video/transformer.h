@@ -81,8 +81,8 @@ struct TokenModulation {
 
   // The modulated norm of x.
   Tensor norm(const LayerNorm& norm, const Tensor& x) const;
-  // x += y * gate * gain, where there is a gain, in place; x and y are the tokens from `begin` on.
-  void add(const Tensor& x, const Tensor& y, const Tensor& gain = {}, int64_t begin = 0) const;
+  // x += y * gate * gain in place; x and y are the tokens from `begin` on.
+  void add(const Tensor& x, const Tensor& y, const Gain& gain = {}, int64_t begin = 0) const;
 };
 
 // Modulations of one stream, as many as `n`, from the timestep.

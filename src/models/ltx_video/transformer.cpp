@@ -2,7 +2,7 @@
 
 #include <numbers>
 
-#include "enhance/enhancer.h"
+#include "nn/attention.h"
 
 namespace eav::ltx_video {
 namespace {
@@ -39,24 +39,21 @@ Attention::Attention(const Weights& w, const TransformerConfig& c)
 
 SelfAttention::Output SelfAttention::operator()(const Tensor& x, const Rope& rope, int64_t conditions, int64_t layer,
                                                 Step& step) const {
-  const auto split = [&](const Tensor& t) { return t.unflatten(2, {heads, -1}).transpose(1, 2); };  // [B, heads, L, d]
-  auto q = to_q(x), k = to_k(x);
+  const auto q = to_q(x), k = to_k(x);  // [B, L, C]
   norm_q(q.unsqueeze(2), &rope);
   norm_k(k.unsqueeze(2), &rope);
-  q = split(q), k = split(k);
-  auto gain = step.enhance.gain(layer, q.slice(2, conditions), k.slice(2, conditions), step.grid);
-  const auto attended = at::scaled_dot_product_attention(q, k, split(to_v(x)));
-  return {to_out(attended.transpose(1, 2).flatten(2)), std::move(gain)};
+  auto [attended, gain] = attend(split_heads(q, heads), split_heads(k, heads), split_heads(to_v(x), heads),
+                                 VideoLayer{layer, step, conditions});
+  return {to_out(merge_heads(attended)), std::move(gain)};
 }
 
 Tensor CrossAttention::operator()(const Tensor& x, const Caption& caption) const {
-  const auto split = [&](const Tensor& t) { return t.unflatten(2, {heads, -1}).transpose(1, 2); };  // [B, heads, L, d]
-  const auto q = to_q(x), k = to_k(caption.tokens);
+  const auto q = to_q(x), k = to_k(caption.tokens), v = to_v(caption.tokens);
   norm_q(q.unsqueeze(2), nullptr);
   norm_k(k.unsqueeze(2), nullptr);
   const auto seen = caption.mask.unsqueeze(1).unsqueeze(1);  // [B, 1, 1, text_len]
-  const auto attended = at::scaled_dot_product_attention(split(q), split(k), split(to_v(caption.tokens)), seen);
-  return to_out(attended.transpose(1, 2).flatten(2));
+  return to_out(
+      merge_heads(attend(split_heads(q, heads), split_heads(k, heads), split_heads(v, heads), {.bias = seen})));
 }
 
 Tensor ModulatedNorm::operator()(const Tensor& x, const Modulation& m, int64_t scale, int64_t shift) const {
@@ -84,9 +81,8 @@ void TransformerBlock::operator()(const Tensor& x, const Inputs& in, Step& step)
   {
     const auto [attended, gain] = attn1(norm1(x, m, 1, 0), in.rope, in.conditions, layer, step);
     m.each([&](int64_t run, int64_t first, int64_t n) {
-      auto gate = m.rows[2][run];
-      if (gain.defined() && first >= in.conditions) gate = gate * gain.to(gate.scalar_type());
-      x.narrow(1, first, n).addcmul_(attended.narrow(1, first, n), gate);
+      const auto gate = m.rows[2][run];
+      x.narrow(1, first, n).addcmul_(attended.narrow(1, first, n), first < in.conditions ? gate : gain * gate);
     });
   }
   x.add_(attn2(x, in.caption));

@@ -54,7 +54,7 @@ struct SelfAttention : Attention {
   using Attention::Attention;
   struct Output {
     Tensor tokens;  // [B, L, C], after the output projection
-    Tensor gain;    // undefined: none
+    Gain gain;      // of the tokens of the video's grid
   };
   // The first `conditions` tokens are none of the video's grid.
   Output operator()(const Tensor& x, const Rope& rope, int64_t conditions, int64_t layer, Step& step) const;

@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#include "enhance/step.h"
+#include "eav/grid.h"
 #include "weights/config.h"
 
 namespace eav::open_sora {

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "enhance/enhancer.h"
+#include "nn/attention.h"
 
 namespace eav::open_sora {
 namespace {
@@ -36,10 +36,9 @@ Attention::Attention(const Weights& w, const TransformerConfig& c, Axis axis)
 }
 
 Attention::Output Attention::operator()(const Tensor& x, const Rope& rope, int64_t layer, Step& step) const {
-  const bool time = axis == Axis::time;
-  const auto split = [&](const Tensor& t) { return t.flatten(1, 2).unflatten(2, {heads, -1}); };  // [B, T*S, heads, d]
-  const auto query = split(q(x)), key = split(k(x)), value = split(v(x));
-  const auto* turn = time ? &rope : nullptr;
+  const auto apart = [&](const Tensor& t) { return t.flatten(1, 2).unflatten(2, {heads, -1}); };  // [B, T*S, heads, d]
+  const auto query = apart(q(x)), key = apart(k(x)), value = apart(v(x));
+  const auto* turn = axis == Axis::time ? &rope : nullptr;
   const auto prepare = [&](const std::optional<QkNorm>& norm, const Tensor& t) {
     if (norm)
       (*norm)(t, turn);
@@ -48,20 +47,12 @@ Attention::Output Attention::operator()(const Tensor& x, const Rope& rope, int64
   };
   prepare(q_norm, query);
   prepare(k_norm, key);
-  Tensor gain;
-  if (time) gain = step.enhance.gain(layer, query.transpose(1, 2), key.transpose(1, 2), step.grid);
-
-  // One video at a time: [frames or positions, heads, tokens that attend to each other, d], without copies.
-  const auto apart = [&](const Tensor& t) {
-    const auto grid = t.unflatten(0, {x.size(1), x.size(2)});  // [T, S, heads, d]
-    return time ? grid.permute({1, 2, 0, 3}) : grid.permute({0, 2, 1, 3});
-  };
-  const auto attended = at::empty_like(x);
-  for (int64_t b = 0; b < x.size(0); ++b) {
-    const auto seen = at::scaled_dot_product_attention(apart(query[b]), apart(key[b]), apart(value[b]));
-    apart(attended[b].flatten(0, 1).unflatten(1, {heads, -1})).copy_(seen);
-  }
-  return {proj(attended), std::move(gain)};
+  const auto heads_first = [](const Tensor& t) { return t.transpose(1, 2); };  // [B, heads, T*S, d]
+  auto [attended, gain] =
+      axis == Axis::time
+          ? attend_over_time(heads_first(query), heads_first(key), heads_first(value), VideoLayer{layer, step, 0})
+          : Attended{attend_in_frames(heads_first(query), heads_first(key), heads_first(value), step.grid), Gain()};
+  return {proj(merge_heads(attended)).view_as(x), std::move(gain)};
 }
 
 CrossAttention::CrossAttention(const Weights& w, const TransformerConfig& c)
@@ -72,14 +63,12 @@ CrossAttention::CrossAttention(const Weights& w, const TransformerConfig& c)
       proj(w / "proj", c.hidden_size, c.hidden_size) {}
 
 Tensor CrossAttention::operator()(const Tensor& x, const Captions& captions) const {
-  const auto split = [&](const Tensor& t) { return t.unflatten(1, {heads, -1}).transpose(0, 1).unsqueeze(0); };
-  const auto query = q_linear(x).flatten(1, 2);  // [B, T*S, C]
+  const auto split = [&](const Tensor& t) { return split_heads(t.unsqueeze(0), heads); };  // [1, heads, L, d]
+  const auto query = q_linear(x).flatten(1, 2);                                            // [B, T*S, C]
   const auto attended = at::empty_like(query);
   for (int64_t b = 0; b < x.size(0); ++b) {
     const auto& caption = captions[static_cast<size_t>(b)];
-    const auto seen =
-        at::scaled_dot_product_attention(split(query[b]), split(k(caption)), split(v(caption)));  // [1, heads, T*S, d]
-    attended[b].copy_(seen[0].transpose(0, 1).flatten(1));
+    attended[b].copy_(merge_heads(attend(split(query[b]), split(k(caption)), split(v(caption))))[0]);
   }
   return proj(attended).view_as(x);
 }
@@ -97,8 +86,7 @@ void Block::operator()(const Tensor& x, const Inputs& in, Step& step) const {
   const auto m = (scale_shift_table.to(in.timesteps.scalar_type()) + in.timesteps).unbind(2);
   {
     const auto [attended, gain] = attn(modulated_norm(x, m[0], m[1]), in.rope, layer, step);
-    const auto gate = m[2].unsqueeze(2);  // [B, T or 1, 1, C]
-    x.addcmul_(attended, gain.defined() ? gate * gain.to(gate.scalar_type()) : gate);
+    x.addcmul_(attended, gain * m[2].unsqueeze(2));  // the gate: [B, T or 1, 1, C]
   }
   x.add_(cross_attn(x, in.captions));
   x.addcmul_(mlp(modulated_norm(x, m[3], m[4]).flatten(1, 2)).view_as(x), m[5].unsqueeze(2));

@@ -31,7 +31,7 @@ struct Attention {
 
   struct Output {
     Tensor tokens;  // [B, T, S, C], after the output projection
-    Tensor gain;    // undefined: none
+    Gain gain;
   };
   // x [B, T, S, C]; `rope` turns tokens by their frame
   Output operator()(const Tensor& x, const Rope& rope, int64_t layer, Step& step) const;

@@ -1,0 +1,62 @@
+#include "weights/matrix.h"
+
+#include "kernels/gelu.h"
+#include "kernels/matmul.h"
+#include "nn/gelu.h"
+
+namespace eav {
+namespace {
+
+constexpr int64_t kLeastRows = 32;  // of x; with fewer, packing the matrix costs more than the faster product saves
+
+std::optional<Matmul::Stored> stored_type(const Tensor& matrix) {
+  if (!matrix.is_contiguous() || !matrix.is_cpu()) return std::nullopt;
+  if (matrix.scalar_type() == at::kFloat) return Matmul::Stored::float32;
+  if (matrix.scalar_type() == at::kBFloat16) return Matmul::Stored::bfloat16;
+  if (matrix.scalar_type() == at::kHalf) return Matmul::Stored::float16;
+  return std::nullopt;
+}
+
+// y = finish(x M^T + b) with the kernel; false, and nothing done, where it does not serve.
+bool with_kernel(const Tensor& matrix, const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y,
+                 void (*finish)(float*, int64_t)) {
+  const auto stored = stored_type(matrix);
+  if (!stored || !matmul_is_faster() || x.scalar_type() != at::kFloat || x.size(0) < kLeastRows || y.stride(1) != 1)
+    return false;
+  const auto input = x.contiguous();
+  const auto b = bias ? bias->to(at::kFloat).contiguous() : Tensor();
+  matmul({.rows = x.size(0),
+          .in = matrix.size(1),
+          .out = matrix.size(0),
+          .x = input.const_data_ptr<float>(),
+          .weight = matrix.const_data_ptr(),
+          .stored = *stored,
+          .bias = b.defined() ? b.const_data_ptr<float>() : nullptr,
+          .y = y.mutable_data_ptr<float>(),
+          .y_stride = y.stride(0),
+          .finish = finish});
+  return true;
+}
+
+void with_library(const Tensor& matrix, const Tensor& x, const std::optional<Tensor>& bias, Tensor y) {
+  const auto m = matrix.to(x.scalar_type());
+  if (bias)
+    at::addmm_out(y, bias->to(x.scalar_type()), x, m.t());
+  else
+    at::mm_out(y, x, m.t());
+}
+
+}  // namespace
+
+void Matrix::multiply(const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y, Then then) const {
+  const bool gelu = then == Then::kGeluTanh;
+  if (with_kernel(stored_, x, bias, y, gelu ? gelu_tanh_row : nullptr)) return;
+  with_library(stored_, x, bias, y);
+  if (gelu) gelu_tanh_(y);
+}
+
+Tensor Matrix::look_up(const Tensor& ids, at::ScalarType type) const {
+  return at::embedding(stored_, ids.to(stored_.device())).to(type);
+}
+
+}  // namespace eav
