@@ -6,6 +6,7 @@ import re
 import subprocess
 from html.parser import HTMLParser
 
+import cv2
 import numpy as np
 import pytest
 from conftest import SMALL, error_line
@@ -191,6 +192,11 @@ def test_the_page_shows_the_trace(eav, out, trace):
     assert f"{(frames + 8) / (frames - 1):.3f}" in data["bounds"]
     size = np.frombuffer(base64.b64decode(data["entries"][0]["map"]), "<f2").size
     assert size == frames * frames
+    for name, i in (("cfi", 2), ("gain", 3)):
+        assert data["scales"][name] == [f(e[i] for e in trace["entries"]) for f in (min, max)]
+    assert data["scales"]["heads"] == [f(np.ravel(trace["heads"])) for f in (min, max)]
+    viridis = cv2.applyColorMap(np.arange(256, dtype=np.uint8).reshape(256, 1), cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
+    assert data["colours"] == [f"#{bytes(colour).hex()}" for colour in viridis]
 
 
 def test_layers_that_were_never_scaled_are_named(eav, out, trace):
@@ -226,6 +232,9 @@ def test_the_picture_is_one(eav, out, trace):
                          capture_output=True, check=True).stdout  # fmt: skip
     pixels = np.frombuffer(raw, np.uint8).reshape(-1, 1200, 3)
     assert len(pixels) > 700 and len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+    assert eav("attention-maps", "t.json", "--out", "maps.html").returncode == 0
+    present = {bytes(colour).hex() for colour in np.unique(pixels.reshape(-1, 3), axis=0)}
+    assert len(present & {colour[1:] for colour in embedded(out / "maps.html")["colours"]}) > 230  # in the bars
 
 
 def test_attention_maps_refuses(fails, generate, out, trace):

@@ -118,7 +118,8 @@ def test_bad_checkpoints(refused, open_sora, tmp_path):
     assert str(config) in refused(model=broken)
 
 
-def test_warns_of_characters_that_are_taken_out(eav, open_sora):
-    result = eav("generate", "a 红 circle", "--model", open_sora, *SMALL, "--out", "x/")
+def test_warns_of_what_is_taken_out(eav, open_sora):
+    result = eav("generate", "a 红 <b>circle</b>", "--model", open_sora, *SMALL, "--out", "x/")
     assert result.returncode == 0
     assert "were taken out of the prompt" in result.stderr
+    assert "was taken for a tag and left out" in result.stderr

@@ -30,8 +30,7 @@ PHRASES = [
 ]  # fmt: skip
 
 
-# What is made of "a PHRASE b" with tags in it. A pattern takes them out; Beautiful Soup, which diffusers asks, agrees but
-# for those at the end.
+# What is made of "a PHRASE b" with tags in it: as diffusers has it, by Beautiful Soup.
 TAGGED = {
     "<b>bold</b>": "a bold b",
     "<i>": "a b",
@@ -51,7 +50,7 @@ TAGGED = {
     "<lora:film grain:0.8>": "a b",
     "&lt;b&gt;bold": "a bold b",
 }
-TAGGED_UNLIKE = {  # of which it knows more: hidden text, quoted values
+TAGGED_UNLIKE = {  # here it knows more than a pattern: text that is not shown, quoted values
     "<script>var a = '<b>';</script>": "a var a = \"; b",
     "<style>p { color: red }</style>": "a p color: red b",
     "<template>hidden</template>": "a hidden b",

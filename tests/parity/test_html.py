@@ -8,24 +8,26 @@ from html.entities import html5
 
 def check(run, texts):
     ours = json.loads(run("eav_probe", "html-unescape", input=json.dumps(texts).encode()))
-    differing = [trio for text, our in zip(texts, ours, strict=True) if (trio := (text, our, html.unescape(text)))[1] != trio[2]]
-    assert differing == []
+    theirs = [html.unescape(text) for text in texts]
+    assert [trio for trio in zip(texts, ours, theirs, strict=True) if trio[1] != trio[2]] == []
 
 
 def test_every_name(run):
     names = [*html5, *(name.rstrip(";") for name in html5), *(name.upper() for name in html5)]
-    check(run, [f"&{name}{behind}" for name in names for behind in ("", " ", "x", ";")] + [f"a&{name}&{name}b" for name in names])
+    check(run, [f"a&{name}{behind}" for name in names for behind in ("", " ", "x", ";", f"&{name}")])
 
 
 def test_every_number_that_is_treated_apart(run):
-    numbers = [*range(0x200), *range(0xD7F0, 0xE010), *range(0xFDC0, 0x10010), *range(0x10FFF0, 0x110010), 2**32, 2**64 + 65]
-    check(run, [f"{form}{end}" for n in numbers for form in (f"&#{n}", f"&#x{n:x}", f"&#X{n:04X}") for end in (";", "", "g")
-                if not 0xD800 <= n < 0xE000 or end])  # fmt: skip
+    ranges = (0, 0x200), (0xD7F0, 0xE010), (0xFDC0, 0x10010), (0x1FFF0, 0x20010), (0x10FFF0, 0x110010)
+    numbers = [*(n for begin, end in ranges for n in range(begin, end)), 2**32, 2**64 + 65]
+    forms = "&#{0}", "&#x{0:x}", "&#X{0:04X}"
+    check(run, [form.format(number) + end for number in numbers for form in forms for end in (";", "", "g")])
 
 
 def test_what_is_none(run):
-    check(run, ["", "&", "&&", "&;", "& amp;", "&#", "&#;", "&#x", "&#x;", "&#xg;", "&#-1;", "&é;", "&ééaacute;", "a & b", "R&D", "&amp&amp;&",
-                "&amp;lt;", "&notit;", "&notin;", "&unknown;", "&" + "a" * 40 + ";", "&#" + "0" * 40 + "65;", "&lt<&gt>", "&\tamp;"])  # fmt: skip
+    check(run, ["", "&", "&&", "&;", "& amp;", "&#", "&#;", "&#x", "&#x;", "&#xg;", "&#-1;", "&é;", "&ééaacute;", "a & b",
+                "R&D", "&amp&amp;&", "&amp;lt;", "&notit;", "&notin;", "&unknown;", "&" + "a" * 40 + ";",
+                "&#" + "0" * 40 + "65;", "&lt<&gt>", "&\tamp;"])  # fmt: skip
 
 
 def test_random_texts(run):
