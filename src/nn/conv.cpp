@@ -16,14 +16,18 @@ std::optional<Tensor> in_type_of(const Tensor& x, const std::optional<Tensor>& t
   return t ? std::optional(t->to(x.scalar_type())) : std::nullopt;
 }
 
-// x [1, in, taps - 1 + T, H, W] -> [T, h, w, out], by ATen.
-Tensor conv3d(Tensor x, const Tensor& weight, const std::optional<Tensor>& bias, Border border, int64_t stride) {
-  const bool replicates = border == Border::kReplicate;
-  if (replicates) x = at::replication_pad3d(x, {1, 1, 1, 1, 0, 0});
-  const int64_t zeros = replicates ? 0 : 1;
-  const auto y = at::conv3d(x, weight.to(x.scalar_type()), in_type_of(x, bias), at::IntArrayRef{1, stride, stride},
-                            at::IntArrayRef{0, zeros, zeros});
-  return y[0].permute({1, 2, 3, 0});
+// x [1, in, taps - 1 + T, H, W] -> [T, h, w, out], by ATen; x [1, in, H, W], where the weight has one tap, -> [h, w,
+// out].
+Tensor by_library(Tensor x, const Tensor& weight, const std::optional<Tensor>& bias, Border border, int64_t stride) {
+  const auto margin = weight.size(3) / 2, zeros = border == Border::kZero ? margin : 0;
+  const auto w = weight.to(x.scalar_type());
+  const auto b = in_type_of(x, bias);
+  if (border == Border::kReplicate) x = at::replication_pad3d(x, {margin, margin, margin, margin, 0, 0});
+  if (border == Border::kZeroAfter) x = at::constant_pad_nd(x, {0, margin, 0, margin});
+  if (x.dim() == 4)
+    return at::conv2d(x, w.squeeze(2), b, at::IntArrayRef{stride}, at::IntArrayRef{zeros})[0].permute({1, 2, 0});
+  return at::conv3d(x, w, b, at::IntArrayRef{1, stride, stride}, at::IntArrayRef{0, zeros, zeros})[0].permute(
+      {1, 2, 3, 0});
 }
 
 bool enlarges(std::span<const Tensor> frames, std::span<const Tensor> out) {
@@ -69,13 +73,13 @@ void convolve(std::span<const Tensor> frames, const Tensor& weight, const std::o
   const auto kernel_takes = [](const Tensor& t) {
     return t.is_cpu() && t.scalar_type() == at::kFloat && t.is_contiguous();
   };
-  if (positions >= 1024 && std::ranges::all_of(out, kernel_takes))
+  if (positions >= 1024 && weight.size(3) == 3 && std::ranges::all_of(out, kernel_takes))
     return convolve_winograd(frames, weight, bias, out, border, write);
 
   auto x = at::stack(at::TensorList(frames.data(), frames.size()));  // [taps - 1 + T, H, W, in]
   if (enlarges(frames, out)) x = x.repeat_interleave(2, 1).repeat_interleave(2, 2);
   x = x.permute({3, 0, 1, 2}).unsqueeze(0);  // [1, in, taps - 1 + T, H, W], channels last in memory
-  const auto results = conv3d(std::move(x), weight, bias, border, /*stride=*/1).unbind();  // [H, W, out] each
+  const auto results = by_library(std::move(x), weight, bias, border, /*stride=*/1).unbind();  // [H, W, out] each
   for (size_t t = 0; t < out.size(); ++t) write == Write::kAdd ? out[t].add_(results[t]) : out[t].copy_(results[t]);
 }
 
@@ -83,7 +87,8 @@ Tensor convolve_strided(std::span<const Tensor> frames, const Tensor& weight, co
                         Border border, int64_t stride) {
   std::vector<Tensor> planes;
   for (const auto& frame : frames) planes.push_back(frame.permute({2, 0, 1}));  // [in, H, W]
-  return conv3d(at::stack(planes, 1).unsqueeze(0), weight, bias, border, stride)[0].contiguous();
+  if (planes.size() == 1) return by_library(planes[0].unsqueeze(0), weight, bias, border, stride).contiguous();
+  return by_library(at::stack(planes, 1).unsqueeze(0), weight, bias, border, stride)[0].contiguous();
 }
 
 int64_t frames_at_once(int64_t frames, int64_t positions) {

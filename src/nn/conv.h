@@ -11,11 +11,12 @@
 namespace eav {
 
 enum class Write { kReplace, kAdd };
-enum class Border { kZero, kReplicate };  // what lies around a frame: zeros, or the position nearest to it
+// What lies around a frame: zeros, the position nearest to it, or zeros below and to the right alone.
+enum class Border { kZero, kReplicate, kZeroAfter };
 
 // A convolution of frames [H, W, in], as many as `out` has and before them one less than the weight has taps, to `out`
-// [H, W, out]: weight [out, in, taps, 3, 3], bias [out]. Where `out` is twice as high and wide, every position of the
-// frames stands for two by two, as if they had been enlarged.
+// [H, W, out]: weight [out, in, taps, k, k] with an odd k, bias [out]. Where `out` is twice as high and wide, every
+// position of the frames stands for two by two, as if they had been enlarged.
 void convolve(std::span<const Tensor> frames, const Tensor& weight, const std::optional<Tensor>& bias,
               std::span<const Tensor> out, Border border = Border::kZero, Write write = Write::kReplace);
 
@@ -26,36 +27,6 @@ Tensor convolve_strided(std::span<const Tensor> frames, const Tensor& weight, co
 
 // Frames to convolve in one call: enough work for it, and little memory beside the whole video.
 int64_t frames_at_once(int64_t frames, int64_t positions);
-
-// A 3x3 convolution of every frame, padded with zeros so that its size stays.
-struct Conv2d {
-  Tensor weight;               // [out, in, 3, 3]
-  std::optional<Tensor> bias;  // [out]
-
-  Conv2d(const Weights& w, int64_t in, int64_t out)
-      : weight(w.load("weight", {out, in, 3, 3})), bias(w.optional("bias", {out})) {}
-
-  // frames [T, H, W, in] -> out [T, H, W, out], or [T, 2H, 2W, out] of the enlarged frames
-  void operator()(const Tensor& frames, const Tensor& out) const {
-    convolve(frames.unbind(), weight.unsqueeze(2), bias, out.unbind());
-  }
-};
-
-// A 3x3x3 convolution whose frame sees itself and the two frames before it, but none after it.
-struct CausalConv3d {
-  static constexpr int64_t kHistory = 2;  // frames before the first one that it must be given
-
-  Tensor weight;               // [out, in, 3, 3, 3]
-  std::optional<Tensor> bias;  // [out]
-
-  CausalConv3d(const Weights& w, int64_t in, int64_t out)
-      : weight(w.load("weight", {out, in, 3, 3, 3})), bias(w.optional("bias", {out})) {}
-
-  // frames [kHistory + T, H, W, in] -> out [T, H, W, out], replaced or added to; the border is zero.
-  void operator()(const Tensor& frames, const Tensor& out, Write write = Write::kReplace) const {
-    convolve(frames.unbind(), weight, bias, out.unbind(), Border::kZero, write);
-  }
-};
 
 // A convolution with a kernel of one element: a linear map of every position's channels. Its weight is stored as
 // [out, in, 1, 1, 1], or [out, in, 1, 1] that of pictures.

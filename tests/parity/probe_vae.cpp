@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "models/cogvideox/vae.h"
+#include "models/hunyuan_video/vae.h"
 #include "models/hunyuan_video/vae_encoder.h"
+#include "models/ltx_video/vae.h"
 #include "models/ltx_video/vae_encoder.h"
 #include "weights/safetensors.h"
 

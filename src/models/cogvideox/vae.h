@@ -3,91 +3,51 @@
 #include <ATen/ATen.h>
 
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "eav/progress.h"
 #include "models/cogvideox/vae_config.h"
 #include "nn/conv.h"
 #include "nn/group_norm.h"
+#include "vae/conv.h"
+#include "vae/norm.h"
+#include "vae/resample.h"
+#include "vae/resnet.h"
+#include "vae/tiling.h"
 #include "weights/weights.h"
 
 namespace eav::cogvideox {
 
-// Inside the decoder one video is a tensor [T, H, W, C]: a frame is a slice of memory, and a position's channels lie
-// together. The latents that its norms look at stay at their own resolution, z [Tz, h, w, Cz].
+// The video is decoded in chunks of few frames, each in one block of memory. The latents that the norms look at stay at
+// their own resolution, z [Tz, h, w, Cz].
 
-// The last frames that each causal convolution saw, from which it continues in the next batch of frames.
-struct FrameHistory {
-  bool more_follows = true;                                // false during the last batch, whose frames nobody will need
-  std::unordered_map<const CausalConv3d*, Tensor> frames;  // [CausalConv3d::kHistory, H, W, C]
+// Latent frames that are decoded together. The first chunk takes one more of an odd number.
+inline constexpr int64_t kChunkFrames = 2;
 
-  std::optional<Tensor> take(const CausalConv3d& conv);
-  void leave(const CausalConv3d& conv, const Tensor& last_frames);
-};
+// The tiles of latents, where a picture is decoded in tiles.
+TileGrid tile_grid(const VaeConfig& c);
 
-// A group norm whose result is scaled and shifted, at each position, by linear maps of the latents there.
-struct SpatialNorm {
-  // What norm and latents make of a video of T frames, as one scale and shift for all that lies within a latent pixel.
-  struct Modulation {
-    int64_t frames;       // T
-    Tensor scale, shift;  // [Tz, h, w, C], float32
-    // out = silu(x * scale + shift) for frame t of the video, [H, W, C].
-    void apply_silu(int64_t t, const Tensor& x, const Tensor& out) const;
-  };
-
+// A group norm whose result is scaled and shifted, at each position, by linear maps of the latents there; then SiLU.
+struct SpatialNormSilu {
   GroupNorm norm;
   PointwiseConv conv_y, conv_b;
-  SpatialNorm(const Weights& w, int64_t channels, const VaeConfig& c);
+  SpatialNormSilu(const Weights& w, int64_t channels, const VaeConfig& c);
 
-  Modulation operator()(const Tensor& x, const Tensor& z) const;
-};
-
-// conv(silu(norm(x))): how every convolution of the decoder but the first gets its input.
-struct NormedConv {
-  SpatialNorm norm;
-  CausalConv3d conv;
-  NormedConv(const Weights& norm, const Weights& conv, int64_t in, int64_t out, const VaeConfig& c);
-
-  // x [T, H, W, in] -> out [T, H, W, out], replaced or added to. Some frames at a time, so that the normed video is
-  // never held as a whole.
-  void operator()(const Tensor& x, const Tensor& z, FrameHistory& history, const Tensor& out,
-                  Write write = Write::kReplace) const;
-};
-
-struct ResnetBlock {
-  NormedConv conv1, conv2;
-  std::optional<PointwiseConv> conv_shortcut;  // where the number of channels changes
-  ResnetBlock(const Weights& w, int64_t in, int64_t out, const VaeConfig& c);
-
-  Tensor operator()(Tensor x, const Tensor& z, FrameHistory& history) const;
-};
-
-// Doubles height and width, and the frames too where `doubles_time`; then convolves every frame.
-struct Upsample {
-  bool doubles_time;
-  Conv2d conv;
-  Upsample(const Weights& w, int64_t channels, bool doubles_time)
-      : doubles_time(doubles_time), conv(w / "conv", channels, channels) {}
-
-  Tensor operator()(const Tensor& x) const;
-};
-
-struct UpBlock {
-  std::vector<ResnetBlock> resnets;
-  std::optional<Upsample> upsample;
-  UpBlock(const Weights& w, int64_t level, const VaeConfig& c);
+  NormedSilu operator()(const Frames& x, const Tensor& z) const;
 };
 
 struct Decoder {
-  CausalConv3d conv_in;
-  std::vector<ResnetBlock> mid;
-  std::vector<UpBlock> up;
-  NormedConv conv_out;
+  using Resnet = ResnetBlock<SpatialNormSilu>;
+  using UpLevel = Level<Resnet, Upsample>;
+
+  Conv3d conv_in;
+  std::vector<Resnet> mid;
+  std::vector<UpLevel> up;
+  NormedConv<SpatialNormSilu> conv_out;
   Decoder(const Weights& w, const VaeConfig& c);
 
   // Decodes the next frames of a video: z [Tz, h, w, Cz] -> [T, H, W, 3].
-  Tensor operator()(const Tensor& z, FrameHistory& history, const Progress& progress) const;
+  Tensor operator()(const Tensor& z, Pass& pass) const;
 };
 
 class Vae {
@@ -104,9 +64,6 @@ class Vae {
   static std::vector<UnneededKey> unneeded_keys();
 
  private:
-  struct Job;
-  Tensor decode_video(const Tensor& z, Job& job) const;
-
   VaeConfig config_;
   std::optional<PointwiseConv> post_quant_conv_;
   Decoder decoder_;

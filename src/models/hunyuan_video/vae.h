@@ -1,52 +1,36 @@
-// The causal 3D variational autoencoder of HunyuanVideo (diffusers' AutoencoderKLHunyuanVideo): its decoder,
-// and the layers that its encoder (vae_encoder.h) shares with it.
+// The causal 3D variational autoencoder of HunyuanVideo (diffusers' AutoencoderKLHunyuanVideo): its decoder.
 #pragma once
 #include <ATen/ATen.h>
 
-#include <optional>
 #include <vector>
 
 #include "eav/progress.h"
+#include "models/hunyuan_video/vae_blocks.h"
 #include "models/hunyuan_video/vae_config.h"
-#include "nn/frames.h"
-#include "nn/resnet.h"
-#include "nn/tiling.h"
+#include "nn/conv.h"
 #include "weights/weights.h"
 
 namespace eav::hunyuan_video {
 
-// Frames before its own that a convolution sees.
-inline constexpr int64_t kPast = 2;
-
-// The tiles along height and width of the latents, where a picture is decoded in tiles.
-Tiling tiling_of_space(const VaeConfig& c);
-
-// The layers of both halves. Around the video lies what is on its border, in space and before its beginning.
-VideoConv causal_conv(const Weights& w, int64_t in, int64_t out);
-NormedConv normed_conv(const Weights& norm, const Weights& conv, int64_t in, int64_t out, const VaeConfig& c);
-ResnetBlock resnet_block(const Weights& w, int64_t in, int64_t out, const VaeConfig& c);
-MidBlock mid_block(const Weights& w, const VaeConfig& c);
+// The parts of time that more than a few latent frames are decoded in.
+Tiling tiling_of_time(const VaeConfig& c);
 
 // Doubles the size, or the frames except the first, or both, to the nearest; then convolves.
-struct Upsample {
+struct CausalUpsample {
   bool doubles_space, doubles_time;
-  VideoConv conv;
-  Upsample(const Weights& w, int64_t level, const VaeConfig& c);
+  Conv3d conv;
+  CausalUpsample(const Weights& w, int64_t level, const VaeConfig& c);
 
-  Frames operator()(Frames x) const;
-};
-
-struct UpBlock {
-  std::vector<ResnetBlock> resnets;
-  std::optional<Upsample> upsample;
-  UpBlock(const Weights& w, int64_t level, const VaeConfig& c);
+  Frames operator()(Frames x, Pass& pass) const;
 };
 
 struct Decoder {
-  VideoConv conv_in;
+  using UpLevel = Level<Resnet, CausalUpsample>;
+
+  Conv3d conv_in;
   MidBlock mid;
-  std::vector<UpBlock> up;
-  NormedConv conv_out;
+  std::vector<UpLevel> up;
+  NormedConv<GroupNormSilu> conv_out;
   Decoder(const Weights& w, const VaeConfig& c);
 
   // z [F, h, w, Cz] -> [T, H, W, 3]
@@ -67,9 +51,6 @@ class Vae {
   static std::vector<UnneededKey> unneeded_keys();
 
  private:
-  struct Job;
-  void decode_video(const Tensor& z, const Tensor& video, Job& job) const;
-
   VaeConfig config_;
   PointwiseConv post_quant_conv_;
   Decoder decoder_;

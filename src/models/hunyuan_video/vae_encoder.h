@@ -2,28 +2,16 @@
 #pragma once
 #include <ATen/ATen.h>
 
-#include <optional>
 #include <vector>
 
 #include "eav/progress.h"
-#include "models/hunyuan_video/vae.h"
+#include "models/hunyuan_video/vae_blocks.h"
+#include "models/hunyuan_video/vae_config.h"
+#include "nn/conv.h"
+#include "vae/resample.h"
+#include "weights/weights.h"
 
 namespace eav::hunyuan_video {
-
-// Halves the size, or the frames except the first, or both, with the stride of a convolution.
-struct Downsample {
-  int64_t space_stride, time_stride;
-  VideoConv conv;
-  Downsample(const Weights& w, int64_t level, const VaeConfig& c);
-
-  Frames operator()(const Frames& x) const;
-};
-
-struct DownBlock {
-  std::vector<ResnetBlock> resnets;
-  std::optional<Downsample> downsample;
-  DownBlock(const Weights& w, int64_t level, const VaeConfig& c);
-};
 
 class VaeEncoder {
  public:
@@ -41,11 +29,13 @@ class VaeEncoder {
  private:
   Tensor encode(const Tensor& video, const Progress& progress) const;  // [F, H, W, 3] -> [f, h, w, 2C]
 
+  using DownLevel = Level<Resnet, Downsample>;
+
   VaeConfig config_;
-  VideoConv conv_in_;
-  std::vector<DownBlock> down_blocks_;
-  MidBlock mid_block_;
-  NormedConv conv_out_;
+  Conv3d conv_in_;
+  std::vector<DownLevel> down_;
+  MidBlock mid_;
+  NormedConv<GroupNormSilu> conv_out_;
   PointwiseConv quant_conv_;
 };
 

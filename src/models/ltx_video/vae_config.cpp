@@ -125,10 +125,10 @@ VaeEncoderConfig VaeEncoderConfig::read(const JsonFile& config) {
     if (count < 0 || count > 1000)
       throw failure(config, fmt::format("\"layers_per_block\" has {}, expected 0 to 1000", count));
 
-  static const std::map<std::string, Downsample> kinds{{"conv", Downsample::convolution},
-                                                       {"spatial", Downsample::spatial},
-                                                       {"temporal", Downsample::temporal},
-                                                       {"spatiotemporal", Downsample::spatiotemporal}};
+  static const std::map<std::string, Halving> kinds{{"conv", Halving::convolution},
+                                                    {"spatial", Halving::spatial},
+                                                    {"temporal", Halving::temporal},
+                                                    {"spatiotemporal", Halving::spatiotemporal}};
   VaeEncoderConfig c{
       .vae = decoder, .levels = {}, .mid_layers = layers.back(), .causal = config.get<bool>("encoder_causal", true)};
   int64_t spatial = decoder.patch_size, temporal = 1;
@@ -140,14 +140,14 @@ VaeEncoderConfig VaeEncoderConfig::read(const JsonFile& config) {
     VaeEncoderLevel level{.in = channels[i],
                           .out = channels[std::min(i + 1, std::ssize(channels) - 1)],
                           .layers = layers[i],
-                          .downsample = halves[i] ? Downsample::convolution : Downsample::none};
+                          .halving = halves[i] ? Halving::convolution : Halving::none};
     if (rearranges && halves[i]) {
       const auto kind = kinds.find(how[i]);
       if (kind == kinds.end())
         throw failure(config, fmt::format("\"downsample_type\" has \"{}\", expected conv, spatial, temporal or "
                                           "spatiotemporal",
                                           how[i]));
-      level.downsample = kind->second;
+      level.halving = kind->second;
     }
     const auto positions = level.time_stride() * level.space_stride() * level.space_stride();
     if (level.rearranges() && (level.out % positions != 0 || level.in * positions % level.out != 0))

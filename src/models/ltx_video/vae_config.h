@@ -39,17 +39,17 @@ struct VaeConfig {
 
 // How a level of the encoder halves what: `convolution` all three axes, with a stride; the others by moving positions
 // into channels, which are then averaged.
-enum class Downsample { none, convolution, spatial, temporal, spatiotemporal };
+enum class Halving { none, convolution, spatial, temporal, spatiotemporal };
 
 // Resnet blocks of one resolution, before what halves it.
 struct VaeEncoderLevel {
   int64_t in, out;  // channels; a resnet block changes their number, except where positions become channels
   int64_t layers;   // resnet blocks of `in` channels
-  Downsample downsample;
+  Halving halving;
 
-  bool rearranges() const { return downsample > Downsample::convolution; }
-  int64_t time_stride() const { return downsample == Downsample::none || downsample == Downsample::spatial ? 1 : 2; }
-  int64_t space_stride() const { return downsample == Downsample::none || downsample == Downsample::temporal ? 1 : 2; }
+  bool rearranges() const { return halving > Halving::convolution; }
+  int64_t time_stride() const { return halving == Halving::none || halving == Halving::spatial ? 1 : 2; }
+  int64_t space_stride() const { return halving == Halving::none || halving == Halving::temporal ? 1 : 2; }
 };
 
 struct VaeEncoderConfig {

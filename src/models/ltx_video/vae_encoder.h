@@ -6,30 +6,29 @@
 #include <vector>
 
 #include "eav/progress.h"
-#include "models/ltx_video/vae.h"
+#include "models/ltx_video/vae_blocks.h"
+#include "models/ltx_video/vae_config.h"
+#include "vae/resample.h"
+#include "weights/weights.h"
 
 namespace eav::ltx_video {
 
-// Halves axes with the stride of a convolution.
-struct StridedConv {
-  Conv3d conv;
-  Frames operator()(const Frames& x) const;
-};
-
 // Halves axes by moving positions into channels, of what a convolution makes, plus groups of channels of the input,
 // averaged.
-struct Rearrange {
+struct SpaceToDepth {
   Conv3d conv;
   int64_t time_stride, space_stride;
-  Frames operator()(const Frames& x) const;
+  Frames operator()(Frames x, Pass& pass) const;
 };
 
 struct DownBlock {
-  std::vector<ResnetBlock> resnets;
-  std::optional<StridedConv> strided;
-  std::optional<Rearrange> rearrange;
-  std::optional<ResnetBlock> conv_out;  // where the number of channels changes
+  std::vector<Resnet> resnets;
+  std::optional<Downsample> downsample;
+  std::optional<SpaceToDepth> space_to_depth;
+  std::optional<Resnet> conv_out;  // where the number of channels changes
   DownBlock(const Weights& w, const VaeEncoderLevel& level, const ResnetOptions& options);
+
+  Frames operator()(Frames x, Pass& pass) const;
 };
 
 // Normal distributions of latents as the transformer works with them, [B, C, F, h, w].
@@ -56,8 +55,8 @@ class VaeEncoder {
   Tensor latents_mean_, latents_std_;  // [C]
   Conv3d conv_in_;
   std::vector<DownBlock> down_blocks_;
-  std::vector<ResnetBlock> mid_block_;
-  NormedConv conv_out_;
+  std::vector<Resnet> mid_block_;
+  NormedConv<RmsNormSilu> conv_out_;
 };
 
 // The most memory in bytes that encoding a video of this size takes beside weights; the video is included.

@@ -1,6 +1,6 @@
 #include "models/open_sora/temporal_vae.h"
 
-#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace eav::open_sora {
@@ -8,49 +8,30 @@ namespace {
 
 constexpr double kEps = 1e-5;  // of every norm
 
-VideoConv causal_conv(const Weights& w, int64_t in, int64_t out) {
-  return {w.load("conv.weight", {out, in, 3, 3, 3}),
-          w.optional("conv.bias", {out}),
-          {.past = 2, .future = 0, .border = Border::kZero, .before = Border::kZero}};
+constexpr Surroundings kCausal{.past = 2, .future = 0, .border = Border::kZero, .before = Border::kZero};
+// Of a convolution of every other frame.
+constexpr Surroundings kStrided{.past = 1, .future = 1, .border = Border::kZero, .before = Border::kZero};
+
+NormedConv<GroupNormSilu> normed_conv(const Weights& norm, const Weights& conv, int64_t in, int64_t out,
+                                      const TemporalVaeConfig& c) {
+  return {{{norm, in, c.num_groups, kEps}}, {conv / "conv", in, out, kCausal}};
 }
 
-// Every other frame of a convolution, which sees a frame before its own and one after.
-VideoConv strided_conv(const Weights& w, int64_t in, int64_t out) {
-  auto conv = causal_conv(w, in, out);
-  conv.around.past = conv.around.future = 1;
-  return conv;
-}
-
-NormedConv normed_conv(const Weights& w, const char* norm, const char* convolution, int64_t in, int64_t out,
-                       const TemporalVaeConfig& c) {
-  return {{w / norm, in, c.num_groups, kEps}, causal_conv(w / convolution, in, out)};
-}
-
-std::vector<ResnetBlock> resnet_blocks(const Weights& w, int64_t in, int64_t out, const TemporalVaeConfig& c) {
-  std::vector<ResnetBlock> blocks;
-  for (int64_t i = 0; i < c.num_res_blocks; ++i, in = out) {
-    auto& block = blocks.emplace_back(ResnetBlock{
-        normed_conv(w / i, "norm1", "conv1", in, out, c), normed_conv(w / i, "norm2", "conv2", out, out, c), {}});
-    if (in != out) block.conv_shortcut.emplace(w / i / "conv3" / "conv", in, out);
-  }
-  return blocks;
-}
-
-// Frames whose channels lie in pairs become two frames each.
-Frames spread(const Frames& x) {
-  Frames out;
-  for (const auto& frame : x)
-    for (auto& half : frame.unflatten(2, {-1, 2}).unbind(3)) out.push_back(half.contiguous());
-  return out;
+auto resnet_blocks(const Weights& w, int64_t in, int64_t out, const TemporalVaeConfig& c) {
+  return read_resnets(w, c.num_res_blocks, in, out, [&](const Weights& at, int64_t from, int64_t to) {
+    ResnetBlock<GroupNormSilu> block{
+        normed_conv(at / "norm1", at / "conv1", from, to, c), normed_conv(at / "norm2", at / "conv2", to, to, c), {}};
+    if (from != to) block.conv_shortcut.emplace(at / "conv3" / "conv", from, to);
+    return block;
+  });
 }
 
 }  // namespace
 
 TemporalEncoder::TemporalEncoder(const Weights& w, const TemporalVaeConfig& c)
-    : conv_in(causal_conv(w / "encoder" / "conv_in", c.in_out_channels, c.filters)),
-      res_blocks(
-          resnet_blocks(w / "encoder" / "res_blocks", c.channels(c.levels() - 1), c.channels(c.levels() - 1), c)),
-      norm1(w / "encoder" / "norm1", c.channels(c.levels() - 1), c.num_groups, kEps),
+    : conv_in(w / "encoder" / "conv_in" / "conv", c.in_out_channels, c.filters, kCausal),
+      mid(resnet_blocks(w / "encoder" / "res_blocks", c.channels(c.levels() - 1), c.channels(c.levels() - 1), c)),
+      norm1{{w / "encoder" / "norm1", c.channels(c.levels() - 1), c.num_groups, kEps}},
       conv2(w / "encoder" / "conv2" / "conv", c.channels(c.levels() - 1), 2 * c.latent_embed_dim),
       quant_conv(w / "quant_conv" / "conv", 2 * c.latent_embed_dim, 2 * c.embed_dim),
       embed_dim(c.embed_dim),
@@ -58,59 +39,59 @@ TemporalEncoder::TemporalEncoder(const Weights& w, const TemporalVaeConfig& c)
   auto in = c.filters;
   for (int64_t level = 0; level < c.levels(); ++level) {
     const auto out = c.channels(level);
-    auto& added = levels.emplace_back(Level{resnet_blocks(w / "encoder" / "block_res_blocks" / level, in, out, c), {}});
+    DownLevel added{resnet_blocks(w / "encoder" / "block_res_blocks" / level, in, out, c), {}};
     if (level + 1 < c.levels() && c.temporal_downsample[level])
-      added.downsample = strided_conv(w / "encoder" / "conv_blocks" / level, out, out);
+      added.resample = Downsample{{w / "encoder" / "conv_blocks" / level / "conv", out, out, kStrided},
+                                  /*time_stride=*/2,
+                                  /*space_stride=*/1};
+    down.push_back(std::move(added));
     in = out;
   }
 }
 
 Tensor TemporalEncoder::operator()(const Tensor& x, const Progress& progress) const {
+  Pass pass{.progress = progress};
   const auto missing = (compression - x.size(0) % compression) % compression;
-  auto frames = conv_in(at::constant_pad_nd(x, {0, 0, 0, 0, 0, 0, missing, 0}));
-  for (const auto& level : levels) {
-    frames = run_all(level.resnets, std::move(frames), progress);
-    if (level.downsample)
-      frames = convolve_strided(frames, level.downsample->weight, level.downsample->bias, level.downsample->around,
-                                /*time_stride=*/2, /*space_stride=*/1);
-  }
-  frames = run_all(res_blocks, std::move(frames), progress);
-  const auto [scale, shift] = norm1(frames);
-  for (const auto& frame : frames) modulate_silu(frame, scale.view({1, 1, -1}), shift.view({1, 1, -1}), frame);
-  return quant_conv(conv2(at::stack(frames))).slice(3, 0, embed_dim);  // the distribution's mode is its mean
+  auto frames = conv_in(at::constant_pad_nd(x, {0, 0, 0, 0, 0, 0, missing, 0}), pass);
+  for (const auto& level : down) frames = level(std::move(frames), pass);
+  frames = run_all(mid, std::move(frames), pass);
+  const auto silu = norm1(frames);
+  for (int64_t t = 0; t < std::ssize(frames); ++t) silu(t, frames[t], frames[t]);
+  return quant_conv(conv2(joined(frames))).slice(3, 0, embed_dim);  // the distribution's mode is its mean
+}
+
+Frames TemporalUpsample::operator()(Frames x, Pass& pass) const {
+  const auto take = [&](int64_t t) { return std::move(x[t]); };
+  Frames out;
+  for (const auto& both : conv(std::ssize(x), positions_of(x[0]), take, pass))
+    for (const auto& frame : channels_to_positions(both, /*time=*/2, /*space=*/1))
+      out.push_back(frame.flatten(2, 3).flatten(0, 1).contiguous());
+  return out;
 }
 
 TemporalDecoder::TemporalDecoder(const Weights& w, const TemporalVaeConfig& c)
     : post_quant_conv(w / "post_quant_conv" / "conv", c.embed_dim, c.latent_embed_dim),
-      conv1(causal_conv(w / "decoder" / "conv1", c.latent_embed_dim, c.channels(c.levels() - 1))),
-      res_blocks(
-          resnet_blocks(w / "decoder" / "res_blocks", c.channels(c.levels() - 1), c.channels(c.levels() - 1), c)),
-      conv_out(normed_conv(w / "decoder", "norm1", "conv_out", c.channels(0), c.in_out_channels, c)) {
+      conv1(w / "decoder" / "conv1" / "conv", c.latent_embed_dim, c.channels(c.levels() - 1), kCausal),
+      mid(resnet_blocks(w / "decoder" / "res_blocks", c.channels(c.levels() - 1), c.channels(c.levels() - 1), c)),
+      conv_out(normed_conv(w / "decoder" / "norm1", w / "decoder" / "conv_out", c.channels(0), c.in_out_channels, c)) {
+  // The file counts levels from the first to the last, and has what doubles the frames of a level before its blocks.
   auto in = c.channels(c.levels() - 1);
   for (auto level = c.levels() - 1; level >= 0; --level) {
-    auto& added = levels.emplace_back();
-    if (level + 1 < c.levels() && c.temporal_downsample[level])
-      added.upsample = causal_conv(w / "decoder" / "conv_blocks" / level, in, 2 * in);
-    added.resnets = resnet_blocks(w / "decoder" / "block_res_blocks" / level, in, c.channels(level), c);
-    in = c.channels(level);
+    const auto out = c.channels(level);
+    UpLevel added{resnet_blocks(w / "decoder" / "block_res_blocks" / level, in, out, c), {}};
+    if (level > 0 && c.temporal_downsample[level - 1])
+      added.resample = TemporalUpsample{{w / "decoder" / "conv_blocks" / (level - 1) / "conv", out, 2 * out, kCausal}};
+    up.push_back(std::move(added));
+    in = out;
   }
 }
 
 Tensor TemporalDecoder::operator()(const Tensor& z, int64_t frames, const Progress& progress) const {
-  auto x = run_all(res_blocks, conv1(post_quant_conv(z)), progress);
-  for (const auto& level : levels) {
-    if (level.upsample) x = spread((*level.upsample)(at::stack(x)));
-    x = run_all(level.resnets, std::move(x), progress);
-  }
-  const auto made = at::stack(conv_out(std::move(x)));
+  Pass pass{.progress = progress};
+  auto x = run_all(mid, conv1(post_quant_conv(z), pass), pass);
+  for (const auto& level : up) x = level(std::move(x), pass);
+  const auto made = joined(conv_out(std::move(x), pass));
   return made.slice(0, made.size(0) - frames);
-}
-
-int64_t video_elements(const TemporalVaeConfig& c, int64_t frames, int64_t height, int64_t width) {
-  const auto widest = *std::ranges::max_element(c.channel_multipliers) * c.filters;
-  // At the full number of frames a level has its input, which is what doubled the frames, and two more of its size.
-  const auto window = std::min(frames, frames_at_once(frames, height * width) + 2);
-  return (4 * frames + window) * height * width * widest + 48 * widest * widest;
 }
 
 }  // namespace eav::open_sora

@@ -73,12 +73,4 @@ Tensor VaeEncoder::operator()(const Tensor& video, const Progress& progress) con
   return z.permute({3, 0, 1, 2}).unsqueeze(0).contiguous();
 }
 
-int64_t vae_memory(const VaeConfig& c, int64_t frames, int64_t height, int64_t width, int64_t element_size) {
-  const auto ratio = c.spatial.compression();
-  const auto stages = std::max(frame_elements(c.spatial, height, width),
-                               video_elements(c.temporal, c.batch_frames(frames), height / ratio, width / ratio));
-  constexpr int64_t kScratch = 48 << 20;  // bytes that kernels and the allocator keep, whatever the size
-  return (stages + 2 * frames * 3 * height * width) * element_size + kScratch;
-}
-
 }  // namespace eav::open_sora

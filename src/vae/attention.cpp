@@ -1,41 +1,11 @@
-#include "nn/resnet.h"
+#include "vae/attention.h"
 
-#include <span>
+#include <iterator>
 #include <utility>
 
 #include "nn/attention.h"
 
 namespace eav {
-
-Frames NormedConv::operator()(const Frames& x, const Place& place, Frames sum) const {
-  const auto affine = norm(x);
-  const auto scale = affine.first.view({1, 1, -1}), shift = affine.second.view({1, 1, -1});  // [1, 1, C]
-  const auto normed = [&](int64_t t) {
-    const auto frame = x[t], out = place(t);
-    modulate_silu(frame, scale, shift, out);
-    return out;
-  };
-  return convolve(conv.weight, conv.bias, conv.around, std::ssize(x), positions_of(x[0]), normed, std::move(sum));
-}
-
-Frames NormedConv::operator()(Frames&& x) const {
-  return (*this)(x, [&](int64_t t) { return std::move(x[t]); });
-}
-
-Frames ResnetBlock::operator()(Frames x) const {
-  auto h = conv1(
-      x, [&](int64_t t) { return conv_shortcut ? std::exchange(x[t], (*conv_shortcut)(x[t])) : at::empty_like(x[t]); });
-  return conv2(
-      h, [&](int64_t t) { return std::move(h[t]); }, std::move(x));
-}
-
-Frames run_all(const std::vector<ResnetBlock>& blocks, Frames x, const Progress& progress) {
-  for (const auto& block : blocks) {
-    progress.check();
-    x = block(std::move(x));
-  }
-  return x;
-}
 
 CausalFrameAttention::CausalFrameAttention(const Weights& w, int64_t channels, int64_t groups, double eps)
     : group_norm(w / "group_norm", channels, groups, eps),
@@ -62,19 +32,17 @@ Frames CausalFrameAttention::operator()(Frames x) const {
   return x;
 }
 
-Frames MidBlock::operator()(Frames x, const Progress& progress) const {
-  const auto run = [&](const auto& layer) {
-    progress.check();
-    x = layer(std::move(x));
-  };
-  run(first);
-  if (attention) run(*attention);
-  run(second);
-  return x;
+Frames MidBlock::operator()(Frames x, Pass& pass) const {
+  pass.progress.check();
+  x = first(std::move(x), pass);
+  pass.progress.check();
+  if (attention) x = (*attention)(std::move(x));
+  pass.progress.check();
+  return second(std::move(x), pass);
 }
 
 MidBlock read_mid_block(const Weights& w, int64_t channels, int64_t groups, double eps, bool has_attention,
-                        const std::function<ResnetBlock(const Weights& w)>& resnet) {
+                        const std::function<ResnetBlock<GroupNormSilu>(const Weights& w)>& resnet) {
   MidBlock block{resnet(w / "resnets" / 0), {}, resnet(w / "resnets" / 1)};
   if (has_attention) block.attention.emplace(w / "attentions" / 0, channels, groups, eps);
   return block;

@@ -1,0 +1,82 @@
+#include "vae/tiling.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace eav {
+
+Tiling Tiling::of_pixels(int64_t size, int64_t stride, int64_t compression) {
+  return {
+      .latent_size = size / compression, .latent_stride = stride / compression, .keep = stride, .blend = size - stride};
+}
+
+// A part that begins with the last frame would show nothing new.
+int64_t Tiling::parts(int64_t latent_frames) const {
+  return latent_frames <= latent_size ? 1 : tiles(latent_frames - 1);
+}
+
+Tiling encoding(const Tiling& decoding) {
+  return {.latent_size = decoding.keep + decoding.blend,
+          .latent_stride = decoding.keep,
+          .keep = decoding.latent_stride,
+          .blend = decoding.latent_size - decoding.latent_stride};
+}
+
+bool TileGrid::cuts(int64_t latent_height, int64_t latent_width) const {
+  return latent_height > rows.latent_size || latent_width > columns.latent_size;
+}
+
+int64_t TileGrid::tiles(int64_t latent_height, int64_t latent_width) const {
+  return cuts(latent_height, latent_width) ? rows.tiles(latent_height) * columns.tiles(latent_width) : 1;
+}
+
+void blend(const Tensor& before, const Tensor& tile, int64_t dim, int64_t extent) {
+  extent = std::min({before.size(dim), tile.size(dim), extent});
+  if (extent == 0) return;
+  std::vector<int64_t> shape(tile.dim(), 1);
+  shape[dim] = extent;
+  const auto fade = at::arange(extent, at::kDouble).div_(static_cast<double>(extent)).view(shape);
+  auto begin = tile.narrow(dim, 0, extent);
+  begin.mul_(fade.to(tile.options()));
+  begin.addcmul_(before.narrow(dim, before.size(dim) - extent, extent), (1 - fade).to(tile.options()));
+}
+
+Tensor in_tiles(const Tensor& z, const std::optional<TileGrid>& grid, const Decode& decode) {
+  if (!grid || !grid->cuts(z.size(1), z.size(2))) return decode(z);
+  const auto &rows = grid->rows, &columns = grid->columns;
+  std::vector<Tensor> above, bands;  // tiles of the row above; finished rows
+  for (int64_t i = 0; i < rows.tiles(z.size(1)); ++i) {
+    std::vector<Tensor> tiles, kept;
+    for (int64_t j = 0; j < columns.tiles(z.size(2)); ++j) {
+      const auto top = i * rows.latent_stride, left = j * columns.latent_stride;
+      tiles.push_back(
+          decode(z.slice(1, top, top + rows.latent_size).slice(2, left, left + columns.latent_size).contiguous()));
+      // Tiles above and to the left are blended already, and so is what they fade into this one.
+      if (i > 0) blend(above[j], tiles[j], 1, rows.blend);
+      if (j > 0) blend(tiles[j - 1], tiles[j], 2, columns.blend);
+      kept.push_back(tiles[j].slice(1, 0, rows.keep).slice(2, 0, columns.keep));
+    }
+    bands.push_back(at::cat(kept, 2));
+    above = std::move(tiles);
+  }
+  return at::cat(bands, 1);
+}
+
+void in_parts(const Tensor& z, const std::optional<Tiling>& tiling, DropFrame drop, const Tensor& video,
+              const Decode& decode) {
+  const auto frames = z.size(0), parts = tiling ? tiling->parts(frames) : 1;
+  if (parts == 1) return void(video.copy_(decode(z)));
+  int64_t begin = 0;  // in the video
+  for (int64_t i = 0; i < parts; ++i) {
+    const auto first = i * tiling->latent_stride;
+    auto part = decode(z.slice(0, first, first + tiling->latent_size + 1));
+    if (i > 0) {
+      part = part.narrow(0, drop == DropFrame::kFirst ? 1 : 0, part.size(0) - 1);
+      blend(video.slice(0, begin, begin + tiling->blend), part, 0, tiling->blend);  // with the end of the part before
+    }
+    video.slice(0, begin, begin + part.size(0)).copy_(part);
+    begin += tiling->keep + (i == 0 ? 1 : 0);
+  }
+}
+
+}  // namespace eav
