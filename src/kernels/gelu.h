@@ -1,4 +1,4 @@
-// The Gaussian error linear unit's tanh approximation on the CPU: plain pointers in float32. nn/gelu.h is the interface
+// The Gaussian error linear unit's tanh approximation on the CPU: plain pointers in float32. weights/gelu.h is the interface
 // for tensors.
 #pragma once
 #include <cstdint>

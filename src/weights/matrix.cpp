@@ -2,7 +2,7 @@
 
 #include "kernels/gelu.h"
 #include "kernels/matmul.h"
-#include "nn/gelu.h"
+#include "weights/gelu.h"
 
 namespace eav {
 namespace {

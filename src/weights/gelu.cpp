@@ -1,4 +1,4 @@
-#include "nn/gelu.h"
+#include "weights/gelu.h"
 
 #include <ATen/Parallel.h>
 

@@ -1,5 +1,5 @@
 // The activation of tensors against ATen's.
-#include "nn/gelu.h"
+#include "weights/gelu.h"
 
 #include <gtest/gtest.h>
 
