@@ -28,7 +28,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct GenerateOptions {
   fs::path from, prompt_file, out, save_latents, trace;
   std::vector<Condition> conditions;
   bool overwrite = false, has_prompt = false;
@@ -56,7 +56,7 @@ fs::path record_of(const fs::path& video) {
   return video.is_absolute() ? folder.concat(".json") : fs::proximate(folder.concat(".json"));
 }
 
-Files name_files(const Options& options, const Request& request, std::optional<size_t> index) {
+Files name_files(const GenerateOptions& options, const Request& request, std::optional<size_t> index) {
   const auto place = [&](const fs::path& path) { return index ? numbered(path, *index) : path; };
   if (request.latents_only) {
     const auto latents = place(options.save_latents);
@@ -142,7 +142,7 @@ void report(const Files& files, const Output& output, double write_seconds) {
   std::fflush(stdout);
 }
 
-int generate(const Options& options) {
+int generate(const GenerateOptions& options) {
   if (options.has_prompt && !options.prompt_file.empty()) throw Error("give a PROMPT or --prompt-file, not both");
   if (!options.has_prompt && options.prompt_file.empty() && options.from.empty())
     throw Error("there is nothing to generate: give a PROMPT, --prompt-file FILE or --from FILE");
@@ -244,7 +244,7 @@ void add_conditions(CLI::App& command, std::vector<Condition>& conditions) {
 
 Command add_generate(CLI::App& program) {
   auto& command = *program.add_subcommand("generate", "Generate a video from a prompt");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<GenerateOptions>();
   const ChangeOptions add{command, options->changes};
   command
       .add_option_function<std::string>(

@@ -10,7 +10,7 @@
 namespace eav {
 namespace {
 
-struct Options {
+struct InspectOptions {
   ModelPaths paths;
   Request request;
   Runtime runtime;
@@ -33,7 +33,7 @@ std::string stored_types(const Part& part) {
   return text;
 }
 
-int inspect(const Options& options) {
+int inspect(const InspectOptions& options) {
   auto paths = options.paths;
   if (paths.model.empty()) paths.model = demo_model();
   const Generator generator(paths, options.runtime);
@@ -71,7 +71,7 @@ int inspect(const Options& options) {
 
 Command add_inspect(CLI::App& program) {
   auto& command = *program.add_subcommand("inspect", "Show what a checkpoint holds, and the memory that a size needs");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<InspectOptions>();
   constexpr uint64_t kMost = std::numeric_limits<int32_t>::max();
   const auto set = [options](auto field) {
     return [=](uint64_t value) { options->request.*field = static_cast<int64_t>(value); };

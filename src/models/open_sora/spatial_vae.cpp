@@ -6,7 +6,7 @@
 namespace eav::open_sora {
 namespace {
 
-constexpr double kEps = 1e-6;               // of every norm
+constexpr double kSpatialEps = 1e-6;        // of every norm
 constexpr double kScalingFactor = 0.18215;  // latents are encodings times this, whatever the configuration says
 constexpr int64_t kColours = 3;
 
@@ -18,7 +18,7 @@ VideoConv conv(const Weights& w, int64_t in, int64_t out) {
 
 NormedConv normed_conv(const Weights& w, const char* norm, const char* convolution, int64_t in, int64_t out,
                        const SpatialVaeConfig& c) {
-  return {{w / norm, in, c.norm_num_groups, kEps}, conv(w / convolution, in, out)};
+  return {{w / norm, in, c.norm_num_groups, kSpatialEps}, conv(w / convolution, in, out)};
 }
 
 ResnetBlock resnet_block(const Weights& w, int64_t in, int64_t out, const SpatialVaeConfig& c) {
@@ -29,7 +29,7 @@ ResnetBlock resnet_block(const Weights& w, int64_t in, int64_t out, const Spatia
 
 MidBlock mid_block_of(const Weights& w, const SpatialVaeConfig& c) {
   const auto channels = c.block_out_channels.back();
-  return read_mid_block(w, channels, c.norm_num_groups, kEps, c.mid_block_add_attention,
+  return read_mid_block(w, channels, c.norm_num_groups, kSpatialEps, c.mid_block_add_attention,
                         [&](const Weights& at) { return resnet_block(at, channels, channels, c); });
 }
 

@@ -6,7 +6,7 @@
 namespace eav::open_sora {
 namespace {
 
-constexpr double kEps = 1e-5;  // of every norm
+constexpr double kTemporalEps = 1e-5;  // of every norm
 
 VideoConv causal_conv(const Weights& w, int64_t in, int64_t out) {
   return {w.load("conv.weight", {out, in, 3, 3, 3}),
@@ -23,7 +23,7 @@ VideoConv strided_conv(const Weights& w, int64_t in, int64_t out) {
 
 NormedConv normed_conv(const Weights& w, const char* norm, const char* convolution, int64_t in, int64_t out,
                        const TemporalVaeConfig& c) {
-  return {{w / norm, in, c.num_groups, kEps}, causal_conv(w / convolution, in, out)};
+  return {{w / norm, in, c.num_groups, kTemporalEps}, causal_conv(w / convolution, in, out)};
 }
 
 std::vector<ResnetBlock> resnet_blocks(const Weights& w, int64_t in, int64_t out, const TemporalVaeConfig& c) {
@@ -50,7 +50,7 @@ TemporalEncoder::TemporalEncoder(const Weights& w, const TemporalVaeConfig& c)
     : conv_in(causal_conv(w / "encoder" / "conv_in", c.in_out_channels, c.filters)),
       res_blocks(
           resnet_blocks(w / "encoder" / "res_blocks", c.channels(c.levels() - 1), c.channels(c.levels() - 1), c)),
-      norm1(w / "encoder" / "norm1", c.channels(c.levels() - 1), c.num_groups, kEps),
+      norm1(w / "encoder" / "norm1", c.channels(c.levels() - 1), c.num_groups, kTemporalEps),
       conv2(w / "encoder" / "conv2" / "conv", c.channels(c.levels() - 1), 2 * c.latent_embed_dim),
       quant_conv(w / "quant_conv" / "conv", 2 * c.latent_embed_dim, 2 * c.embed_dim),
       embed_dim(c.embed_dim),
