@@ -12,12 +12,12 @@
 namespace eav {
 namespace {
 
-struct Options {
+struct AttentionMapsOptions {
   std::filesystem::path trace, out;
   bool overwrite = false;
 };
 
-int run(const Options& options) {
+int run(const AttentionMapsOptions& options) {
   const auto suffix = options.out.extension();
   if (suffix != ".html" && suffix != ".png")
     throw Error(fmt::format("cannot tell what to write from '{}'; end it in .html or .png", options.out.string()));
@@ -36,7 +36,7 @@ int run(const Options& options) {
 
 Command add_attention_maps(CLI::App& program) {
   auto& command = *program.add_subcommand("attention-maps", "Show what the enhancement saw and did in a run");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<AttentionMapsOptions>();
   command.add_option("TRACE", options->trace, "What --trace of eav generate wrote")->type_name("")->required();
   command.add_option("--out", options->out, "A .html page or a .png picture")->type_name("FILE")->required();
   command.add_flag("--overwrite", options->overwrite, "Replace a file that exists");

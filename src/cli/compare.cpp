@@ -27,7 +27,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct CompareOptions {
   AskedOptions asked;
   fs::path prompts, out;
   int64_t seeds = 1, jobs = 0;
@@ -49,7 +49,7 @@ std::vector<Variant> parse_variants(const std::string& list) {
 // One process's part of a comparison.
 class Comparison {
  public:
-  Comparison(const Options& options, Interrupt& interrupt) : options_(options), interrupt_(interrupt) {
+  Comparison(const CompareOptions& options, Interrupt& interrupt) : options_(options), interrupt_(interrupt) {
     wanted_ = options.asked.over({});
   }
 
@@ -278,14 +278,14 @@ class Comparison {
     Interrupt& interrupt;
   };
 
-  const Options& options_;
+  const CompareOptions& options_;
   Interrupt& interrupt_;
   Request wanted_;
   ComparisonFolder folder_;
   ComparisonPlan plan_;
 };
 
-int compare(const Options& options) {
+int compare(const CompareOptions& options) {
   Interrupt interrupt;
   try {
     return Comparison(options, interrupt).run();
@@ -300,7 +300,7 @@ int compare(const Options& options) {
 Command add_compare(CLI::App& program) {
   auto& command =
       *program.add_subcommand("compare", "Make videos with and without the enhancement, and measure what it changed");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<CompareOptions>();
   command.add_option("--prompts", options->prompts, "One prompt a line")->type_name("FILE")->required();
   command.add_option("--out", options->out, "A folder for the videos, the measures and report.html")
       ->type_name("DIR")

@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-struct Options {
+struct EvaluateOptions {
   std::vector<fs::path> videos;
   fs::path reference, json;
   bool overwrite = false;
@@ -79,7 +79,7 @@ std::string to_json(const std::vector<Evaluation>& evaluations, const fs::path& 
   return json.dump(2) + "\n";
 }
 
-int run(const Options& options) {
+int run(const EvaluateOptions& options) {
   if (!options.json.empty()) check_file(options.json, options.overwrite);
   const auto reference = options.reference.empty() ? at::Tensor() : read_frames(options.reference);
   std::vector<Evaluation> evaluations;
@@ -93,7 +93,7 @@ int run(const Options& options) {
 
 Command add_evaluate(CLI::App& program) {
   auto& command = *program.add_subcommand("evaluate", "Measure videos, without a learned model");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<EvaluateOptions>();
   command.add_option("VIDEO", options->videos, "Videos that FFmpeg can read")->type_name("")->required();
   command.add_option("--reference", options->reference, "A video of the same size to compare them with: PSNR and SSIM")
       ->type_name("FILE");

@@ -28,7 +28,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct GenerateOptions {
   fs::path from, prompt_file, out, save_latents, trace;
   bool overwrite = false;
   AskedOptions asked;
@@ -55,7 +55,7 @@ fs::path record_of(const fs::path& video) {
   return video.is_absolute() ? folder.concat(".json") : fs::proximate(folder.concat(".json"));
 }
 
-Files name_files(const Options& options, const Request& request, std::optional<size_t> index) {
+Files name_files(const GenerateOptions& options, const Request& request, std::optional<size_t> index) {
   const auto place = [&](const fs::path& path) { return index ? numbered(path, *index) : path; };
   if (request.latents_only) {
     const auto latents = place(options.save_latents);
@@ -142,7 +142,7 @@ void report(const Files& files, const Output& output, double write_seconds) {
   std::fflush(stdout);
 }
 
-int generate(const Options& options) {
+int generate(const GenerateOptions& options) {
   const auto& asked = options.asked;
   const bool has_prompt = asked.settings.contains("prompt");
   if (has_prompt && !options.prompt_file.empty()) throw Error("give a PROMPT or --prompt-file, not both");
@@ -202,7 +202,7 @@ int generate(const Options& options) {
 
 Command add_generate(CLI::App& program) {
   auto& command = *program.add_subcommand("generate", "Generate a video from a prompt");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<GenerateOptions>();
   const auto path = [&](const char* name, fs::path& to, const char* help) {
     command.add_option(name, to, help)->type_name("FILE");
   };

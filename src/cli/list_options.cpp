@@ -9,7 +9,7 @@
 namespace eav {
 namespace {
 
-struct Options {
+struct ListOptions {
   ModelPaths paths;
   bool json = false, markdown = false;
 };
@@ -19,7 +19,7 @@ void print_option(const OptionSpec& spec, const std::string& standard, const std
              standard.empty() ? "" : fmt::format(" [{}]", standard));
 }
 
-int list_options(const Options& options) {
+int list_options(const ListOptions& options) {
   if (options.markdown) {
     fmt::print("{}", options_markdown());
     return 0;
@@ -49,7 +49,7 @@ int list_options(const Options& options) {
 
 Command add_options(CLI::App& program) {
   auto& command = *program.add_subcommand("options", "List what can be asked of a checkpoint, or of every family");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ListOptions>();
   command.add_option("--model", options->paths.model, "Checkpoint, whose own defaults are shown [every family]")
       ->type_name("PATH");
   command.add_option("--vae", options->paths.vae, "Folder of the VAE, where --model has none")->type_name("DIR");

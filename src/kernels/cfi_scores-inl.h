@@ -188,7 +188,7 @@ HWY_INLINE void score_some_keys(size_t count, const float* columns, const float*
 }
 
 template <size_t kVectors>
-HWY_INLINE void score_all_keys(const float* columns, const float* keys, size_t frames, size_t width, size_t dim,
+HWY_NOINLINE void score_all_keys(const float* columns, const float* keys, size_t frames, size_t width, size_t dim,
                                float* scores, Ahead& ahead) {
   constexpr size_t kMost = kSums / kVectors;
   // About what falls to each turn of the loops when all rows are fetched meanwhile.

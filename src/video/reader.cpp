@@ -27,9 +27,9 @@ at::Tensor upright(at::Tensor frame, const int32_t* matrix) {
 }
 
 // Converts the frames of one file to RGB.
-class Converter {
+class ToRgb {
  public:
-  explicit Converter(const fs::path& file) : file_(file) {}
+  explicit ToRgb(const fs::path& file) : file_(file) {}
 
   at::Tensor operator()(const AVFrame& frame) {
     const auto format = static_cast<AVPixelFormat>(frame.format);
@@ -82,7 +82,7 @@ at::Tensor read_frames(const fs::path& file, int64_t most) {
   const auto* stream_matrix =
       reinterpret_cast<const int32_t*>(av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, nullptr));
 
-  Converter convert(file);
+  ToRgb convert(file);
   std::vector<at::Tensor> frames;
   const ffmpeg::Packet packet(av_packet_alloc());
   const ffmpeg::Frame frame(av_frame_alloc());

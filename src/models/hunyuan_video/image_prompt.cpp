@@ -16,7 +16,7 @@ namespace {
 
 // LLaVA was instructed like this when the model was trained.
 constexpr const char* kImage = "<image>";
-constexpr const char* kBeforePrompt =
+constexpr const char* kBeforeImagePrompt =
     "<|start_header_id|>system<|end_header_id|>\n\n<image>\nDescribe the video by detailing the following aspects "
     "according to the reference image: "
     "1. The main content and theme of the video."
@@ -25,16 +25,16 @@ constexpr const char* kBeforePrompt =
     "4. background environment, light, style and atmosphere."
     "5. camera angles, movements, and transitions used in the video:<|eot_id|>\n\n"
     "<|start_header_id|>user<|end_header_id|>\n\n";
-constexpr std::string_view kAfterPrompt = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n";
+constexpr std::string_view kAfterImagePrompt = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n";
 constexpr const char* kEndOfHeader = "<|end_header_id|>";
-constexpr int64_t kInstructionTokens = 103;  // the picture counts as one
-constexpr int64_t kImagePlace = 5;           // of its one token
-constexpr int64_t kPromptTokens = 256;       // the most of a prompt, and of what follows it
-constexpr int64_t kAnswerTokens = 4;         // that open an answer, up to the end of its header: they are not kept
+constexpr int64_t kImageInstructionTokens = 103;  // the picture counts as one
+constexpr int64_t kImagePlace = 5;                // of its one token
+constexpr int64_t kImagePromptTokens = 256;       // the most of a prompt, and of what follows it
+constexpr int64_t kAnswerTokens = 4;              // that open an answer, up to the end of its header: they are not kept
 
 std::string without_answer(std::string cut) {
-  if (kAfterPrompt.ends_with(cut)) return {};
-  if (cut.ends_with(kAfterPrompt)) cut.resize(cut.size() - kAfterPrompt.size());
+  if (kAfterImagePrompt.ends_with(cut)) return {};
+  if (cut.ends_with(kAfterImagePrompt)) cut.resize(cut.size() - kAfterImagePrompt.size());
   return cut;
 }
 
@@ -50,7 +50,7 @@ std::optional<int64_t> answer_end(std::span<const int64_t> ids, int64_t end_of_h
 
 }  // namespace
 
-int64_t image_prompt_tokens() { return kInstructionTokens + kPromptTokens + kImageTokens - 1; }
+int64_t image_prompt_tokens() { return kImageInstructionTokens + kImagePromptTokens + kImageTokens - 1; }
 
 void check_image_prompt(const std::string& prompt) {
   if (prompt.find(kImage) != std::string::npos)
@@ -59,8 +59,8 @@ void check_image_prompt(const std::string& prompt) {
 
 ImagePrompt image_prompt(const Tokenizer& tokenizer, const std::string& prompt, int64_t image_token, int64_t interleave,
                          const std::string& origin) {
-  const auto tokens =
-      tokenize(tokenizer, kBeforePrompt + prompt + std::string(kAfterPrompt), kInstructionTokens + kPromptTokens);
+  const auto tokens = tokenize(tokenizer, kBeforeImagePrompt + prompt + std::string(kAfterImagePrompt),
+                               kImageInstructionTokens + kImagePromptTokens);
   const auto count = tokens.mask.sum().item<int64_t>();  // padding comes last and is never attended to: it is left out
   const std::span<const int64_t> ids(tokens.ids.const_data_ptr<int64_t>(), static_cast<size_t>(count));
   const auto place = std::ranges::find(ids, image_token) - ids.begin();
@@ -69,11 +69,11 @@ ImagePrompt image_prompt(const Tokenizer& tokenizer, const std::string& prompt, 
         fmt::format("{}: \"{}\", the picture's place in the instruction, is token {}, expected {} with the id {} "
                     "of \"image_token_index\": it is not the tokenizer that this model was made for",
                     origin, kImage, place < count ? std::to_string(place) : "missing", kImagePlace, image_token));
-  if (count <= kInstructionTokens)
+  if (count <= kImageInstructionTokens)
     throw Error(
         fmt::format("{}: it makes {} tokens of the instruction and the prompt, of which the first {} are the "
                     "instruction: it is not the tokenizer that this model was made for",
-                    origin, count, kInstructionTokens));
+                    origin, count, kImageInstructionTokens));
 
   std::vector<int64_t> widened(ids.begin(), ids.begin() + kImagePlace);
   widened.insert(widened.end(), kImageTokens, image_token);
@@ -83,9 +83,9 @@ ImagePrompt image_prompt(const Tokenizer& tokenizer, const std::string& prompt, 
   for (int64_t i = 0; i < kImageTokens; i += interleave) kept.push_back(kImagePlace + i);
   // Without the answer's header, as many tokens at the end count as the answer's, whatever they are.
   const auto found = answer_end(ids, tokenizer.id(kEndOfHeader).value_or(-1), origin);
-  const auto answer = found.value_or(kInstructionTokens + kPromptTokens);
+  const auto answer = found.value_or(kImageInstructionTokens + kImagePromptTokens);
   std::vector<int64_t> dropped;
-  for (auto i = kInstructionTokens; i < count; ++i)
+  for (auto i = kImageInstructionTokens; i < count; ++i)
     if (i < answer - kAnswerTokens || i >= answer)
       kept.push_back(i + kImageTokens - 1);
     else if (!found)

@@ -5,13 +5,13 @@
 namespace eav::open_sora {
 namespace {
 
-constexpr double kEps = 1e-6;               // of every norm
+constexpr double kSpatialEps = 1e-6;        // of every norm
 constexpr double kScalingFactor = 0.18215;  // latents are encodings times this, whatever the configuration says
 constexpr int64_t kColours = 3;
 
 NormedConv<GroupNormSilu> normed_conv(const Weights& norm, const Weights& conv, int64_t in, int64_t out,
                                       const SpatialVaeConfig& c) {
-  return {{{norm, in, c.norm_num_groups, kEps}}, Conv3d::of_pictures(conv, in, out)};
+  return {{{norm, in, c.norm_num_groups, kSpatialEps}}, Conv3d::of_pictures(conv, in, out)};
 }
 
 ResnetBlock<GroupNormSilu> resnet_block(const Weights& w, int64_t in, int64_t out, const SpatialVaeConfig& c) {
@@ -28,7 +28,7 @@ auto resnet_blocks(const Weights& w, int64_t count, int64_t in, int64_t out, con
 
 MidBlock mid_block(const Weights& w, const SpatialVaeConfig& c) {
   const auto channels = c.block_out_channels.back();
-  return read_mid_block(w, channels, c.norm_num_groups, kEps, c.mid_block_add_attention,
+  return read_mid_block(w, channels, c.norm_num_groups, kSpatialEps, c.mid_block_add_attention,
                         [&](const Weights& at) { return resnet_block(at, channels, channels, c); });
 }
 

@@ -6,7 +6,7 @@
 namespace eav::open_sora {
 namespace {
 
-constexpr double kEps = 1e-5;  // of every norm
+constexpr double kTemporalEps = 1e-5;  // of every norm
 
 constexpr Surroundings kCausal{.past = 2, .future = 0, .border = Border::kZero, .before = Border::kZero};
 // Of a convolution of every other frame.
@@ -14,7 +14,7 @@ constexpr Surroundings kStrided{.past = 1, .future = 1, .border = Border::kZero,
 
 NormedConv<GroupNormSilu> normed_conv(const Weights& norm, const Weights& conv, int64_t in, int64_t out,
                                       const TemporalVaeConfig& c) {
-  return {{{norm, in, c.num_groups, kEps}}, {conv / "conv", in, out, kCausal}};
+  return {{{norm, in, c.num_groups, kTemporalEps}}, {conv / "conv", in, out, kCausal}};
 }
 
 auto resnet_blocks(const Weights& w, int64_t in, int64_t out, const TemporalVaeConfig& c) {
@@ -31,7 +31,7 @@ auto resnet_blocks(const Weights& w, int64_t in, int64_t out, const TemporalVaeC
 TemporalEncoder::TemporalEncoder(const Weights& w, const TemporalVaeConfig& c)
     : conv_in(w / "encoder" / "conv_in" / "conv", c.in_out_channels, c.filters, kCausal),
       mid(resnet_blocks(w / "encoder" / "res_blocks", c.channels(c.levels() - 1), c.channels(c.levels() - 1), c)),
-      norm1{{w / "encoder" / "norm1", c.channels(c.levels() - 1), c.num_groups, kEps}},
+      norm1{{w / "encoder" / "norm1", c.channels(c.levels() - 1), c.num_groups, kTemporalEps}},
       conv2(w / "encoder" / "conv2" / "conv", c.channels(c.levels() - 1), 2 * c.latent_embed_dim),
       quant_conv(w / "quant_conv" / "conv", 2 * c.latent_embed_dim, 2 * c.embed_dim),
       embed_dim(c.embed_dim),

@@ -80,14 +80,14 @@ constexpr uint64_t kTrainerModel = 3;
 constexpr uint64_t kNormalizerCharsmap = 2;
 constexpr uint64_t kUnigram = 1, kControl = 3, kUserDefined = 4;
 
-struct Piece {
+struct StoredPiece {
   std::string text;
   float score = 0;
   uint64_t kind = 0;
 };
 
-Piece read_piece(Message message) {
-  Piece piece;
+StoredPiece read_piece(Message message) {
+  StoredPiece piece;
   for (Message::Field field; message.next(field);) {
     if (field.number == kPieceText) piece.text = field.bytes;
     if (field.number == kPieceScore) piece.score = std::bit_cast<float>(static_cast<uint32_t>(field.value));
