@@ -37,8 +37,8 @@ int run(const AttentionMapsOptions& options) {
 Command add_attention_maps(CLI::App& program) {
   auto& command = *program.add_subcommand("attention-maps", "Show what the enhancement saw and did in a run");
   const auto options = std::make_shared<AttentionMapsOptions>();
-  command.add_option("TRACE", options->trace, "What --trace of eav generate wrote")->type_name("")->required();
-  command.add_option("--out", options->out, "A .html page or a .png picture")->type_name("FILE")->required();
+  command.add_option("TRACE", options->trace, "Trace that `eav generate --trace` wrote")->type_name("")->required();
+  command.add_option("--out", options->out, "Page (.html) or picture (.png) to write")->type_name("FILE")->required();
   command.add_flag("--overwrite", options->overwrite, "Replace a file that exists");
   return {&command, [options] { return run(*options); }};
 }

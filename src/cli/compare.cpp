@@ -301,19 +301,25 @@ Command add_compare(CLI::App& program) {
   auto& command =
       *program.add_subcommand("compare", "Make videos with and without the enhancement, and measure what it changed");
   const auto options = std::make_shared<CompareOptions>();
-  command.add_option("--prompts", options->prompts, "One prompt a line")->type_name("FILE")->required();
-  command.add_option("--out", options->out, "A folder for the videos, the measures and report.html")
+  command.add_option("--prompts", options->prompts, "Text file with one prompt a line")->type_name("FILE")->required();
+  command.add_option("--out", options->out, "Folder to write the videos, the measures and report.html to")
       ->type_name("DIR")
       ->required();
   add_whole(command, "--seeds", "Seeds of each prompt [1]", 1, 10000,
             [=](uint64_t v) { options->seeds = static_cast<int64_t>(v); });
-  add_whole(command, "--first-seed", "Seed of the first prompt; every video pair has the next [1]", 0,
+  add_whole(command, "--first-seed", "Seed of the first pair of videos; each further pair has the next [1]", 0,
             std::numeric_limits<int32_t>::max(), [=](uint64_t v) { options->first_seed = v; });
-  command.add_option("--weights", options->weights, "Such as 1,2,4,auto [the family's,auto]")->type_name("LIST");
-  command.add_option("--primary", options->primary, "The measure that the question is about [temporal_ssim]")
+  command
+      .add_option("--weights", options->weights,
+                  "Weights of the enhancement to compare, such as 1,2,4,auto [the family's,auto]")
+      ->type_name("LIST");
+  command
+      .add_option("--primary", options->primary,
+                  "Measure that the question is about, such as warping_error [temporal_ssim]")
       ->type_name("NAME");
-  command.add_flag("--resume", options->resume, "Go on with what --out holds");
-  add_whole(command, "--jobs", "Processes at once [as many as memory and cores allow]", 1, 256,
+  command.add_flag("--resume", options->resume, "Go on with the stopped comparison that --out holds");
+  add_whole(command, "--jobs",
+            "Videos to make at once, each in a process of its own [as many as memory and cores allow]", 1, 256,
             [=](uint64_t v) { options->jobs = static_cast<int64_t>(v); });
   command
       .add_option_function<std::string>("--worker",

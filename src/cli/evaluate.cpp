@@ -9,7 +9,7 @@
 #include "cli/files.h"
 #include "eav/generator.h"
 #include "eav/measures.h"
-#include "pipeline/json.h"
+#include "options/json.h"
 #include "video/reader.h"
 
 namespace eav {
@@ -95,9 +95,11 @@ Command add_evaluate(CLI::App& program) {
   auto& command = *program.add_subcommand("evaluate", "Measure videos, without a learned model");
   const auto options = std::make_shared<EvaluateOptions>();
   command.add_option("VIDEO", options->videos, "Videos that FFmpeg can read")->type_name("")->required();
-  command.add_option("--reference", options->reference, "A video of the same size to compare them with: PSNR and SSIM")
+  command
+      .add_option("--reference", options->reference,
+                  "Video of the same size and length to compare the others with: PSNR and SSIM")
       ->type_name("FILE");
-  command.add_option("--json", options->json, "Write the measures to this file too")->type_name("FILE");
+  command.add_option("--json", options->json, "Write the measures to this .json file too")->type_name("FILE");
   command.add_flag("--overwrite", options->overwrite, "Replace a file that exists");
   return {&command, [options] { return run(*options); }};
 }

@@ -55,8 +55,9 @@ Command add_options(CLI::App& program) {
   command.add_option("--vae", options->paths.vae, "Folder of the VAE, where --model has none")->type_name("DIR");
   command.add_option("--text-encoder", options->paths.text_encoder, "Folder of the text encoder, where --model has none")
       ->type_name("DIR");
-  command.add_flag("--json", options->json, "As a JSON list, for programs that draw forms");
-  command.add_flag("--markdown", options->markdown, "Every option as Markdown: docs/options.md");
+  command.add_flag("--json", options->json, "Print options as a JSON list, for programs that draw forms");
+  command.add_flag("--markdown", options->markdown,
+                   "Print every option of every family as Markdown, as in docs/options.md");
   return {&command, [options] { return list_options(*options); }};
 }
 

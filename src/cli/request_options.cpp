@@ -74,16 +74,16 @@ void add_conditions(CLI::App& command, const SharedOption& option, Settings& set
         ->trigger_on_parse();
   };
   file("--image", "image", "a picture that the video begins with or shows", {});
-  file("--video", "video", "a video that is gone on with or shown", {.file = {}, .is_video = true});
+  file("--video", "video", "a video that the new one goes on from or shows", {.file = {}, .is_video = true});
   file("--last-image", "last_image", "a picture that the video ends with", {.file = {}, .frame_index = -1});
   add_whole(command, "--frame-index",
-            help("frame_index", "frame at which the --image or --video before it begins", "0"), 0,
-            std::numeric_limits<int32_t>::max(),
+            help("frame_index", "frame of the new video at which the --image or --video before this flag begins", "0"),
+            0, std::numeric_limits<int32_t>::max(),
             [last](uint64_t v) { last("--frame-index").frame_index = static_cast<int64_t>(v); })
       ->group("Pictures and clips")
       ->trigger_on_parse();
   add_number(command, "--strength",
-             help("strength", "how closely the --image or --video before it is kept, 0 to 1", "1"), 0, 1,
+             help("strength", "how closely the --image or --video before this flag is kept, 0 to 1", "1"), 0, 1,
              [last](double v) { last("--strength").strength = v; })
       ->group("Pictures and clips")
       ->trigger_on_parse();
@@ -149,7 +149,8 @@ void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<
        "Folder of the text encoder (T5) and its tokenizer, where --model has none");
   command
       .add_option_function<std::string>(
-          "--device", [&](const std::string& v) { asked.device = v; }, "cpu, cuda or cuda:N [cpu]")
+          "--device", [&](const std::string& v) { asked.device = v; },
+          "Device to compute on: cpu, cuda or cuda:N [cpu]")
       ->type_name("DEVICE")
       ->group(kModelGroup);
   add_whole(command, "--threads", "Threads on the CPU [as many as there are cores]", 1, 4096, [&](uint64_t v) {
@@ -159,7 +160,8 @@ void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<
              {"auto", "float32", "bfloat16", "float16"}, [&](const std::string& v) { asked.dtype = parse_dtype(v); })
       ->group(kModelGroup);
   command
-      .add_flag("--offload", asked.offload, "Load blocks one at a time, each when it is used: slower, in little memory")
+      .add_flag("--offload", asked.offload,
+                "Load a model's blocks one at a time, each when it is used: slower, in little memory")
       ->group(kModelGroup);
 
   for (const auto& option : shared_options()) {

@@ -66,17 +66,18 @@ CommonOptions::CommonOptions(Asked asked, const CommonStandards& of) : OptionSet
   width = whole("width", "Width in pixels", of.width);
   height = whole("height", "Height in pixels", of.height);
   frames = whole("frames", "Frames of the video", of.frames);
-  fps = number("fps", "Frames a second", {0.01, 240}, of.fps);
+  fps = number("fps", "Frames a second of the video", {0.01, 240}, of.fps);
   steps = whole("steps", "Denoising steps: more is slower and better", of.steps);
   guidance = number("guidance", "Guidance scale: how closely the prompt is followed; at most 1 turns it off", {0, 1000},
                     of.guidance);
-  OptionSpec schedulers{.name = "scheduler", .help = "How noise is taken away", .type = Type::choice};
+  OptionSpec schedulers{
+      .name = "scheduler", .help = "Scheduler: how noise is taken away, step by step", .type = Type::choice};
   schedulers.choices = of.schedulers;
   scheduler = std::get<std::string>(declare_common(standard(schedulers, of.scheduler)).value_or(std::string()));
-  init_latents =
-      text("init_latents", "Start from \"latents\" in this .safetensors file instead of the seed's noise", "FILE")
-          .value_or("");
-  latents_only = boolean("latents_only", "Stop before the VAE: latents, and no video", false);
+  init_latents = text("init_latents",
+                      "Start from the tensor \"latents\" in this .safetensors file instead of the seed's noise", "FILE")
+                     .value_or("");
+  latents_only = boolean("latents_only", "Stop before the VAE decodes: make latents, and no video", false);
 
   enhance.enabled = boolean("enhance", "Enhance-A-Video: strengthen the attention between frames", true);
   OptionSpec weight{.name = "enhance_weight",
@@ -120,13 +121,14 @@ Request CommonOptions::request() const {
 }
 
 std::optional<double> CommonOptions::take_flow_shift(const std::string& standard_words) {
-  return number_or_none("flow_shift", "Flow matching: how far noise levels are shifted towards 1", {0.001, 1000},
-                        standard_words);
+  return number_or_none("flow_shift", "Shift of the schedule: how far noise levels move towards 1 (flow matching)",
+                        {0.001, 1000}, standard_words);
 }
 
 void CommonOptions::take_vae_tiling(const std::string& standard) {
-  const auto name = choice("vae_tiling", "Decode in tiles: less memory, another picture; auto: where needed",
-                           {"auto", "on", "off"}, standard);
+  const auto name =
+      choice("vae_tiling", "Decode latents in tiles: less memory, another picture; auto: where memory asks for it",
+             {"auto", "on", "off"}, standard);
   vae_tiling = name == "on" ? VaeTiling::on : name == "off" ? VaeTiling::off : VaeTiling::automatic;
 }
 
@@ -136,8 +138,8 @@ void CommonOptions::choose_tiling(VaeTiling tiling) {
 }
 
 ImageFit CommonOptions::take_image_fit(const std::string& standard) {
-  const auto name =
-      choice("image_fit", "How a picture of another shape comes to the video's size", {"stretch", "crop"}, standard);
+  const auto name = choice("image_fit", "How a picture of another shape is brought to the video's size",
+                           {"stretch", "crop"}, standard);
   return name == "crop" ? ImageFit::crop : ImageFit::stretch;
 }
 

@@ -28,12 +28,12 @@ bool has_type(const nlohmann::json& value) {
 }
 
 template <class T>
-struct Element {
+struct ElementOf {
   using type = T;
   static constexpr bool is_list = false;
 };
 template <class T>
-struct Element<std::vector<T>> {
+struct ElementOf<std::vector<T>> {
   using type = T;
   static constexpr bool is_list = true;
 };
@@ -60,15 +60,15 @@ JsonFile::JsonFile(const std::filesystem::path& path, nlohmann::json object) : p
 
 template <class T>
 T JsonFile::convert(const std::string& field, const nlohmann::json& value) const {
-  using E = typename Element<T>::type;
+  using E = typename ElementOf<T>::type;
   bool right = false;
-  if constexpr (Element<T>::is_list)
+  if constexpr (ElementOf<T>::is_list)
     right = value.is_array() && std::all_of(value.begin(), value.end(), has_type<E>);
   else
     right = has_type<E>(value);
   if (!right)
     throw Error(fmt::format("{}: \"{}\" is {}, expected {}{}", path_.string(), field, shown(value),
-                            Element<T>::is_list ? "a list, each entry " : "", kTypeName<E>));
+                            ElementOf<T>::is_list ? "a list, each entry " : "", kTypeName<E>));
   return value.get<T>();
 }
 

@@ -29,11 +29,12 @@ struct Options : CommonOptions {
       takes_image ? take_conditions({"image"}) : std::vector<Condition>();
   ImageFit image_fit = takes_image ? take_image_fit("stretch") : ImageFit::stretch;
   std::optional<double> flow_shift = take_flow_shift("the checkpoint's");
-  double true_guidance = number(
-      "true_guidance", "Above 1, a second pass with the negative prompt, beside the embedded guidance", {0, 1000}, 1.0);
+  double true_guidance =
+      number("true_guidance", "Guidance scale of a second pass, with the negative prompt; at most 1 leaves it out",
+             {0, 1000}, 1.0);
   std::string enhance_blocks =
-      choice("enhance_blocks", "Blocks to enhance: those of two streams (double) or of one", {"double", "single", "all"},
-             std::string("all"));
+      choice("enhance_blocks", "Transformer blocks to enhance: dual-stream (double), single-stream (single) or all",
+             {"double", "single", "all"}, std::string("all"));
 
   bool truly_guided() const { return true_guidance > 1; }
   // What the scheduler came to.

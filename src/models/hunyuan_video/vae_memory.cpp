@@ -8,7 +8,7 @@ namespace eav::hunyuan_video {
 namespace {
 
 constexpr int64_t kPast = 2;  // frames before its own that a convolution sees
-constexpr int64_t kColours = 3;
+constexpr int64_t kPictureChannels = 3;
 
 // Walks through the decoder as Decoder does and counts elements instead of computing them.
 struct ElementCount {
@@ -67,7 +67,7 @@ int64_t decode_memory(const VaeConfig& c, int64_t latent_frames, int64_t latent_
 }
 
 int64_t encode_memory(const VaeConfig& c, int64_t height, int64_t width, bool tiling, int64_t element_size) {
-  const auto picture = 2 * kColours * height * width;
+  const auto picture = 2 * kPictureChannels * height * width;
   const auto tiles = encoding(tile_grid(c));
   if (tiling) height = std::min(height, tiles.rows.latent_size), width = std::min(width, tiles.columns.latent_size);
   int64_t positions = height * width, most = 0, in = c.block_out_channels[0];

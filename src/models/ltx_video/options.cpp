@@ -11,7 +11,7 @@
 namespace eav::ltx_video {
 namespace {
 
-constexpr double kTrainSteps = 1000;  // timesteps are parts of these
+constexpr double kFirstTimestep = 1000;  // of pure noise
 
 }  // namespace
 
@@ -34,9 +34,9 @@ Options::Options(Asked asked, Abilities of)
                 fmt::format("there are {} timesteps, and {} steps: leave one of the two out", count, steps));
   steps = count;
   resolve("steps", steps);
-  if (!std::ranges::is_sorted(timesteps, std::greater_equal()) || timesteps[0] > kTrainSteps || timesteps.back() <= 0)
+  if (!std::ranges::is_sorted(timesteps, std::greater_equal()) || timesteps[0] > kFirstTimestep || timesteps.back() <= 0)
     throw Error("timesteps", fmt::format("the timesteps are {}, expected numbers from {} downwards and above 0",
-                                         fmt::join(timesteps, ", "), kTrainSteps));
+                                         fmt::join(timesteps, ", "), kFirstTimestep));
 }
 
 }  // namespace eav::ltx_video

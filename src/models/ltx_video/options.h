@@ -23,28 +23,29 @@ struct Options : CommonOptions {
   ImageFit image_fit = take_image_fit("stretch");
   std::optional<double> flow_shift = take_flow_shift("the checkpoint's");
   double guidance_rescale =
-      number("guidance_rescale", "How far guidance keeps the spread of the result", {0, 1}, 0.0);
+      number("guidance_rescale", "How far guidance keeps the spread of the prompt's prediction", {0, 1}, 0.0);
   bool vae_framewise =
-      boolean("vae_framewise", "Decode in parts of 17 frames, blended: less memory, another picture");
+      boolean("vae_framewise", "Decode latents in parts of 17 frames, blended: less memory, another picture");
   double decode_timestep =
       of.decode_timestep
-          ? number("decode_timestep", "From 0.9.1 on: the timestep that the VAE is told", {0, 1}, 0.05)
+          ? number("decode_timestep", "Timestep that the VAE is told when it decodes (from 0.9.1 on)", {0, 1}, 0.05)
           : 0;
   double decode_noise_scale =
-      of.decode_timestep
-          ? number("decode_noise_scale", "From 0.9.1 on: noise mixed into the latents before the VAE", {0, 1}, 0.025)
-          : 0;
+      of.decode_timestep ? number("decode_noise_scale",
+                                  "Noise mixed into the latents before the VAE decodes (from 0.9.1 on)", {0, 1}, 0.025)
+                         : 0;
   std::vector<double> timesteps =
-      of.conditions ? numbers("timesteps", "From 0.9.5 on: the steps by their timesteps, such as 1000,909,725",
+      of.conditions ? numbers("timesteps", "Timesteps of the denoising steps, such as 1000,909,725 (from 0.9.5 on)",
                               "by the number of steps")
                     : std::vector<double>();
   double denoise_strength =
       of.conditions ? number("denoise_strength",
-                             "From 0.9.5 on: part of the steps that changes the initial latents", {0, 1}, 1.0)
+                             "Fraction of the steps, the last ones, that is run on the initial latents (from 0.9.5 on)",
+                             {0, 1}, 1.0)
                     : 1;
   double image_cond_noise_scale =
       of.conditions ? number("image_cond_noise_scale",
-                             "From 0.9.5 on: noise on conditions of strength 1 while denoising", {0, 1}, 0.15)
+                             "Noise on pictures and clips of strength 1 while denoising (from 0.9.5 on)", {0, 1}, 0.15)
                     : 0;
 };
 

@@ -13,10 +13,10 @@
 namespace eav {
 namespace {
 
-constexpr double kTolerance = 3e-6;
+constexpr double kBlockTolerance = 3e-6;
 constexpr int64_t kFrames = 5, kHeight = 16, kWidth = 20, kGroups = 3;
 constexpr double kEps = 1e-5;
-constexpr Surroundings kCausal{.past = 2, .future = 0, .border = Border::kZero, .before = Border::kZero};
+constexpr Surroundings kCausalBlock{.past = 2, .future = 0, .border = Border::kZero, .before = Border::kZero};
 
 // Random weights, read from a file as layers read them.
 class Layers : public testing::Test {
@@ -73,13 +73,13 @@ TEST_F(Layers, NormsEqualTheFormula) {
   };
   const GroupNormSilu group{{weights() / "norm", 12, kGroups, kEps}};
   const auto wide = x.to(at::kDouble);
-  EXPECT_LT(error(apply(group(frames)), at::silu(normed(wide, "norm"))), kTolerance);
+  EXPECT_LT(error(apply(group(frames)), at::silu(normed(wide, "norm"))), kBlockTolerance);
 
   const RmsNormSilu rms{kEps};
   const ChannelAffine affine{at::randn({12}), at::randn({12})};
   const auto expected = wide / (wide.square().mean(-1, true) + kEps).sqrt();
-  EXPECT_LT(error(apply(rms(frames, std::nullopt)), at::silu(expected)), kTolerance);
-  EXPECT_LT(error(apply(rms(frames, affine)), at::silu(expected * affine.scale + affine.shift)), kTolerance);
+  EXPECT_LT(error(apply(rms(frames, std::nullopt)), at::silu(expected)), kBlockTolerance);
+  EXPECT_LT(error(apply(rms(frames, affine)), at::silu(expected * affine.scale + affine.shift)), kBlockTolerance);
 }
 
 TEST_F(Layers, ResnetBlockEqualsTheFormula) {
@@ -88,8 +88,8 @@ TEST_F(Layers, ResnetBlockEqualsTheFormula) {
     add_linear("conv1", 12, out, {3, 3, 3}), add_linear("conv2", out, out, {3, 3, 3});
     add_linear("shortcut", 12, out, {1, 1, 1});
     const auto w = weights();
-    ResnetBlock<GroupNormSilu> block{{{{w / "norm1", 12, kGroups, kEps}}, {w / "conv1", 12, out, kCausal}},
-                                     {{{w / "norm2", out, kGroups, kEps}}, {w / "conv2", out, out, kCausal}},
+    ResnetBlock<GroupNormSilu> block{{{{w / "norm1", 12, kGroups, kEps}}, {w / "conv1", 12, out, kCausalBlock}},
+                                     {{{w / "norm2", out, kGroups, kEps}}, {w / "conv2", out, out, kCausalBlock}},
                                      {}};
     if (out != 12) block.conv_shortcut.emplace(w / "shortcut", 12, out);
 
@@ -102,7 +102,7 @@ TEST_F(Layers, ResnetBlockEqualsTheFormula) {
       if (!one_block)
         for (auto& frame : frames) frame = frame.clone();
       Pass pass{.progress = Progress(), .one_block = one_block};
-      EXPECT_LT(error(joined(block(std::move(frames), pass)), expected), kTolerance) << out << one_block;
+      EXPECT_LT(error(joined(block(std::move(frames), pass)), expected), kBlockTolerance) << out << one_block;
     }
   }
 }
@@ -120,7 +120,7 @@ TEST_F(Layers, AttentionEqualsTheFormula) {
   const auto later = frame_of.unsqueeze(0) > frame_of.unsqueeze(1);
   const auto seen = at::matmul(scores.masked_fill(later, -INFINITY).softmax(-1), mapped(tokens, "to_v"));
   const auto expected = wide + mapped(seen, "to_out.0").view_as(wide);
-  EXPECT_LT(error(joined(attention(x.clone().unbind())), expected), kTolerance);
+  EXPECT_LT(error(joined(attention(x.clone().unbind())), expected), kBlockTolerance);
 }
 
 }  // namespace
