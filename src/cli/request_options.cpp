@@ -1,10 +1,10 @@
-#include "cli/request_options.h"
+#include "request_options.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "cli/demo.h"
-#include "cli/options.h"
+#include "demo.h"
+#include "options.h"
 
 namespace eav {
 namespace {
@@ -76,13 +76,15 @@ void add_conditions(CLI::App& command, const SharedOption& option, Settings& set
   file("--image", "image", "a picture that the video begins with or shows", {});
   file("--video", "video", "a video that is gone on with or shown", {.file = {}, .is_video = true});
   file("--last-image", "last_image", "a picture that the video ends with", {.file = {}, .frame_index = -1});
-  add_whole(command, "--frame-index", help("frame_index", "frame at which the --image or --video before it begins", "0"),
-            0, std::numeric_limits<int32_t>::max(),
+  add_whole(command, "--frame-index",
+            help("frame_index", "frame at which the --image or --video before it begins", "0"), 0,
+            std::numeric_limits<int32_t>::max(),
             [last](uint64_t v) { last("--frame-index").frame_index = static_cast<int64_t>(v); })
       ->group("Pictures and clips")
       ->trigger_on_parse();
-  add_number(command, "--strength", help("strength", "how closely the --image or --video before it is kept, 0 to 1", "1"),
-             0, 1, [last](double v) { last("--strength").strength = v; })
+  add_number(command, "--strength",
+             help("strength", "how closely the --image or --video before it is kept, 0 to 1", "1"), 0, 1,
+             [last](double v) { last("--strength").strength = v; })
       ->group("Pictures and clips")
       ->trigger_on_parse();
 }
@@ -95,7 +97,8 @@ void add_option(CLI::App& command, const SharedOption& option, Settings& setting
       wrapped(described(spec.help, of_several ? option.families : std::vector<std::string>(), option.standards));
   if (spec.type == OptionSpec::Type::boolean) {
     const auto set = [&settings, name = spec.name](int64_t count) { settings[name] = count > 0; };
-    command.add_flag_function(fmt::format("{},!{}", flag, "--no-" + flag.substr(2)), set, help)->group(group_of(option));
+    command.add_flag_function(fmt::format("{},!{}", flag, "--no-" + flag.substr(2)), set, help)
+        ->group(group_of(option));
     return;
   }
   const auto set = [&settings, spec, flag](const std::string& text) {
@@ -154,8 +157,7 @@ void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<
              {"auto", "float32", "bfloat16", "float16"}, [&](const std::string& v) { asked.dtype = parse_dtype(v); })
       ->group(kModelGroup);
   command
-      .add_flag("--offload", asked.offload,
-                "Load blocks one at a time, each when it is used: slower, in little memory")
+      .add_flag("--offload", asked.offload, "Load blocks one at a time, each when it is used: slower, in little memory")
       ->group(kModelGroup);
 
   for (const auto& option : shared_options()) {
