@@ -2,6 +2,7 @@
 # CMAKE_PREFIX_PATH. The CMake files that come with PyTorch are not used, since those of a CUDA build demand the CUDA
 # toolkit, of which nothing here has need. Defines:
 #   TORCH_LIBRARIES  ATen's and, in a CUDA build, CUDA's libraries, with their headers
+#   TORCH_ROOT       the folder that holds its lib and include
 #   TORCH_OPENMP     the OpenMP runtime that they use: a process should have one
 file(GLOB TORCH_HINTS ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch)
 foreach(prefix ${CMAKE_PREFIX_PATH})
@@ -15,13 +16,16 @@ find_package_handle_standard_args(Torch REQUIRED_VARS TORCH_CPU_LIBRARY TORCH_IN
 mark_as_advanced(TORCH_INCLUDE_DIR TORCH_CPU_LIBRARY)
 
 get_filename_component(TORCH_LIB_DIR ${TORCH_CPU_LIBRARY} DIRECTORY)
-add_library(Torch INTERFACE IMPORTED)
-target_include_directories(Torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIR} ${TORCH_INCLUDE_DIR}/torch/csrc/api/include)
-# libtorch.so has nothing of its own; it brings libtorch_cuda.so, which registers itself, where there is one. What that
-# needs in turn is found when the program starts.
-target_link_libraries(Torch INTERFACE -Wl,--no-as-needed ${TORCH_LIB_DIR}/libtorch.so -Wl,--as-needed
-                                      ${TORCH_CPU_LIBRARY} ${TORCH_LIB_DIR}/libc10.so)
-target_link_options(Torch INTERFACE -Wl,--allow-shlib-undefined)
+get_filename_component(TORCH_ROOT ${TORCH_LIB_DIR} DIRECTORY)
+if(NOT TARGET Torch)
+  add_library(Torch INTERFACE IMPORTED)
+  target_include_directories(Torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIR} ${TORCH_INCLUDE_DIR}/torch/csrc/api/include)
+  # libtorch.so has nothing of its own; it brings libtorch_cuda.so, which registers itself, where there is one. What that
+  # needs in turn is found when the program starts.
+  target_link_libraries(Torch INTERFACE -Wl,--no-as-needed ${TORCH_LIB_DIR}/libtorch.so -Wl,--as-needed
+                                        ${TORCH_CPU_LIBRARY} ${TORCH_LIB_DIR}/libc10.so)
+  target_link_options(Torch INTERFACE -Wl,--allow-shlib-undefined)
+endif()
 set(TORCH_LIBRARIES Torch)
 
 file(GLOB TORCH_OPENMP ${TORCH_LIB_DIR}/libgomp*.so* ${TORCH_LIB_DIR}/../../torch.libs/libgomp*.so*)

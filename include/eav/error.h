@@ -3,7 +3,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace eav {
+namespace [[gnu::visibility("default")]] eav {
 
 // What went wrong, in one line for the user: what was expected, what was found, what would work. Options stand in it by
 // their names in `backticks`, such as `vae_tiling`: the command line writes --vae-tiling in their place.

@@ -17,6 +17,10 @@
 #include "eav/trace.h"
 
 namespace eav {
+class VideoJob;
+}
+
+namespace [[gnu::visibility("default")]] eav {
 
 // One finished video.
 struct Output {
@@ -69,8 +73,6 @@ struct ModelPaths {
   std::filesystem::path vae{};           // where the model has none of its own
   std::filesystem::path text_encoder{};  // where the model has none: a folder with the encoder and its tokenizer
 };
-
-class VideoJob;
 
 // A video to be made: a request worked out against a checkpoint. Copies are the same job.
 class Job {
@@ -128,7 +130,7 @@ class Generator {
   void run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done);
 
  private:
-  struct State;
+  struct [[gnu::visibility("hidden")]] State;
   std::shared_ptr<State> state_;
 };
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-namespace eav {
+namespace [[gnu::visibility("default")]] eav {
 
 // The video tokens of a transformer, frame-major: token t*positions + s is position s of token frame t.
 struct Grid {

@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-namespace eav {
+namespace [[gnu::visibility("default")]] eav {
 
 // Where a measure is a mean, it runs over the frames or over the pairs of neighbouring frames, each alike. Brightness
 // is the luma of BT.601 (0.299 R + 0.587 G + 0.114 B), 0 to 255; motion is the optical flow of Farnebäck (2003) between

@@ -9,19 +9,19 @@
 #include <variant>
 #include <vector>
 
-namespace eav {
+namespace [[gnu::visibility("default")]] eav {
 
 // A picture or clip that the video shows, or sets out from. Which ones a checkpoint takes is its family's matter.
 struct Condition {
   std::filesystem::path file;
-  bool is_video = false;                     // all of its frames count, not one
-  std::optional<int64_t> frame_index = {};   // of the video, where the condition begins; negative: from the end; unset: 0
-  std::optional<double> strength = {};       // 0 to 1, how closely the video follows it; unset: 1
+  bool is_video = false;  // all of its frames count, not one
+  std::optional<int64_t> frame_index =
+      {};                               // of the video, where the condition begins; negative: from the end; unset: 0
+  std::optional<double> strength = {};  // 0 to 1, how closely the video follows it; unset: 1
   bool operator==(const Condition&) const = default;
 };
 
-using Value =
-    std::variant<bool, int64_t, uint64_t, double, std::string, std::vector<double>, std::vector<Condition>>;
+using Value = std::variant<bool, int64_t, uint64_t, double, std::string, std::vector<double>, std::vector<Condition>>;
 // Values by the names of their options, such as {"guidance_rescale", 0.7}.
 using Settings = std::map<std::string, Value>;
 

@@ -5,7 +5,7 @@
 
 #include "eav/error.h"
 
-namespace eav {
+namespace [[gnu::visibility("default")]] eav {
 
 // Derive from it and override what is of interest; the default is silent and never stops.
 class Progress {

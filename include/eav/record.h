@@ -6,7 +6,7 @@
 
 #include "eav/generator.h"
 
-namespace eav {
+namespace [[gnu::visibility("default")]] eav {
 
 struct Record {
   ModelPaths paths;

@@ -8,7 +8,7 @@
 
 #include "eav/option.h"
 
-namespace eav {
+namespace [[gnu::visibility("default")]] eav {
 
 // Transformer layers by number, as "0-5,8" names them.
 struct LayerSet {
@@ -60,12 +60,12 @@ struct Request {
   std::optional<int64_t> width = {}, height = {};  // pixels
   std::optional<int64_t> frames = {};              // of the video, not of the latents
   std::optional<double> fps = {};
-  std::optional<int64_t> steps = {};            // denoising steps
-  std::optional<double> guidance = {};          // guidance scale; at most 1 turns guidance off. HunyuanVideo: embedded
-  std::optional<std::string> scheduler = {};    // "ddim", "dpm" or "euler": what the family has
-  bool latents_only = false;                    // stop before the VAE
-  std::filesystem::path init_latents = {};      // a .safetensors file with "latents": the noise to start from, or the
-                                                // latents that a denoise strength below 1 changes
+  std::optional<int64_t> steps = {};          // denoising steps
+  std::optional<double> guidance = {};        // guidance scale; at most 1 turns guidance off. HunyuanVideo: embedded
+  std::optional<std::string> scheduler = {};  // "ddim", "dpm" or "euler": what the family has
+  bool latents_only = false;                  // stop before the VAE
+  std::filesystem::path init_latents = {};    // a .safetensors file with "latents": the noise to start from, or the
+                                              // latents that a denoise strength below 1 changes
   EnhanceOptions enhance = {};
   // Options that not every family has, such as {"flow_shift", 7.0} or {"conditions", std::vector<Condition>{…}}:
   // `eav options` and Generator::options() list them.

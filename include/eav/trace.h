@@ -1,9 +1,10 @@
 // What the enhancement did: CFI and gain of every step and layer that it ran in.
 #pragma once
 #include <cstdint>
+#include <string>
 #include <vector>
 
-namespace eav {
+namespace [[gnu::visibility("default")]] eav {
 
 // With HunyuanVideo's true guidance a layer has two entries in a step: the prompt's and the negative prompt's.
 struct TraceEntry {
@@ -25,5 +26,16 @@ struct Trace {
   int64_t steps = 0, layers = 0;  // of the whole run, enhanced or not
   std::vector<TraceEntry> entries;
 };
+
+// One sentence: how many layer-steps were scaled, by how much, and what to change where nothing was.
+std::string describe(const Trace& trace);
+
+// A layer whose gain never left 1, and the weight above which it would: that at which its largest CFI exceeds
+// 1 / (T + weight).
+struct UnscaledLayer {
+  int64_t layer;
+  double largest_cfi, weight;
+};
+std::vector<UnscaledLayer> unscaled_layers(const Trace& trace);
 
 }  // namespace eav

@@ -1,4 +1,4 @@
-#include "base/files.h"
+#include "eav/files.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-#include "base/human.h"
+#include "eav/human.h"
 
 #include <fmt/format.h>
 

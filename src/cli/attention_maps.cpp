@@ -1,13 +1,13 @@
 // eav attention-maps: shows what the enhancement saw and did.
-#include "report/attention_maps.h"
+#include "eav/attention_maps.h"
 
 #include <fmt/format.h>
 
-#include "cli/commands.h"
-#include "cli/errors.h"
-#include "cli/files.h"
+#include "commands.h"
 #include "eav/record.h"
-#include "video/writer.h"
+#include "eav/video.h"
+#include "errors.h"
+#include "files.h"
 
 namespace eav {
 namespace {

@@ -9,18 +9,17 @@
 #include <fstream>
 #include <thread>
 
-#include "cli/commands.h"
-#include "cli/errors.h"
-#include "cli/files.h"
-#include "cli/interrupt.h"
-#include "cli/options.h"
-#include "cli/prompts.h"
-#include "cli/request_options.h"
-#include "cli/terminal.h"
-#include "compare/comparison.h"
-#include "compare/report.h"
-#include "pipeline/memory.h"
-#include "video/writer.h"
+#include "commands.h"
+#include "eav/comparison.h"
+#include "eav/memory.h"
+#include "eav/prompts.h"
+#include "eav/video.h"
+#include "errors.h"
+#include "files.h"
+#include "interrupt.h"
+#include "options.h"
+#include "request_options.h"
+#include "terminal.h"
 
 namespace eav {
 namespace {
@@ -75,8 +74,12 @@ class Comparison {
   }
 
   ComparisonPlan make_plan(const Generator& generator) const {
-    ComparisonPlan plan{
-        read_prompts("--prompts", options_.prompts), options_.seeds, options_.first_seed, {}, options_.primary, {}};
+    ComparisonPlan plan{naming("--prompts ", [&] { return read_prompts(options_.prompts); }),
+                        options_.seeds,
+                        options_.first_seed,
+                        {},
+                        options_.primary,
+                        {}};
     auto request = wanted_;
     request.prompt = plan.prompts[0];
     request.seed = plan.first_seed;
@@ -87,13 +90,7 @@ class Comparison {
     if (*resolved.frames < 2 || job.grid().frames < 2)
       throw Error("the enhancement works between frames: give more --frames");
     naming("--primary ", [&] { measure_named(plan.primary); });
-    // Of the record, what all videos share.
-    auto record = make_record(generator, resolved);
-    record.request.prompt.clear();
-    record.request.seed.reset();
-    record.runtime.threads = 0;
-    plan.settings = nlohmann::ordered_json::parse(to_json(record, {}));
-    plan.settings.erase("enhanced");
+    plan.settings = shared_settings(make_record(generator, resolved));
     return plan;
   }
 
@@ -148,7 +145,7 @@ class Comparison {
     const auto runtime = options_.asked.runtime_over({});
     if (runtime.device != "cpu" || runtime.threads > 0) return 1;
     const auto need = std::max<int64_t>(1, jobs_of(generator, {0})[0].plan().peak());
-    return static_cast<size_t>(std::clamp<int64_t>(available_memory(at::kCPU) / need, 1, cores));
+    return static_cast<size_t>(std::clamp<int64_t>(available_memory("cpu") / need, 1, cores));
   }
 
   void make(Generator& generator, const std::vector<size_t>& pairs) {

@@ -3,14 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
-#include "cli/commands.h"
-#include "cli/errors.h"
-#include "cli/files.h"
+#include "commands.h"
 #include "eav/generator.h"
 #include "eav/measures.h"
-#include "options/json.h"
-#include "video/reader.h"
+#include "eav/video.h"
+#include "errors.h"
+#include "files.h"
 
 namespace eav {
 namespace {
@@ -70,7 +70,10 @@ std::string to_json(const std::vector<Evaluation>& evaluations, const fs::path& 
   if (!reference.empty()) json["reference"] = reference.string();
   for (const auto& [video, size, measures, fidelity] : evaluations) {
     Json one{{"file", video.string()}, {"frames", size.frames}, {"height", size.height}, {"width", size.width}};
-    for (const auto& measure : all_measures()) one["measures"][measure.name] = nullable(measure.of(measures));
+    for (const auto& measure : all_measures()) {
+      const auto value = measure.of(measures);
+      one["measures"][measure.name] = value ? Json(*value) : Json(nullptr);
+    }
     if (fidelity)  // JSON has no infinity: the PSNR of equal videos is null
       one["reference"] = {{"psnr", std::isinf(fidelity->psnr) ? Json(nullptr) : Json(fidelity->psnr)},
                           {"ssim", fidelity->ssim}};

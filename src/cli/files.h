@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "base/files.h"
+#include "eav/files.h"
 
 namespace eav {
 

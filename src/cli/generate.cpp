@@ -1,5 +1,4 @@
 // eav generate: makes videos from prompts.
-#include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -8,20 +7,21 @@
 #include <map>
 #include <optional>
 
-#include "base/human.h"
-#include "cli/commands.h"
-#include "cli/demo.h"
-#include "cli/files.h"
-#include "cli/interrupt.h"
-#include "cli/options.h"
-#include "cli/prompts.h"
-#include "cli/request_options.h"
-#include "cli/terminal.h"
+#include "commands.h"
+#include "demo.h"
 #include "eav/generator.h"
-#include "enhance/summary.h"
+#include "eav/human.h"
+#include "eav/prompts.h"
 #include "eav/record.h"
-#include "video/writer.h"
-#include "weights/safetensors.h"
+#include "eav/safetensors.h"
+#include "eav/trace.h"
+#include "eav/video.h"
+#include "errors.h"
+#include "files.h"
+#include "interrupt.h"
+#include "options.h"
+#include "request_options.h"
+#include "terminal.h"
 
 namespace eav {
 namespace {
@@ -161,8 +161,9 @@ int generate(const GenerateOptions& options) {
   if (wanted.latents_only && !options.out.empty()) throw Error("--latents-only writes no video: leave --out out");
 
   const auto jobs = open_jobs(generator, wanted,
-                              options.prompt_file.empty() ? std::vector{wanted.prompt}
-                                                          : read_prompts("--prompt-file", options.prompt_file));
+                              options.prompt_file.empty() ? std::vector{wanted.prompt} : naming("--prompt-file ", [&] {
+                                return read_prompts(options.prompt_file);
+                              }));
   std::vector<Files> files;
   for (size_t i = 0; i < jobs.size(); ++i)
     files.push_back(
@@ -178,8 +179,7 @@ int generate(const GenerateOptions& options) {
                             size.frames, size.width, size.height, *first.steps, *first.seed));
   size_t index = 0;
   const auto label_next = [&] {
-    if (jobs.size() > 1)
-      progress.set_label(fmt::format("{}/{} ", std::min(index + 1, jobs.size()), jobs.size()));
+    if (jobs.size() > 1) progress.set_label(fmt::format("{}/{} ", std::min(index + 1, jobs.size()), jobs.size()));
   };
   label_next();
   try {

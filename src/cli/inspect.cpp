@@ -1,11 +1,11 @@
 // eav inspect: shows what a checkpoint holds and needs.
 #include <fmt/format.h>
 
-#include "base/human.h"
-#include "cli/commands.h"
-#include "cli/request_options.h"
-#include "cli/terminal.h"
+#include "commands.h"
 #include "eav/generator.h"
+#include "eav/human.h"
+#include "request_options.h"
+#include "terminal.h"
 
 namespace eav {
 namespace {

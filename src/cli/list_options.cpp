@@ -2,9 +2,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "cli/commands.h"
-#include "cli/options.h"
+#include "commands.h"
 #include "eav/generator.h"
+#include "options.h"
 
 namespace eav {
 namespace {
@@ -53,7 +53,8 @@ Command add_options(CLI::App& program) {
   command.add_option("--model", options->paths.model, "Checkpoint, whose own defaults are shown [every family]")
       ->type_name("PATH");
   command.add_option("--vae", options->paths.vae, "Folder of the VAE, where --model has none")->type_name("DIR");
-  command.add_option("--text-encoder", options->paths.text_encoder, "Folder of the text encoder, where --model has none")
+  command
+      .add_option("--text-encoder", options->paths.text_encoder, "Folder of the text encoder, where --model has none")
       ->type_name("DIR");
   command.add_flag("--json", options->json, "Print options as a JSON list, for programs that draw forms");
   command.add_flag("--markdown", options->markdown,

@@ -1,4 +1,4 @@
-#include "cli/options.h"
+#include "options.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -56,7 +56,7 @@ std::string flag_of(const std::string& option) {
 }
 
 CLI::Option* add_choice(CLI::App& command, const std::string& name, const std::string& description,
-                         std::vector<std::string> choices, std::function<void(const std::string&)> set) {
+                        std::vector<std::string> choices, std::function<void(const std::string&)> set) {
   const auto names = fmt::format("{}", fmt::join(choices, "|"));
   const auto read = [=, choices = std::move(choices)](const std::string& text) {
     if (std::ranges::find(choices, text) == choices.end())

@@ -1,10 +1,10 @@
-#include "cli/request_options.h"
+#include "request_options.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "cli/demo.h"
-#include "cli/options.h"
+#include "demo.h"
+#include "options.h"
 
 namespace eav {
 namespace {

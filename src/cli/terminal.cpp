@@ -1,4 +1,4 @@
-#include "cli/terminal.h"
+#include "terminal.h"
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>
@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstdio>
 
-#include "cli/options.h"
+#include "options.h"
 
 namespace eav {
 namespace {

@@ -3,8 +3,8 @@
 #include <chrono>
 #include <string>
 
-#include "cli/interrupt.h"
 #include "eav/progress.h"
+#include "interrupt.h"
 
 namespace eav {
 

@@ -1,10 +1,12 @@
-#include "compare/comparison.h"
+#include "eav/comparison.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 
+#include "compare/json.h"
+#include "compare/statistics.h"
 #include "options/json.h"
 #include "weights/config.h"
 
@@ -42,11 +44,21 @@ bool ComparisonPlan::operator==(const ComparisonPlan& other) const {
   return unordered(*this) == unordered(other);
 }
 
+std::string shared_settings(Record record) {
+  record.request.prompt.clear();
+  record.request.seed.reset();
+  record.runtime.threads = 0;
+  auto json = Json::parse(to_json(record, {}));
+  json.erase("enhanced");
+  return json.dump();
+}
+
 std::string to_json(const ComparisonPlan& plan) {
   Json variants = Json::array();
   for (const auto& variant : plan.variants) variants.push_back(variant.name);
+  const auto settings = plan.settings.empty() ? Json() : Json::parse(plan.settings);
   const Json json{{"prompts", plan.prompts}, {"seeds", plan.seeds},     {"first_seed", plan.first_seed},
-                  {"variants", variants},    {"primary", plan.primary}, {"settings", plan.settings}};
+                  {"variants", variants},    {"primary", plan.primary}, {"settings", settings}};
   return json.dump(2) + "\n";
 }
 
@@ -57,7 +69,7 @@ ComparisonPlan read_plan(const std::filesystem::path& file) {
                       static_cast<uint64_t>(json.get<int64_t>("first_seed")),
                       {},
                       json.get<std::string>("primary"),
-                      json.has("settings") ? Json::parse(json.json().at("settings").dump()) : Json()};
+                      json.has("settings") ? json.json().at("settings").dump() : std::string()};
   for (const auto& name : json.get<std::vector<std::string>>("variants")) plan.variants.push_back(Variant::parse(name));
   return plan;
 }

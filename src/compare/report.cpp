@@ -1,5 +1,3 @@
-#include "compare/report.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,6 +6,8 @@
 #include <limits>
 #include <numeric>
 
+#include "compare/json.h"
+#include "eav/comparison.h"
 #include "options/json.h"
 #include "report/page.h"
 #include "text/base64.h"
@@ -41,9 +41,10 @@ std::string comparison_report(const ComparisonPlan& plan, const std::vector<Pair
                               const std::vector<Contrast>& contrasts, const ComparisonFolder& folder) {
   constexpr const char* kBetter[] = {"less", "more", "neither"};
   Json data{{"prompts", plan.prompts}, {"seeds", plan.seeds}, {"primary", plan.primary}};
-  const auto& request = plan.settings.at("request");
+  const auto settings = Json::parse(plan.settings);
+  const auto& request = settings.at("request");
   data["about"] = fmt::format("{}, {} frames of {}x{}, {} steps.",
-                              std::filesystem::path(plan.settings.at("model").get<std::string>()).filename().string(),
+                              std::filesystem::path(settings.at("model").get<std::string>()).filename().string(),
                               request.at("frames").dump(), request.at("width").dump(), request.at("height").dump(),
                               request.at("steps").dump());
   for (const auto& measure : all_measures())

@@ -6,21 +6,21 @@
 #include <cmath>
 
 #include "eav/error.h"
-#include "video/reader.h"
-#include "weights/safetensors.h"
+#include "eav/safetensors.h"
+#include "eav/video.h"
 
 namespace eav {
 
 Tensor load_latents(const std::filesystem::path& file, at::IntArrayRef shape) {
-  const SafetensorsFile latents(file);
-  const auto found = latents.entries().find("latents");
-  if (found == latents.entries().end())
-    throw Error("init_latents", fmt::format("{}: has no tensor \"latents\"", file.string()));
-  if (found->second.shape != shape.vec() || !at::isFloatingType(found->second.dtype))
+  const auto tensors = read_safetensors(file);
+  const auto found = tensors.find("latents");
+  if (found == tensors.end()) throw Error("init_latents", fmt::format("{}: has no tensor \"latents\"", file.string()));
+  const auto& latents = found->second;
+  if (latents.sizes() != shape || !latents.is_floating_point())
     throw Error("init_latents",
                 fmt::format("{}: \"latents\" has shape [{}], this size and length need floating point numbers of [{}]",
-                            file.string(), fmt::join(found->second.shape, ", "), fmt::join(shape, ", ")));
-  return latents.view(found->second).clone();
+                            file.string(), fmt::join(latents.sizes(), ", "), fmt::join(shape, ", ")));
+  return latents.clone();
 }
 
 Tensor initial_latents(const std::filesystem::path& file, at::IntArrayRef shape, at::Generator& generator,
@@ -62,8 +62,8 @@ std::vector<Picture> PictureReader::read(const std::vector<Condition>& condition
     // A second frame of a picture tells that it is a video.
     auto shown = frames(condition.file, condition.is_video ? most_frames : 2);
     if (!condition.is_video && shown.size(0) > 1)
-      throw Error("conditions", fmt::format("'{}' is a video, expected a picture: give it with `video`",
-                                            condition.file.string()));
+      throw Error("conditions",
+                  fmt::format("'{}' is a video, expected a picture: give it with `video`", condition.file.string()));
     if (const auto strength = condition.strength.value_or(1); !(strength >= 0 && strength <= 1))
       throw Error("conditions",
                   fmt::format("the strength of a condition is {}, expected a number from 0 to 1", strength));

@@ -1,4 +1,4 @@
-#include "pipeline/fingerprint.h"
+#include "eav/fingerprint.h"
 
 #include <fmt/format.h>
 

@@ -14,7 +14,7 @@
 
 #include "models/family.h"
 #include "options/json.h"
-#include "pipeline/fingerprint.h"
+#include "eav/fingerprint.h"
 #include "pipeline/memory.h"
 #include "pipeline/registry.h"
 

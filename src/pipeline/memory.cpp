@@ -12,8 +12,9 @@
 #include <fstream>
 #include <limits>
 
-#include "base/human.h"
 #include "eav/error.h"
+#include "eav/human.h"
+#include "weights/placement.h"
 
 namespace eav {
 namespace {
@@ -51,6 +52,8 @@ int64_t available_memory(at::Device device) {
       number_in("/sys/fs/cgroup/memory.current") - number_after("/sys/fs/cgroup/memory.stat", "inactive_file", 0);
   return std::min(in_system, std::max<int64_t>(limit - used, 0));
 }
+
+int64_t available_memory(const std::string& device) { return available_memory(parse_device(device)); }
 
 void keep_freed_memory() {
 #ifdef __GLIBC__

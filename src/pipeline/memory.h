@@ -1,4 +1,4 @@
-// How much memory there is, and whether a plan fits.
+// How much memory a device has, and whether a plan fits.
 #pragma once
 #include <ATen/ATen.h>
 
@@ -6,16 +6,12 @@
 #include <string>
 
 #include "eav/generator.h"
+#include "eav/memory.h"
 
 namespace eav {
 
-// Bytes that a run may still take on the device: on a CPU the system's available memory, within this process's control
-// group.
+// As that of eav/memory.h.
 int64_t available_memory(at::Device device);
-
-// Lets the C library keep what is freed for the next tensor instead of giving it back to the system, which would clear
-// every page anew: that was 3 % of a transformer's step. For a whole program; called before anything is computed.
-void keep_freed_memory();
 
 // Throws eav::Error when the plan needs more than there is; `advice` says what would fit.
 void check_fits(const MemoryPlan& plan, at::Device device, const std::function<std::string()>& advice);

@@ -8,10 +8,11 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "eav/fingerprint.h"
 #include "options/json.h"
 #include "pipeline/fingerprint.h"
 #include "text/base64.h"
-#include "video/writer.h"
+#include "eav/video.h"
 #include "weights/config.h"
 
 namespace eav {

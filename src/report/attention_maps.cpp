@@ -1,4 +1,4 @@
-#include "report/attention_maps.h"
+#include "eav/attention_maps.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "eav/error.h"
-#include "enhance/summary.h"
+#include "eav/trace.h"
 #include "report/page.h"
 #include "text/base64.h"
 

@@ -1,4 +1,4 @@
-#include "video/reader.h"
+#include "eav/video.h"
 
 extern "C" {
 #include <libavutil/display.h>

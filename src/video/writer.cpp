@@ -1,4 +1,4 @@
-#include "video/writer.h"
+#include "eav/video.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-#include "base/files.h"
+#include "eav/files.h"
 #include "video/ffmpeg.h"
 #include "video/palette.h"
 

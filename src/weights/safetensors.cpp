@@ -14,8 +14,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "base/files.h"
 #include "eav/error.h"
+#include "eav/files.h"
 
 namespace eav {
 namespace {
@@ -187,6 +187,13 @@ void save_safetensors(const std::filesystem::path& path, const std::map<std::str
   std::vector<std::string_view> parts{bytes(&size, sizeof size), text};
   for (const auto& tensor : data) parts.push_back(bytes(tensor.const_data_ptr(), tensor.nbytes()));
   write_file(path, parts);
+}
+
+std::map<std::string, Tensor> read_safetensors(const std::filesystem::path& path) {
+  const SafetensorsFile file(path);
+  std::map<std::string, Tensor> tensors;
+  for (const auto& [key, entry] : file.entries()) tensors[key] = file.view(entry);
+  return tensors;
 }
 
 }  // namespace eav

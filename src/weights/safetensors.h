@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "eav/safetensors.h"
+
 namespace eav {
 using at::Tensor;
 
@@ -41,9 +43,5 @@ class SafetensorsFile {
   std::map<std::string, Entry> entries_;
   std::map<std::string, std::string> metadata_;
 };
-
-// Writes tensors (CPU, any dtype; made contiguous) to a temporary name beside `path` and renames it.
-void save_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
-                      const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace eav

@@ -25,7 +25,7 @@
 #include "text/prompt.h"
 #include "text/t5.h"
 #include "text/t5_tokenizer.h"
-#include "video/reader.h"
+#include "eav/video.h"
 #include "video/resize.h"
 #include "weights/safetensors.h"
 

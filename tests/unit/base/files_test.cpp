@@ -1,4 +1,4 @@
-#include "base/files.h"
+#include "eav/files.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -9,7 +9,7 @@
 #include <set>
 #include <string>
 
-#include "base/human.h"
+#include "eav/human.h"
 #include "eav/error.h"
 
 namespace eav {

@@ -1,5 +1,5 @@
 // What write_video() writes is read back with the ffmpeg and ffprobe programs.
-#include "video/writer.h"
+#include "eav/video.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "cli/prompts.h"
+#include "eav/prompts.h"
 
 #include <fmt/format.h>
 
@@ -9,22 +9,21 @@
 
 namespace eav {
 
-std::vector<std::string> read_prompts(const std::string& option, const std::filesystem::path& file) {
+std::vector<std::string> read_prompts(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
-  if (!in || std::filesystem::is_directory(file))
-    throw Error(fmt::format("{} '{}' cannot be read", option, file.string()));
+  if (!in || std::filesystem::is_directory(file)) throw Error(fmt::format("'{}' cannot be read", file.string()));
   std::vector<std::string> prompts;
   for (std::string line; std::getline(in, line);) {
     if (prompts.empty() && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);  // a mark that some editors write
     if (line.ends_with('\r')) line.pop_back();
     const auto fail = [&](const char* what) {
-      return Error(fmt::format("{} '{}', line {}: {}", option, file.string(), prompts.size() + 1, what));
+      return Error(fmt::format("'{}', line {}: {}", file.string(), prompts.size() + 1, what));
     };
     if (line.find_first_not_of(" \t") == std::string::npos) throw fail("is empty, expected one prompt a line");
     if (!text::is_utf8(line)) throw fail("is not valid UTF-8");
     prompts.push_back(line);
   }
-  if (prompts.empty()) throw Error(fmt::format("{} '{}' is empty, expected one prompt a line", option, file.string()));
+  if (prompts.empty()) throw Error(fmt::format("'{}' is empty, expected one prompt a line", file.string()));
   return prompts;
 }
 

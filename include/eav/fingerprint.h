@@ -5,7 +5,7 @@
 
 #include "eav/generator.h"
 
-namespace eav {
+namespace [[gnu::visibility("default")]] eav {
 
 // 16 hexadecimal digits: a hash of every file's name and size below the model's folders, of small files whole, and of
 // the beginning, middle and end of large ones. Equal for copies of a checkpoint.

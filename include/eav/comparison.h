@@ -2,16 +2,14 @@
 #pragma once
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "compare/statistics.h"
-#include "eav/generator.h"
 #include "eav/measures.h"
+#include "eav/record.h"
 
-namespace eav {
+namespace [[gnu::visibility("default")]] eav {
 
 // How a video is enhanced: "none", "auto", or a weight such as "3.4".
 struct Variant {
@@ -31,16 +29,18 @@ struct Pair {
 // What a comparison is to be: written down before the first video.
 struct ComparisonPlan {
   std::vector<std::string> prompts;
-  int64_t seeds = 1;                  // of each prompt
-  uint64_t first_seed = 1;            // pair i has first_seed + i
-  std::vector<Variant> variants;      // "none" first
-  std::string primary;                // the measure that the question is about
-  nlohmann::ordered_json settings{};  // of the videos, and what they were made with
+  int64_t seeds = 1;              // of each prompt
+  uint64_t first_seed = 1;        // pair i has first_seed + i
+  std::vector<Variant> variants;  // "none" first
+  std::string primary;            // the measure that the question is about
+  std::string settings{};         // of the videos, and what they were made with: shared_settings()
 
   size_t pair_count() const { return prompts.size() * static_cast<size_t>(seeds); }
   std::vector<Pair> pairs() const;
   bool operator==(const ComparisonPlan& other) const;
 };
+// What all videos of a comparison share, as JSON: one's record without its prompt, seed, threads and enhancement.
+std::string shared_settings(Record record);
 std::string to_json(const ComparisonPlan& plan);
 // Throws eav::Error when the file holds no plan.
 ComparisonPlan read_plan(const std::filesystem::path& file);
@@ -67,6 +67,15 @@ std::string to_json(const PairSamples& samples);
 // Throws eav::Error when the file holds no samples of these variants.
 PairSamples read_samples(const std::filesystem::path& file, const std::vector<Variant>& variants);
 
+// What paired measurements say of a difference.
+struct Estimate {
+  double mean = 0;           // over all pairs
+  double low = 0, high = 0;  // its 95 % confidence interval, by the bootstrap over prompts (percentiles of 10,000)
+  double win_rate = 0;       // the part of pairs that are better, equal ones counting half
+  double p = 1;              // two-sided, by 10,000 random flips of the signs of prompts' means
+  int64_t pairs = 0;
+};
+
 // Two variants on one measure: how much more `variant` has than `baseline`.
 struct Contrast {
   std::string variant, baseline, measure;
@@ -79,12 +88,12 @@ struct Contrast {
 // order.
 std::vector<Contrast> contrasts(const ComparisonPlan& plan, const std::vector<PairSamples>& samples);
 
-// The mean gain, weight and seconds of a variant.
-nlohmann::ordered_json mean_enhancement(const std::vector<PairSamples>& samples, const Variant& variant);
-// A contrast without its pairs.
-nlohmann::ordered_json summary(const Contrast& contrast);
-
 std::string to_json(const ComparisonPlan& plan, const std::vector<PairSamples>& samples,
                     const std::vector<Contrast>& contrasts);
+
+// The page that shows a comparison, one HTML file: tables, charts, and players of the videos, which lie in videos/
+// beside it.
+std::string comparison_report(const ComparisonPlan& plan, const std::vector<PairSamples>& samples,
+                              const std::vector<Contrast>& contrasts, const ComparisonFolder& folder);
 
 }  // namespace eav

@@ -1,13 +1,13 @@
-// Writes generated frames as a video (.mp4, .webm, .gif) or as a folder of PNG pictures.
+// Writes frames as a video (.mp4, .webm, .gif) or as a folder of PNG pictures, and reads videos and pictures.
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <filesystem>
 #include <string>
 
 #include "eav/progress.h"
 
-namespace eav {
+namespace [[gnu::visibility("default")]] eav {
 
 // What an output path asks for.
 enum class OutputKind {
@@ -38,7 +38,12 @@ void write_video(const std::filesystem::path& out, const at::Tensor& frames, dou
 // Writes one picture (uint8 [H, W, 3], CPU, RGB) as PNG, like write_video.
 void write_picture(const std::filesystem::path& out, const at::Tensor& picture);
 
-// The version of the FFmpeg that writes.
+// The frames of a video or picture that FFmpeg can read, [F, H, W, 3] uint8 on the CPU, RGB, upright (a rotation that
+// the file asks for is done), without transparency (the colours below it are kept). At most `most` frames; 0: all.
+// Throws eav::Error that names the file when it cannot be read, is neither, or ends early.
+at::Tensor read_frames(const std::filesystem::path& file, int64_t most = 0);
+
+// The version of the FFmpeg that writes and reads.
 std::string ffmpeg_version();
 
 // The "comment" tag of a .mp4 or .webm, "" where it has none. Throws eav::Error for any other file.

@@ -4,7 +4,7 @@
 #include <span>
 #include <string_view>
 
-namespace eav {
+namespace [[gnu::visibility("default")]] eav {
 
 // Where `out` leads: absolute, links followed, without a '/' at its end. What is renamed to it replaces the thing
 // itself.

@@ -1,4 +1,4 @@
-#include "enhance/summary.h"
+#include "eav/trace.h"
 
 #include <fmt/format.h>
 

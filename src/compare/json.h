@@ -1,0 +1,15 @@
+// Parts of a comparison as JSON, which its file of results and its page share.
+#pragma once
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "eav/comparison.h"
+
+namespace eav {
+
+// The mean gain, weight and seconds of a variant.
+nlohmann::ordered_json mean_enhancement(const std::vector<PairSamples>& samples, const Variant& variant);
+// A contrast without its pairs.
+nlohmann::ordered_json summary(const Contrast& contrast);
+
+}  // namespace eav
