@@ -228,7 +228,7 @@ Denoised LtxJob::denoise(Progress& progress) {
 
 Tensor LtxJob::decode(const Denoised& denoised, Progress& progress) const {
   const auto& where = model().vae.placement();
-  auto z = model().vae->denormalize(asked().latent_scale * video_of(denoised.latents)).to(where.compute);
+  auto z = model().vae->denormalize(video_of(denoised.latents)).to(where.compute);
   std::optional<Tensor> timestep;
   std::optional<at::Generator> injected;
   if (model().vae_config.timestep_conditioning) {

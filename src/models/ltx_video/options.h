@@ -22,7 +22,6 @@ struct Options : CommonOptions {
                                     : std::vector<std::string>{"image"});
   ImageFit image_fit = take_image_fit("stretch");
   std::optional<double> flow_shift = take_flow_shift("the checkpoint's");
-  double latent_scale = number("latent_scale", "Factor on the latents before the VAE decodes", {0, 4}, 1.0);
   double guidance_rescale =
       number("guidance_rescale", "How far guidance keeps the spread of the prompt's prediction", {0, 1}, 0.0);
   bool vae_framewise =
