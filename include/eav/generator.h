@@ -67,7 +67,7 @@ struct VideoSize {
 struct ModelPaths {
   std::filesystem::path model;           // a folder, or the original single file of a release
   std::filesystem::path vae{};           // where the model has none of its own
-  std::filesystem::path text_encoder{};  // the same: a folder with the encoder and its tokenizer
+  std::filesystem::path text_encoder{};  // where the model has none: a folder with the encoder and its tokenizer
 };
 
 class VideoJob;

@@ -19,7 +19,7 @@ struct Measures {
   // between a frame and the next one warped back by the motion, where it is visible: where the motion there and back
   // agrees (Ruder et al. 2016). 0 and up.
   double warping_error = 0;
-  // The same, divided by the mean length of the motion in pixels; unset where that is below 0.01.
+  // The warping error, divided by the mean length of the motion in pixels; unset where that is below 0.01.
   std::optional<double> warping_error_to_motion;
   // As VBench's dynamic degree: the mean of the longest 5 % of the motion, in pixels; a mean over pairs instead of a
   // threshold, and of a classical flow instead of a learned one. 0 and up.

@@ -18,7 +18,7 @@ class Gain {
   friend Tensor operator*(const Gain& gain, const Tensor& x) {
     return gain.factor_ ? x * gain.factor_->to(x.scalar_type()) : x;
   }
-  // The same in place.
+  // x becomes gain * x.
   void scale_(const Tensor& x) const {
     if (factor_) x.mul_(factor_->to(x.scalar_type()));
   }

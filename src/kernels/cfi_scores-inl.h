@@ -176,7 +176,7 @@ HWY_INLINE void score_keys(const float* HWY_RESTRICT columns, const float* HWY_R
   }
 }
 
-// The same for any number of key rows up to kMost.
+// Scores against any number of key rows up to kMost.
 template <size_t kVectors, size_t kMost = kSums / kVectors>
 HWY_INLINE void score_some_keys(size_t count, const float* columns, const float* keys, size_t width, size_t dim,
                                 float* scores, Ahead& ahead, size_t lines) {

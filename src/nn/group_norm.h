@@ -20,7 +20,7 @@ struct GroupNorm {
 
   // The norm of x [..., C] as a scale and a shift of its channels, each [C] in float32: norm(x) = x * scale + shift.
   std::pair<Tensor, Tensor> operator()(const Tensor& x) const { return (*this)(std::span(&x, 1)); }
-  // The same for a video whose frames, of one size, lie apart.
+  // Such a scale and shift for a video whose frames, of one size, lie apart.
   std::pair<Tensor, Tensor> operator()(std::span<const Tensor> frames) const;
 };
 

@@ -15,7 +15,7 @@ class Linear {
   // Takes "weight" and, where there is one, "bias"; `in` and `out` are checked against the file.
   Linear(const Weights& w, int64_t in, int64_t out) : weight_(w, out, in), bias_(w.optional("bias", {out})) {}
 
-  // The same map for a convolution whose kernel is as large as its stride: its weight is [out, in, kernel...].
+  // One that is stored as a convolution whose kernel is as large as its stride: its weight is [out, in, kernel...].
   static Linear of_patches(const Weights& w, const std::vector<int64_t>& shape) {
     return {Matrix::of_patches(w, shape), w.optional("bias", {shape[0]})};
   }
@@ -35,7 +35,7 @@ class Linear {
   // gelu_tanh(x W^T + b), the activation applied while its input is still in the cache.
   Tensor gelu_tanh(const Tensor& x) const { return filled(x, Matrix::Then::kGeluTanh); }
 
-  // The same into `y` [rows, out] of x's type, whose rows may be parts of longer ones; x is [rows, in].
+  // x W^T + b, written into `y` [rows, out] of x's type, whose rows may be parts of longer ones; x is [rows, in].
   void into(const Tensor& y, const Tensor& x) const { weight_.multiply(x, bias_, y); }
   void gelu_tanh_into(const Tensor& y, const Tensor& x) const {
     weight_.multiply(x, bias_, y, Matrix::Then::kGeluTanh);

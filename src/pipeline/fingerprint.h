@@ -11,7 +11,7 @@ namespace eav {
 // the beginning, middle and end of large ones. Equal for copies of a checkpoint.
 std::string fingerprint(const ModelPaths& paths);
 
-// The same for a single file's content.
+// 16 hexadecimal digits of a single file's content.
 std::string file_fingerprint(const std::filesystem::path& file);
 
 }  // namespace eav

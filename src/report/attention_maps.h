@@ -12,7 +12,7 @@ namespace eav {
 // them. Throws eav::Error for a trace without entries.
 std::string attention_maps_page(const Trace& trace);
 
-// The same as a picture [H, W, 3] uint8, the maps as means over steps.
+// What the page shows as a picture [H, W, 3] uint8, the maps as means over steps.
 at::Tensor attention_maps_picture(const Trace& trace);
 
 }  // namespace eav

@@ -85,7 +85,7 @@ struct LlamaEncoder {
   static Part<LlamaEncoder> part(const std::filesystem::path& dir, int64_t skipped_layers);
   // What LLaMA checkpoints hold besides the layers that are read, in files of either spelling.
   static std::vector<UnneededKey> unneeded_keys(const LlamaConfig& c, int64_t skipped_layers);
-  // The same for a LLaMA below `prefix`.
+  // Those unneeded keys of a LLaMA below `prefix`.
   static std::vector<UnneededKey> unneeded_keys(const LlamaConfig& c, int64_t skipped_layers,
                                                 const std::string& prefix);
 
@@ -93,7 +93,7 @@ struct LlamaEncoder {
   // those before it alone, so padding behind a prompt is best left out. Throws eav::Error when an id is outside the
   // vocabulary.
   Tensor operator()(const Tensor& ids, at::ScalarType compute, const Progress& progress) const;
-  // The same for tokens that are embedded already, x [B, L, C].
+  // What the operator above gives, for tokens that are embedded already, x [B, L, C].
   Tensor operator()(Tensor x, const Progress& progress) const;
 };
 

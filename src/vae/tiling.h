@@ -23,7 +23,7 @@ struct Tiling {
   int64_t parts(int64_t latent_frames) const;
 };
 
-// The tiles of pixels that become these tiles of latents: the same, the other way round.
+// The tiles of pixels that an encoder makes the tiles of latents `decoding` of.
 Tiling encoding(const Tiling& decoding);
 
 // The tiles of pictures.
@@ -43,7 +43,7 @@ void blend(const Tensor& before, const Tensor& tile, int64_t dim, int64_t extent
 using Decode = std::function<Tensor(const Tensor& z)>;
 Tensor in_tiles(const Tensor& z, const std::optional<TileGrid>& grid, const Decode& decode);
 
-// The same in time, in parts of `tiling.latent_size` frames and one more, into `video`, whose axis of time is its
+// Codes z in parts of time, of `tiling.latent_size` frames and one more, into `video`, whose axis of time is its
 // first. Of every part but the first, a frame is dropped: where it is the first, the part before has shown it.
 enum class DropFrame { kFirst, kLast };
 void in_parts(const Tensor& z, const std::optional<Tiling>& tiling, DropFrame drop, const Tensor& video,

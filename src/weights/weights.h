@@ -46,7 +46,7 @@ class Checkpoint {
  public:
   // Opens `dir`/`stem`.safetensors, or the shards in `dir`/`stem`.safetensors.index.json. Throws eav::Error.
   static Checkpoint open(const std::filesystem::path& dir, const std::string& stem, LoadPolicy policy);
-  // The same, or the tensors of a file that are the part's, by its names for them.
+  // Opens a folder as above, or the tensors of a single file that are the part's, by its names for them.
   static Checkpoint open(const CheckpointSource& source, LoadPolicy policy);
 
   bool has(const std::string& key) const;
@@ -89,7 +89,7 @@ class Weights {
   }
   Weights operator/(int64_t index) const { return *this / std::to_string(index); }
 
-  // The same place, whose tensors have a shape and a type but nothing in them: layers built from it are only checked.
+  // A view whose tensors have a shape and a type but nothing in them: layers built from it are only checked.
   Weights described() const {
     auto copy = *this;
     copy.describes_ = true;

@@ -73,7 +73,7 @@ struct Modulation {
   Tensor shift, scale, gate;
 };
 
-// The same for a stream of tokens [1, L, C], of which the first `first_tokens` have a modulation of their own.
+// Modulations of a stream of tokens [1, L, C], of which the first `first_tokens` have a modulation of their own.
 struct TokenModulation {
   Modulation others;
   Modulation first = {};
