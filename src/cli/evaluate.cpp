@@ -9,7 +9,7 @@
 #include "cli/files.h"
 #include "eav/generator.h"
 #include "eav/measures.h"
-#include "pipeline/json.h"
+#include "options/json.h"
 #include "video/reader.h"
 
 namespace eav {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
-#include "pipeline/json.h"
+#include "options/json.h"
 #include "weights/config.h"
 
 namespace eav {

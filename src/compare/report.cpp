@@ -8,7 +8,7 @@
 #include <limits>
 #include <numeric>
 
-#include "pipeline/json.h"
+#include "options/json.h"
 #include "report/page.h"
 #include "text/base64.h"
 

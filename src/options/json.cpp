@@ -11,11 +11,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-template <class T>
-Json nullable(const std::optional<T>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
 std::optional<Condition> condition_of_json(const nlohmann::json& json) {
   static const std::set<std::string> kFields{"file", "is_video", "frame_index", "strength"};
   if (!json.is_object() || !json.contains("file") || !json["file"].is_string()) return std::nullopt;

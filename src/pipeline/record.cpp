@@ -8,9 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "pipeline/fingerprint.h"
 #include "options/json.h"
-#include "pipeline/json.h"
+#include "pipeline/fingerprint.h"
 #include "text/base64.h"
 #include "video/writer.h"
 #include "weights/config.h"
