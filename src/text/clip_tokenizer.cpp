@@ -6,7 +6,7 @@
 
 #include "eav/error.h"
 #include "text/tokenizer/bpe.h"
-#include "text/tokenizer/json.h"
+#include "text/tokenizer/tokenizer_json.h"
 #include "text/tokenizer/special_tokens.h"
 #include "weights/config.h"
 

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "eav/error.h"
-#include "text/tokenizer/json.h"
+#include "text/tokenizer/tokenizer_json.h"
 #include "text/tokenizer/special_tokens.h"
 
 namespace eav {

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "eav/error.h"
-#include "text/tokenizer/json.h"
+#include "text/tokenizer/tokenizer_json.h"
 #include "text/tokenizer/sentencepiece.h"
 #include "text/tokenizer/special_tokens.h"
 

@@ -1,7 +1,7 @@
 #include "models/open_sora/options.h"
 
 #include "eav/error.h"
-#include "models/open_sora/sizes.h"
+#include "models/open_sora/named_sizes.h"
 #include "text/tokenizer/unicode.h"
 
 namespace eav::open_sora {

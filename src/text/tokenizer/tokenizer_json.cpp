@@ -1,4 +1,4 @@
-#include "text/tokenizer/json.h"
+#include "text/tokenizer/tokenizer_json.h"
 
 #include <fmt/format.h>
 

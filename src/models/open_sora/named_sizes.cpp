@@ -1,4 +1,4 @@
-#include "models/open_sora/sizes.h"
+#include "models/open_sora/named_sizes.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
