@@ -122,7 +122,7 @@ std::string with_words_apart(std::string caption) {
 }
 
 // ftfy.fixes.unescape_html: only references that end with ";"; names may also be in upper case altogether.
-std::string with_references_resolved(const std::string& caption) {
+std::string with_references_unescaped(const std::string& caption) {
   static const auto reference = Regex::python("&#?[0-9A-Za-z]{1,24};");
   return reference.replace(caption, [&](const Regex::Match& match) {
     const std::string whole(match[0].of(caption));
@@ -158,7 +158,7 @@ std::string with_plain_characters(const std::string& caption) {
 }
 
 // A line as ftfy.fix_text leaves it, but for its repair of encodings.
-std::string fixed_line(std::string line, bool resolve_references) {
+std::string fixed_line(std::string line, bool unescapes) {
   static const Rules rules{
       {R"([\u201c-\u201f])", "\""},
       {R"([\u02bc\u2018-\u201b])", "'"},
@@ -167,7 +167,7 @@ std::string fixed_line(std::string line, bool resolve_references) {
       {R"([\x00-\x08\x0b\x0e-\x1f\x7f\u206a-\u206f\ufeff\ufff9-\ufffc])", ""},
   };
   for (;;) {
-    auto fixed = resolve_references ? with_references_resolved(line) : line;
+    auto fixed = unescapes ? with_references_unescaped(line) : line;
     fixed = text::nfc(apply(rules, with_plain_characters(fixed)));
     if (fixed == line) return line;
     line = std::move(fixed);
@@ -177,13 +177,13 @@ std::string fixed_line(std::string line, bool resolve_references) {
 // ftfy.fix_text: line by line; from the first "<" on, character references are left alone.
 std::string fixed(const std::string& caption) {
   std::string result;
-  bool resolve_references = true;
+  bool unescapes = true;
   for (size_t begin = 0; begin < caption.size();) {
     const auto line_end = caption.find('\n', begin);
     const auto end = line_end == caption.npos ? caption.size() : line_end + 1;
     const auto line = caption.substr(begin, end - begin);
-    resolve_references = resolve_references && line.find('<') == line.npos;
-    result += fixed_line(line, resolve_references);
+    unescapes = unescapes && line.find('<') == line.npos;
+    result += fixed_line(line, unescapes);
     begin = end;
   }
   return result;
@@ -223,8 +223,8 @@ CleanCaption cleaned(const CleanCaption& before) {
   const auto caption = apply(nicknames, with_references_parsed(unmarked));
   const auto kept = without_cjk(caption);
   const auto plain = fixed(with_words_apart(with_plain_punctuation(kept)));
-  const auto resolved = text::html_unescape(text::html_unescape(plain));
-  return {.text = stripped(tidied(without_catalogue_talk(resolved))),
+  const auto unescaped = text::html_unescape(text::html_unescape(plain));
+  return {.text = stripped(tidied(without_catalogue_talk(unescaped))),
           .removed_tags = before.removed_tags || unmarked != marked,
           .removed_cjk = before.removed_cjk || kept != caption};
 }

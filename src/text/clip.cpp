@@ -90,7 +90,7 @@ Tensor ClipTextEncoder::operator()(const Tensor& ids, at::ScalarType compute, co
   if (length > position_embedding.rows())
     throw Error(fmt::format("a prompt of {} tokens is longer than the {} that the text encoder has positions for",
                             length, position_embedding.rows()));
-  auto x = token_embedding(ids, compute) + position_embedding.part(0, length).dense(compute);  // [B, L, C]
+  auto x = token_embedding(ids, compute) + position_embedding.row_slice(0, length).dense(compute);  // [B, L, C]
   for (const auto& block : blocks) {
     progress.check();
     x = block(std::move(x));

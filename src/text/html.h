@@ -1,4 +1,4 @@
-// Character references of HTML ("&eacute;", "&#233;"), resolved as Python's package html resolves them.
+// Character references of HTML ("&eacute;", "&#233;"), unescaped as Python's package html does it.
 #pragma once
 #include <optional>
 #include <string>

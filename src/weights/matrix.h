@@ -28,7 +28,7 @@ class Matrix {
   at::Device device() const { return stored_.device(); }
 
   // The rows first..first+count-1, which share this matrix's memory.
-  Matrix part(int64_t first, int64_t count) const { return Matrix(stored_.narrow(0, first, count)); }
+  Matrix row_slice(int64_t first, int64_t count) const { return Matrix(stored_.narrow(0, first, count)); }
 
   // What is done to a product while it is still in the cache.
   enum class Then { kNothing, kGeluTanh };

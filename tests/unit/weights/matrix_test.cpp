@@ -60,7 +60,7 @@ TEST_P(MatrixTest, Multiplies) {
 }
 
 TEST_P(MatrixTest, PartsAreRows) {
-  const auto part = Matrix(weights(), 3 * kRows, kColumns).part(kRows, kRows);
+  const auto part = Matrix(weights(), 3 * kRows, kColumns).row_slice(kRows, kRows);
   EXPECT_EQ(part.rows(), kRows);
   const auto x = at::randn({50, kColumns}), y = at::empty({50, kRows});
   part.multiply(x, std::nullopt, y);
@@ -74,7 +74,7 @@ TEST_P(MatrixTest, LooksUpRows) {
     const auto rows = matrix.look_up(ids, type);  // [2, 2, columns]
     EXPECT_EQ(rows.sizes(), (std::vector<int64_t>{2, 2, kColumns}));
     EXPECT_TRUE(rows.equal(weight_.to(type).index({ids})));
-    EXPECT_TRUE(matrix.part(4, 9).dense(type).equal(weight_.slice(0, 4, 13).to(type)));
+    EXPECT_TRUE(matrix.row_slice(4, 9).dense(type).equal(weight_.slice(0, 4, 13).to(type)));
   }
 }
 
