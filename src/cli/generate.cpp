@@ -214,7 +214,7 @@ Command add_generate(CLI::App& program) {
   path("--prompt-file", options->prompt_file,
        "Text file with one prompt a line: line i has seed + i, and its files end in -000, -001, …");
   path("--out", options->out,
-       "Video to write: .mp4, .webm, .gif, or folder/ for PNG frames; a .json beside it [eav-<seed>.mp4]");
+       "Video to write: .mp4, .webm, .gif, or folder/ of PNG; a .json beside it [eav-<seed>.mp4]");
   command.add_flag("--overwrite", options->overwrite, "Replace files that exist");
   path("--save-latents", options->save_latents, "Write the final latents to this .safetensors file");
   path("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file");
