@@ -219,7 +219,7 @@ Command add_generate(CLI::App& program) {
   path("--save-latents", options->save_latents, "Write the final latents to this .safetensors file");
   path("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file");
   command.add_flag_callback(
-      "--trace-maps", [=] { options->asked.settings["enhance_maps"] = true; },
+      "--trace-maps,--enhance-maps", [=] { options->asked.settings["enhance_maps"] = true; },
       "Write the mean temporal attention map of every step and layer into the trace too");
   path("--from", options->from, "Make a video again from its .json, .mp4 or .webm; other options change it");
   add_request_options(command, options->asked, {"prompt", "enhance_maps"});

@@ -61,8 +61,10 @@ void check_has(const std::vector<OptionSpec>& options, const Settings& asked, co
     auto having = families_with(name);
     if (having.empty()) throw Error(name, fmt::format("there is no option `{}`", name));
     std::ranges::replace(having, family, "other checkpoints of " + family);
-    throw Error(name, fmt::format("this {} has no `{}`: leave that option out ({} take it)", family, name,
-                                  fmt::join(having, ", ")));
+    const auto* verb = having.size() == 1 && having[0] != "other checkpoints of " + family ? "takes" : "take";
+    const auto what = name == "conditions" ? "takes no picture or video" : fmt::format("has no `{}`", name);
+    throw Error(name, fmt::format("this {} {}: leave that option out ({} {} it)", family, what, fmt::join(having, ", "),
+                                  verb));
   }
 }
 

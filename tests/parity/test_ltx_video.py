@@ -188,8 +188,8 @@ def test_faults_would_be_seen(checkpoint, generate):
 @pytest.mark.parametrize("wrong, expected", [
     ({"frames": 12}, "the nearest are 9 and 13"),
     ({"width": 100}, "the nearest are 96 and 104"),
-    ({"true_guidance": 3}, "true guidance"),
-    ({"decode_timestep": 0.1}, "decode timestep"),
+    ({"true_guidance": 3}, "this LTX-Video has no --true-guidance"),
+    ({"decode_timestep": 0.1}, "this LTX-Video has no --decode-timestep"),
     ({"scheduler": "ddim"}, "euler"),
 ])  # fmt: skip
 def test_requests_that_cannot_work(checkpoint, run, tmp_path, wrong, expected):
