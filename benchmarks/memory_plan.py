@@ -178,7 +178,7 @@ def save(name, folder):
 
 def measure(probe, phase, made, size, options):
     width, height, frames = size.split("x")
-    asked = {"prompt": "a red circle", "seed": 1, "steps": 1, "width": width, "height": height, "frames": frames, **options}
+    asked = {"prompt": "a red circle", "seed": 1, "steps": 2, "width": width, "height": height, "frames": frames, **options}
     words = [str(word) for name, value in asked.items() for word in (f"--{name}", value)]
     return json.loads(subprocess.run([probe, "phase", phase, made, *words], check=True, stdout=subprocess.PIPE, text=True).stdout)
 
@@ -199,7 +199,7 @@ def main():
             if options.small and (phase, family) in seen:
                 continue
             for variant in variants:
-                if options.small and not set(variant) <= {"vae_tiling"}:
+                if options.small and not set(variant) <= {"vae_tiling", "guidance"}:
                     continue
                 size = size or SMALLEST[family]
                 line = f"{phase:<13} {name:<22} {size:<12} {' '.join(f'{k}={v}' for k, v in variant.items()):<28}"
