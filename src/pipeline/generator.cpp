@@ -116,9 +116,7 @@ struct Generator::State {
     plan.dtype = dtype;
     return plan;
   }
-  bool fits(const VideoJob& job, Dtype dtype) const {
-    return plan(job, dtype).peak() <= available_memory(device);
-  }
+  bool fits(const VideoJob& job, Dtype dtype) const { return plan(job, dtype).peak() <= available_memory(device); }
   std::unique_ptr<VideoJob> open(const Request& request) const {
     return family->open({.values = request.asked(), .standards = standards});
   }
@@ -186,10 +184,18 @@ std::string Generator::State::advice(const VideoJob& job, Dtype dtype) const {
 
   const auto common = typed + (tiles ? " `vae_tiling` on" : "") + " `offload`";
   for (auto frames = *request.frames; frames > 1;) {
-    frames = std::max<int64_t>(1, (frames - 1) / 16 * 8 + 1);
-    const auto shorter = changed([&](Request& r) { r.frames = frames; });
-    if (shorter && offloading.fits(*shorter, dtype16))
-      return fmt::format("`frames` {} with {} would fit", frames, common);
+    // About half as long: the first length from there on that the family takes.
+    const auto longest = frames, half = std::max<int64_t>(1, (longest - 1) / 16 * 8 + 1);
+    std::unique_ptr<VideoJob> shorter;
+    for (frames = half; frames < longest; ++frames) {
+      shorter = changed([&](Request& r) { r.frames = frames; });
+      if (shorter) break;
+    }
+    if (!shorter) {  // none in between
+      frames = half;
+      continue;
+    }
+    if (offloading.fits(*shorter, dtype16)) return fmt::format("`frames` {} with {} would fit", frames, common);
   }
   for (auto width = *request.width, height = *request.height; width > 64 && height > 64;) {
     width = width / 64 * 32, height = height / 64 * 32;
@@ -200,7 +206,8 @@ std::string Generator::State::advice(const VideoJob& job, Dtype dtype) const {
   return "no size of this model would fit";
 }
 
-// ---- jobs -------------------------------------------------------------------------------------------------------------
+// ---- jobs
+// -------------------------------------------------------------------------------------------------------------
 
 Request Job::request() const { return job_->options().request(); }
 VideoSize Job::video_size() const { return job_->video_size(); }
@@ -208,13 +215,13 @@ Grid Job::grid() const { return job_->grid(); }
 MemoryPlan Job::plan() const { return plan_(); }
 void Job::check_complete() const { job_->check_complete(); }
 
-// ---- the generator ----------------------------------------------------------------------------------------------------
+// ---- the generator
+// ----------------------------------------------------------------------------------------------------
 
 Generator::Generator(const ModelPaths& paths, const Runtime& runtime)
     : state_(std::make_shared<State>(
           State{paths, runtime, parse_device(runtime.device), open_family(paths), at::kFloat})) {
-  if (runtime.threads < 0)
-    throw Error("threads", fmt::format("threads is {}, expected at least 1", runtime.threads));
+  if (runtime.threads < 0) throw Error("threads", fmt::format("threads is {}, expected at least 1", runtime.threads));
   if (runtime.threads == 0)
     state_->runtime.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   at::set_num_threads(state_->runtime.threads);
@@ -284,8 +291,8 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
   bool keep_loaded = jobs.size() > 1;  // the transformer, while a VAE works
   for (const auto* job : all) {
     const auto plan = state_->plan(*job, placement.dtype);
-    keep_loaded = keep_loaded && plan.transformer.total() + (plan.vae ? plan.vae->total() : 0) <=
-                                     available_memory(state_->device);
+    keep_loaded = keep_loaded &&
+                  plan.transformer.total() + (plan.vae ? plan.vae->total() : 0) <= available_memory(state_->device);
   }
 
   for (size_t i = 0; i < jobs.size(); ++i) {

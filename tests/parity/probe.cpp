@@ -30,6 +30,8 @@
 #include "weights/safetensors.h"
 
 void open_sora(const std::vector<std::string>& arguments);  // probe_open_sora.cpp
+void phase(const std::vector<std::string>& arguments);      // probe_memory.cpp
+void plan(const std::vector<std::string>& arguments);       // probe_memory.cpp
 void vae(const std::vector<std::string>& arguments);        // probe_vae.cpp
 
 namespace {
@@ -197,7 +199,9 @@ int main(int argc, char** argv) try {
       {"llama", llama},
       {"open_sora", open_sora},
       {"llava", llava},
+      {"phase", phase},
       {"pictures", pictures},
+      {"plan", plan},
       {"single-file", single_file},
       {"t5", t5},
       {"tokens", tokens},
