@@ -10,7 +10,6 @@
 
 #include "eav/fingerprint.h"
 #include "options/json.h"
-#include "pipeline/fingerprint.h"
 #include "text/base64.h"
 #include "eav/video.h"
 #include "weights/config.h"
