@@ -30,7 +30,7 @@ int main(int argc, char** argv) try {
   const std::map<std::string, Prepare> parts{
       {"linear", linear},         {"transformer", transformer},
       {"vae_decode", vae_decode}, {"hunyuan_video", hunyuan_video},
-      {"ltx_video", ltx_video}, {"open_sora", open_sora},
+      {"ltx_video", ltx_video},   {"open_sora", open_sora},
   };
   const Arguments arguments(argv + 1, argv + argc);
   eav::keep_freed_memory();  // as eav does

@@ -12,7 +12,8 @@ namespace [[gnu::visibility("default")]] eav {
 // them. Throws eav::Error for a trace without entries.
 std::string attention_maps_page(const Trace& trace);
 
-// What the page shows as a picture [H, W, 3] uint8 on the CPU, RGB, the maps as means over steps. Throws as the page does.
+// What the page shows as a picture [H, W, 3] uint8 on the CPU, RGB, the maps as means over steps. Throws as the page
+// does.
 at::Tensor attention_maps_picture(const Trace& trace);
 
 }  // namespace eav

@@ -189,7 +189,7 @@ HWY_INLINE void score_some_keys(size_t count, const float* columns, const float*
 
 template <size_t kVectors>
 HWY_NOINLINE void score_all_keys(const float* columns, const float* keys, size_t frames, size_t width, size_t dim,
-                               float* scores, Ahead& ahead) {
+                                 float* scores, Ahead& ahead) {
   constexpr size_t kMost = kSums / kVectors;
   // About what falls to each turn of the loops when all rows are fetched meanwhile.
   const size_t lines = ahead.lines() / ((frames + kMost - 1) / kMost * ((dim + kDims - 1) / kDims)) + 1;

@@ -1,5 +1,5 @@
-// The Gaussian error linear unit's tanh approximation on the CPU: plain pointers in float32. weights/gelu.h is the interface
-// for tensors.
+// The Gaussian error linear unit's tanh approximation on the CPU: plain pointers in float32. weights/gelu.h is the
+// interface for tensors.
 #pragma once
 #include <cstdint>
 

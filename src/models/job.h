@@ -14,8 +14,8 @@ using at::Tensor;
 
 // Latents after the last step, and what making them leaves behind.
 struct Denoised {
-  Tensor latents;          // in the family's own layout
-  at::Generator generator; // as sampling left it: a decoder that draws noise goes on from there
+  Tensor latents;           // in the family's own layout
+  at::Generator generator;  // as sampling left it: a decoder that draws noise goes on from there
   Trace trace;
 };
 
@@ -51,17 +51,14 @@ class VideoJob {
 template <class Model, class Options, class Encodings>
 class JobOf : public VideoJob {
  public:
-  JobOf(std::shared_ptr<const Model> model, Options options)
-      : model_(std::move(model)), options_(std::move(options)) {}
+  JobOf(std::shared_ptr<const Model> model, Options options) : model_(std::move(model)), options_(std::move(options)) {}
 
   const CommonOptions& options() const override { return options_; }
   void choose_tiling(VaeTiling tiling) override { options_.choose_tiling(tiling); }
   void encode(Progress& progress) override {
     if (!encodings_) encodings_ = std::make_shared<const Encodings>(read_encodings(progress));
   }
-  void share_encodings(const VideoJob& other) override {
-    encodings_ = dynamic_cast<const JobOf&>(other).encodings_;
-  }
+  void share_encodings(const VideoJob& other) override { encodings_ = dynamic_cast<const JobOf&>(other).encodings_; }
 
  protected:
   virtual Encodings read_encodings(Progress& progress) = 0;

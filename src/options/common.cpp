@@ -46,8 +46,7 @@ CommonOptions::CommonOptions(Asked asked, const CommonStandards& of) : OptionSet
     return std::get<int64_t>(declare_common(standard(spec, of_family)).value_or(int64_t{0}));
   };
   const auto number = [&](const char* name, const char* help, Range range, const Standard<double>& of_family) {
-    const OptionSpec spec{
-        .name = name, .help = help, .type = Type::number, .least = range.least, .most = range.most};
+    const OptionSpec spec{.name = name, .help = help, .type = Type::number, .least = range.least, .most = range.most};
     return std::get<double>(declare_common(standard(spec, of_family)).value_or(0.0));
   };
   const auto boolean = [&](const char* name, const char* help, bool of_family, bool recorded = true) {
@@ -95,13 +94,13 @@ CommonOptions::CommonOptions(Asked asked, const CommonStandards& of) : OptionSet
   if (enhance.start >= enhance.end)
     throw Error("enhance_start", fmt::format("the enhancement runs from {} to {}, expected 0 <= start < end <= 1",
                                              enhance.start, enhance.end));
-  enhance.layers = LayerSet::parse(std::get<std::string>(
-      declare_common({.name = "enhance_layers",
-                      .help = "Transformer layers to enhance, such as 0-5,8",
-                      .type = Type::text,
-                      .standard_words = "all",
-                      .kind = "LIST"})
-          .value_or(std::string())));
+  enhance.layers =
+      LayerSet::parse(std::get<std::string>(declare_common({.name = "enhance_layers",
+                                                            .help = "Transformer layers to enhance, such as 0-5,8",
+                                                            .type = Type::text,
+                                                            .standard_words = "all",
+                                                            .kind = "LIST"})
+                                                .value_or(std::string())));
   enhance.maps = boolean("enhance_maps", "Keep the mean temporal attention map of every step and layer in the trace",
                          false, /*recorded=*/false);
 }

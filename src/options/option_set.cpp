@@ -66,8 +66,8 @@ std::string OptionSet::choice(const std::string& name, const std::string& help, 
 
 std::optional<std::string> OptionSet::text_or_none(const std::string& name, const std::string& help,
                                                    const std::string& standard_words) {
-  return get<std::string>(declare(
-      {.name = name, .help = help, .type = OptionSpec::Type::text, .standard_words = standard_words}));
+  return get<std::string>(
+      declare({.name = name, .help = help, .type = OptionSpec::Type::text, .standard_words = standard_words}));
 }
 
 std::vector<double> OptionSet::numbers(const std::string& name, const std::string& help,

@@ -1,7 +1,9 @@
-// The options of a video as plain values: a struct derived from OptionSet declares each of them in the line that reads it.
+// The options of a video as plain values: a struct derived from OptionSet declares each of them in the line that reads
+// it.
 //
 //   struct Options : CommonOptions {
-//     double guidance_rescale = number("guidance_rescale", "How far guidance keeps the spread of the result", {0, 1}, 0);
+//     double guidance_rescale = number("guidance_rescale", "How far guidance keeps the spread of the result", {0, 1},
+//     0);
 //   };
 #pragma once
 #include <limits>
@@ -19,8 +21,10 @@ template <class T>
 struct Standard {
   std::optional<T> value = {};
   std::string words = {};
-  Standard(T value) : value(std::move(value)) {}                               // NOLINT(google-explicit-constructor)
-  Standard(const char* words) requires(!std::is_convertible_v<const char*, T>) : words(words) {}  // NOLINT
+  Standard(T value) : value(std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  Standard(const char* words)
+    requires(!std::is_convertible_v<const char*, T>)
+      : words(words) {}  // NOLINT
   Standard(T value, std::string words) : value(std::move(value)), words(std::move(words)) {}
   static Standard in_words(std::string words) {
     Standard standard;

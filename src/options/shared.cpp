@@ -49,7 +49,9 @@ std::vector<SharedOption> gather() {
         for (const auto& part : option.choices) found->families_of_parts[part].push_back(family);
     }
   for (auto& option : shared) option.standards = in_words(standards[option.spec.name]);
-  const auto rank = [](const SharedOption& option) { return option.spec.common ? 0 : option.families.size() > 1 ? 1 : 2; };
+  const auto rank = [](const SharedOption& option) {
+    return option.spec.common ? 0 : option.families.size() > 1 ? 1 : 2;
+  };
   std::ranges::stable_sort(shared, {}, rank);
   return shared;
 }

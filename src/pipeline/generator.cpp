@@ -12,9 +12,9 @@
 #include <fstream>
 #include <thread>
 
+#include "eav/fingerprint.h"
 #include "models/family.h"
 #include "options/json.h"
-#include "eav/fingerprint.h"
 #include "pipeline/memory.h"
 #include "pipeline/registry.h"
 
@@ -62,9 +62,10 @@ void check_has(const std::vector<OptionSpec>& options, const Settings& asked, co
     if (having.empty()) throw Error(name, fmt::format("there is no option `{}`", name));
     std::ranges::replace(having, family, "other checkpoints of " + family);
     const auto* verb = having.size() == 1 && having[0] != "other checkpoints of " + family ? "takes" : "take";
-    const auto what = name == "conditions" ? "takes no picture or video" : fmt::format("has no `{}`", name);
-    throw Error(name, fmt::format("this {} {}: leave that option out ({} {} it)", family, what, fmt::join(having, ", "),
-                                  verb));
+    const auto what =
+        name == "conditions" ? "takes no image or video to condition on" : fmt::format("has no `{}`", name);
+    throw Error(
+        name, fmt::format("this {} {}: leave that option out ({} {} it)", family, what, fmt::join(having, ", "), verb));
   }
 }
 

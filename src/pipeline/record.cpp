@@ -9,9 +9,9 @@
 #include <set>
 
 #include "eav/fingerprint.h"
+#include "eav/video.h"
 #include "options/json.h"
 #include "text/base64.h"
-#include "eav/video.h"
 #include "weights/config.h"
 
 namespace eav {
@@ -35,8 +35,9 @@ Json request_json(const Request& request) {
             {"steps", nullable(request.steps)},
             {"guidance", nullable(request.guidance)},
             {"scheduler", nullable(request.scheduler)}};
-  Json enhancement{{"enabled", enhance.enabled}, {"weight", nullable(enhance.weight)}, {"adaptive", enhance.adaptive},
-                   {"start", enhance.start},     {"end", enhance.end},                 {"layers", enhance.layers.str()}};
+  Json enhancement{{"enabled", enhance.enabled},   {"weight", nullable(enhance.weight)},
+                   {"adaptive", enhance.adaptive}, {"start", enhance.start},
+                   {"end", enhance.end},           {"layers", enhance.layers.str()}};
   for (const auto& [name, value] : request.settings)
     if (name.starts_with(kEnhance))
       enhancement[name.substr(kEnhance.size())] = to_json(value);
@@ -266,10 +267,21 @@ Record read_record(const fs::path& file) {
   }
   if (!json.is_object() || !json.contains("request")) throw no_record("there is no \"request\" in it");
 
-  static const std::set<std::string> kFields{
-      "eav", "torch",        "cpu",         "device",  "dtype",                    "threads",
-      "vae", "text_encoder", "fingerprint", "request", "init_latents_fingerprint", "conditions_fingerprints",
-      "model", "enhanced",   "seconds"};
+  static const std::set<std::string> kFields{"eav",
+                                             "torch",
+                                             "cpu",
+                                             "device",
+                                             "dtype",
+                                             "threads",
+                                             "vae",
+                                             "text_encoder",
+                                             "fingerprint",
+                                             "request",
+                                             "init_latents_fingerprint",
+                                             "conditions_fingerprints",
+                                             "model",
+                                             "enhanced",
+                                             "seconds"};
   for (const auto& [name, value] : json.items())
     if (!kFields.contains(name)) throw Error(fmt::format("{}: \"{}\" is no field of a record", file.string(), name));
   const JsonFile fields(file, json);

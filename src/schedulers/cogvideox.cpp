@@ -106,8 +106,8 @@ void CogVideoXScheduler::set_timesteps(int64_t steps) {
   }
   for (const auto t : timesteps)
     if (t < 0 || t >= train_steps_)
-      throw Error("steps", fmt::format("{} steps give the timestep {}, outside 0 to {}: choose another number of steps", steps,
-                              t, train_steps_ - 1));
+      throw Error("steps", fmt::format("{} steps give the timestep {}, outside 0 to {}: choose another number of steps",
+                                       steps, t, train_steps_ - 1));
   timesteps_ = at::tensor(timesteps, at::kLong);
 }
 

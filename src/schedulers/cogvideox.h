@@ -40,7 +40,7 @@ class CogVideoXScheduler : public Scheduler {
   Tensor alphas_cumprod_;  // [train_steps]; float64 or float32, as the reference holds it
   Tensor final_alpha_;     // scalar
   Tensor timesteps_;       // [steps]
-  Tensor last_denoised_;  // DPM: of the step before
+  Tensor last_denoised_;   // DPM: of the step before
 };
 
 }  // namespace eav

@@ -6,8 +6,8 @@
 
 #include "eav/error.h"
 #include "text/tokenizer/bpe.h"
-#include "text/tokenizer/tokenizer_json.h"
 #include "text/tokenizer/special_tokens.h"
+#include "text/tokenizer/tokenizer_json.h"
 #include "weights/config.h"
 
 namespace eav {

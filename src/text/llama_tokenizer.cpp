@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include "eav/error.h"
-#include "text/tokenizer/tokenizer_json.h"
 #include "text/tokenizer/special_tokens.h"
+#include "text/tokenizer/tokenizer_json.h"
 
 namespace eav {
 

@@ -5,9 +5,9 @@
 #include <algorithm>
 
 #include "eav/error.h"
-#include "text/tokenizer/tokenizer_json.h"
 #include "text/tokenizer/sentencepiece.h"
 #include "text/tokenizer/special_tokens.h"
+#include "text/tokenizer/tokenizer_json.h"
 
 namespace eav {
 namespace {

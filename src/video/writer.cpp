@@ -1,5 +1,3 @@
-#include "eav/video.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,6 +10,7 @@
 #include <vector>
 
 #include "eav/files.h"
+#include "eav/video.h"
 #include "video/ffmpeg.h"
 #include "video/palette.h"
 

@@ -39,7 +39,7 @@ class Lazy {
 // The keys of a part's file that matter beside the model's own.
 struct PartKeys {
   std::vector<UnneededKey> unneeded = {};  // known, and not read
-  std::vector<std::string> blocks = {};    // prefixes such as "transformer_blocks.": blocks that offloading loads singly
+  std::vector<std::string> blocks = {};  // prefixes such as "transformer_blocks.": blocks that offloading loads singly
 };
 
 // All of a part but its model.

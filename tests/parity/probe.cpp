@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "eav/error.h"
+#include "eav/video.h"
 #include "models/clip_image.h"
 #include "models/ltx_video/single_file.h"
 #include "text/caption_cleaning.h"
@@ -25,7 +26,6 @@
 #include "text/prompt.h"
 #include "text/t5.h"
 #include "text/t5_tokenizer.h"
-#include "eav/video.h"
 #include "video/resize.h"
 #include "weights/safetensors.h"
 

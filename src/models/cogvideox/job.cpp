@@ -147,8 +147,7 @@ Denoised Job::denoise(Progress& progress) {
 
 Tensor Job::decode(const Denoised& denoised, Progress& progress) const {
   const auto kept = denoised.latents.slice(1, padding_frames_).permute({0, 2, 1, 3, 4});  // [1, C, F, h, w]
-  return to_pictures(
-      model().vae->decode((1 / model().vae_config.scaling_factor) * kept, asked().tiled(), progress));
+  return to_pictures(model().vae->decode((1 / model().vae_config.scaling_factor) * kept, asked().tiled(), progress));
 }
 
 }  // namespace eav::cogvideox

@@ -44,10 +44,9 @@ void ImageJob::check_complete() const {
 MemoryPlan ImageJob::plan(const Placement& placement) const {
   auto plan = HunyuanJob::plan(placement);
   plan.text_encoder.weights += model().vae_encoder.held_bytes(placement);  // loaded beside it
-  plan.text_encoder.activations =
-      std::max(plan.text_encoder.activations,
-               encode_memory(model().vae_config, asked().height, asked().width, asked().tiled(),
-                             static_cast<int64_t>(c10::elementSize(placement.compute))));
+  plan.text_encoder.activations = std::max(
+      plan.text_encoder.activations, encode_memory(model().vae_config, asked().height, asked().width, asked().tiled(),
+                                                   static_cast<int64_t>(c10::elementSize(placement.compute))));
   return plan;
 }
 
@@ -82,8 +81,7 @@ Encodings ImageJob::read_encodings(Progress& progress) {
 Tensor ImageJob::image_latents(Progress& progress) const {
   progress.phase("vae encoder");
   const auto& where = model().vae_encoder.placement();
-  const auto picture =
-      to_video(fit(pictures_[0], asked().height, asked().width, asked().image_fit, progress, 1));
+  const auto picture = to_video(fit(pictures_[0], asked().height, asked().width, asked().image_fit, progress, 1));
   const auto encoded = (*model().vae_encoder)(picture.to(where.device, where.compute), asked().tiled(), progress);
   return encoded.to(at::kFloat) * model().vae_config.scaling_factor;
 }

@@ -31,7 +31,8 @@ class HunyuanDenoiser : public Denoiser {
         transformer_(*job.model().transformer),
         where_(job.model().transformer.placement()),
         schedule_(schedule),
-        inputs_(transformer_.prepare(job.latent_shape_[2], job.latent_shape_[3], job.latent_shape_[4], where_.device)) {}
+        inputs_(transformer_.prepare(job.latent_shape_[2], job.latent_shape_[3], job.latent_shape_[4], where_.device)) {
+  }
 
   // The prompt runs first; each branch has its own CFI.
   Guidance guidance(const Step& /*step*/) const override {
@@ -139,8 +140,7 @@ Denoised HunyuanJob::denoise(Progress& progress) {
                          .to(model().transformer.placement().device);
   HunyuanDenoiser denoiser(*this, schedule);
   Enhancer enhancer(enhancement(), asked().steps, model().config.layers());
-  const auto latents =
-      sample(denoiser, schedule, first_latents(noise), {enhancer, grid(), generator, progress});
+  const auto latents = sample(denoiser, schedule, first_latents(noise), {enhancer, grid(), generator, progress});
   return {latents, generator, enhancer.trace()};
 }
 

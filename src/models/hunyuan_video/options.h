@@ -25,8 +25,7 @@ struct Options : CommonOptions {
   }
 
   bool takes_image;
-  std::vector<Condition> conditions =
-      takes_image ? take_conditions({"image"}) : std::vector<Condition>();
+  std::vector<Condition> conditions = takes_image ? take_conditions({"image"}) : std::vector<Condition>();
   ImageFit image_fit = takes_image ? take_image_fit("stretch") : ImageFit::stretch;
   std::optional<double> flow_shift = take_flow_shift("the checkpoint's");
   double true_guidance =

@@ -9,9 +9,9 @@
 namespace eav::hunyuan_video {
 using at::Tensor;
 
-inline constexpr int64_t kPromptTokens = 256;       // the most that are left of a prompt
-inline constexpr int64_t kInstructionTokens = 95;   // before it, whose embeddings are cut off
-inline constexpr int64_t kSkippedLlamaLayers = 2;   // the last ones: the prompt is taken from a layer before them
+inline constexpr int64_t kPromptTokens = 256;      // the most that are left of a prompt
+inline constexpr int64_t kInstructionTokens = 95;  // before it, whose embeddings are cut off
+inline constexpr int64_t kSkippedLlamaLayers = 2;  // the last ones: the prompt is taken from a layer before them
 
 struct TextPrompt {
   Tensor ids;       // [1, L]: the instruction and the prompt

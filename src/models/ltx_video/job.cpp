@@ -40,8 +40,7 @@ Tensor linear_quadratic_sigmas(int64_t steps) {
 
 void check_flow_shift(const FlowMatchEulerScheduler& schedule, const Options& options) {
   if (options.flow_shift && schedule.shifts_dynamically())
-    throw Error("flow_shift",
-                "this LTX-Video chooses its flow shift by the size of the video: leave that option out");
+    throw Error("flow_shift", "this LTX-Video chooses its flow shift by the size of the video: leave that option out");
 }
 
 // The timesteps of runs of tokens [runs] at a step: what is kept of a run holds it at a lower one.
@@ -57,7 +56,8 @@ Tensor of_tokens(const Tensor& of_runs, const Start& start, at::Device device) {
 // Where tokens are kept in part, each goes on from its own timestep.
 class TokenwiseEuler : public Scheduler {
  public:
-  TokenwiseEuler(FlowMatchEulerScheduler schedule, const Start& start) : schedule_(std::move(schedule)), start_(start) {}
+  TokenwiseEuler(FlowMatchEulerScheduler schedule, const Start& start)
+      : schedule_(std::move(schedule)), start_(start) {}
 
   const Tensor& timesteps() const override { return schedule_.timesteps(); }
   Tensor step(const Tensor& predicted, int64_t index, const Tensor& latents, at::Generator& /*generator*/) override {
@@ -97,7 +97,8 @@ class LtxDenoiser : public Denoiser {
     if (options_.conditions.empty() || options_.image_cond_noise_scale == 0) return latents;
     // Noise helps motion begin at frames that are kept whole.
     const auto noise = at::randn(latents.sizes(), generator_, at::TensorOptions(at::kFloat)).to(where_.device);
-    return at::where(kept_ > 1 - 1e-6, first_ + options_.image_cond_noise_scale * noise * level(step).square(), latents);
+    return at::where(kept_ > 1 - 1e-6, first_ + options_.image_cond_noise_scale * noise * level(step).square(),
+                     latents);
   }
 
   Tensor predict(const Tensor& latents, Step& step) override {
@@ -167,8 +168,8 @@ MemoryPlan LtxJob::plan(const Placement& placement) const {
       .transformer = {m.transformer.held_bytes(placement),
                       (kTransformerTensors * rows * tokens * channels + hidden) * element +
                           converted(4 * channels * channels)},
-      .vae = MemoryPlan::Phase{m.vae.held_bytes(placement), decode_memory(m.vae_config, size_.frames, size_.height,
-                                                                          size_.width, tiles(), element)}};
+      .vae = MemoryPlan::Phase{m.vae.held_bytes(placement),
+                               decode_memory(m.vae_config, size_.frames, size_.height, size_.width, tiles(), element)}};
   if (!o.conditions.empty()) {  // the VAE's encoder is loaded beside it
     const bool clips = std::ranges::any_of(o.conditions, &Condition::is_video);
     plan.text_encoder.weights += m.vae_encoder.held_bytes(placement);
@@ -205,12 +206,10 @@ Encodings LtxJob::read_encodings(Progress& progress) {
 EncodedCondition LtxJob::encode_condition(const Picture& picture, Progress& progress) const {
   const auto& [condition, shown] = picture;
   const auto first = condition.frame_index.value_or(0), ratio = size_.frame_ratio;
-  auto frames =
-      fit(picture, asked().height, asked().width, asked().image_fit, progress, asked().frames - first);
+  auto frames = fit(picture, asked().height, asked().width, asked().image_fit, progress, asked().frames - first);
   frames = frames.slice(0, 0, (frames.size(0) - 1) / ratio * ratio + 1);
   const auto& where = model().vae_encoder.placement();
-  const auto [mean, std] =
-      (*model().vae_encoder)(to_video(frames).to(where.device, where.compute), tiles(), progress);
+  const auto [mean, std] = (*model().vae_encoder)(to_video(frames).to(where.device, where.compute), tiles(), progress);
   return {mean.cpu(), std.cpu(), first, condition.strength.value_or(1)};
 }
 
@@ -252,8 +251,7 @@ TextJob::TextJob(std::shared_ptr<const Model> opened, Options options) : LtxJob(
                 "this LTX-Video takes a single image to begin with: several, and videos, need one from 0.9.5 on");
   if (!o.conditions.empty() &&
       (o.conditions[0].frame_index.value_or(0) != 0 || o.conditions[0].strength.value_or(1) != 1))
-    throw Error("conditions",
-                "this LTX-Video keeps an image as its first frame: leave frame index and strength out");
+    throw Error("conditions", "this LTX-Video keeps an image as its first frame: leave frame index and strength out");
   schedule();
   if (!o.init_latents.empty()) load_latents(o.init_latents, {1, size_.tokens(), size_.channels});
 }

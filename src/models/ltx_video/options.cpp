@@ -34,7 +34,8 @@ Options::Options(Asked asked, Abilities of)
                 fmt::format("there are {} timesteps, and {} steps: leave one of the two out", count, steps));
   steps = count;
   resolve("steps", steps);
-  if (!std::ranges::is_sorted(timesteps, std::greater_equal()) || timesteps[0] > kFirstTimestep || timesteps.back() <= 0)
+  if (!std::ranges::is_sorted(timesteps, std::greater_equal()) || timesteps[0] > kFirstTimestep ||
+      timesteps.back() <= 0)
     throw Error("timesteps", fmt::format("the timesteps are {}, expected numbers from {} downwards and above 0",
                                          fmt::join(timesteps, ", "), kFirstTimestep));
 }

@@ -33,8 +33,7 @@ Tensor OpenSoraDenoiser::predict(const Tensor& latents, Step& step) {
   const auto timestep = scheduler_.timesteps()[step.index].to(latents.device());
   const auto frame_mask = given_ ? std::optional(changing_.unsqueeze(0).expand({rows(), -1})) : std::nullopt;
   const auto input = latents.to(told_.compute).expand({rows(), -1, -1, -1, -1});
-  const auto output =
-      transformer_(input, timestep.expand({rows()}), told_.captions, told_.video, frame_mask, step);
+  const auto output = transformer_(input, timestep.expand({rows()}), told_.captions, told_.video, frame_mask, step);
   return output.slice(1, 0, latents.size(1));  // a predicted variance is not used
 }
 

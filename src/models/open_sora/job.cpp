@@ -38,7 +38,8 @@ std::string with_scores(const Options& options) {
 
 }  // namespace
 
-// ---- a request --------------------------------------------------------------------------------------------------------
+// ---- a request
+// --------------------------------------------------------------------------------------------------------
 
 Job::Job(std::shared_ptr<const Model> opened, Options options) : JobOf(std::move(opened), std::move(options)) {
   const auto& o = asked();
@@ -115,8 +116,7 @@ MemoryPlan Job::plan(const Placement& placement) const {
   }
   if (o.loop > 1) {  // both halves of the VAE work between the clips
     plan.transformer.weights += encoder + decoder;
-    plan.transformer.activations =
-        std::max(plan.transformer.activations, coding(m.vae_config.batch_frames(o.frames)));
+    plan.transformer.activations = std::max(plan.transformer.activations, coding(m.vae_config.batch_frames(o.frames)));
   }
   return plan;
 }
@@ -158,8 +158,7 @@ Encodings Job::read_encodings(Progress& progress) {
 
 Tensor Job::encode_condition(const Picture& picture, Progress& progress) const {
   const auto most = picture.condition.is_video ? asked().frames : 1;
-  auto frames =
-      fit(picture, asked().height, asked().width, asked().image_fit, progress, most, Filter::bicubic);
+  auto frames = fit(picture, asked().height, asked().width, asked().image_fit, progress, most, Filter::bicubic);
   // A part of a batch is encoded as the beginning of one: a frame, and groups that become a latent frame each.
   const auto& config = model().vae_config;
   const auto rest = frames.size(0) % config.batch_frames(asked().frames);
@@ -249,8 +248,7 @@ Tensor Job::decode(const Denoised& denoised, Progress& progress) const {
   const auto frames = asked().frames;
   std::vector<Tensor> pictures;
   for (const auto& clip : denoised.latents.chunk(asked().loop, 2)) {
-    const auto video =
-        to_pictures(model().vae->decode(clip.to(model().vae.placement().compute), frames, progress));
+    const auto video = to_pictures(model().vae->decode(clip.to(model().vae.placement().compute), frames, progress));
     pictures.push_back(video.slice(0, pictures.empty() ? 0 : model().vae_config.batch_frames(frames)));
   }
   return at::cat(pictures);

@@ -21,7 +21,8 @@ Options::Options(Asked asked)
     throw Error("negative_prompt",
                 "Open-Sora has no negative prompt, its unconditional half is the model's own: leave that option out");
   if ((resolution || aspect) && (is_asked("width") || is_asked("height")))
-    throw Error("resolution", "a size has a resolution and an aspect, or a width and a height: leave one of the two out");
+    throw Error("resolution",
+                "a size has a resolution and an aspect, or a width and a height: leave one of the two out");
   if (length && is_asked("frames"))
     throw Error("length", "the video has a length or a number of frames: leave one of the two out");
   if (resolution || aspect) {

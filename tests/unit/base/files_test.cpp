@@ -9,8 +9,8 @@
 #include <set>
 #include <string>
 
-#include "eav/human.h"
 #include "eav/error.h"
+#include "eav/human.h"
 
 namespace eav {
 namespace {

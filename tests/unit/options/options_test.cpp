@@ -1,5 +1,5 @@
 // What families declare, and what becomes of it: every option goes through a record, is checked, and stands in docs.
-#include "eav/option.h"
+#include "models/ltx_video/options.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -9,8 +9,8 @@
 #include <sstream>
 
 #include "eav/error.h"
+#include "eav/option.h"
 #include "eav/record.h"
-#include "models/ltx_video/options.h"
 #include "options/json.h"
 
 namespace eav {

@@ -1,6 +1,4 @@
 // What write_video() writes is read back with the ffmpeg and ffprobe programs.
-#include "eav/video.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
@@ -18,6 +16,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
+
+#include "eav/video.h"
 
 namespace eav {
 namespace {
