@@ -8,7 +8,6 @@
 #include <optional>
 
 #include "commands.h"
-#include "demo.h"
 #include "eav/generator.h"
 #include "eav/human.h"
 #include "eav/prompts.h"
@@ -19,7 +18,6 @@
 #include "errors.h"
 #include "files.h"
 #include "interrupt.h"
-#include "options.h"
 #include "request_options.h"
 #include "terminal.h"
 

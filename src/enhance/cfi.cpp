@@ -11,6 +11,7 @@
 
 #include "eav/error.h"
 #include "kernels/cfi.h"
+#include "kernels/element.h"
 
 namespace eav {
 namespace {
@@ -48,19 +49,6 @@ constexpr int64_t kMaxKernelDim = 256;
 
 // About as many positions of one head make a block: enough work for a thread's trouble, too little for one to wait.
 constexpr int64_t kBlockItems = 64;
-
-std::optional<Element> element_of(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return Element::float32;
-    case at::kBFloat16:
-      return Element::bfloat16;
-    case at::kHalf:
-      return Element::float16;
-    default:
-      return std::nullopt;
-  }
-}
 
 // The kernel's task, if it can do it.
 std::optional<CfiTask> kernel_task(const Tensor& query, const Tensor& key, int64_t frames) {

@@ -1,4 +1,5 @@
-// The matrix product y = x W^T + b on the CPU in float32: plain pointers. nn/linear.h is the interface for tensors.
+// The matrix product y = x W^T + b on the CPU in float32: plain pointers. weights/matrix.h is the interface for
+// tensors.
 #pragma once
 #include <cstdint>
 
@@ -7,12 +8,10 @@
 namespace eav {
 
 struct Matmul {
-  using Stored = Element;
-
   int64_t rows, in, out;
   const float* x;      // [rows, in]
   const void* weight;  // [out, in], each element as `stored` says; converted while it is packed
-  Stored stored;
+  Element stored;
   const float* bias;  // [out], or null
   float* y;           // [rows, out], its rows y_stride elements apart
   int64_t y_stride;

@@ -26,55 +26,27 @@ void check_utf8(const std::string& text, const std::string& option) {
 
 }  // namespace
 
-std::optional<Value> CommonOptions::declare_common(OptionSpec spec) {
-  spec.common = true;
-  return declare(std::move(spec));
-}
-
 CommonOptions::CommonOptions(Asked asked, const CommonStandards& of) : OptionSet(std::move(asked)) {
-  const auto standard = [](OptionSpec spec, const auto& standard) {
-    if (standard.value) spec.standard = Value(*standard.value);
-    spec.standard_words = standard.words;
-    return spec;
-  };
-  const auto text = [&](const char* name, const char* help, const char* kind = "TEXT") -> std::optional<std::string> {
-    const auto value = declare_common({.name = name, .help = help, .type = Type::text, .kind = kind});
-    return value ? std::optional(std::get<std::string>(*value)) : std::nullopt;
-  };
-  const auto whole = [&](const char* name, const char* help, const Standard<int64_t>& of_family) {
-    const OptionSpec spec{.name = name, .help = help, .type = Type::whole, .least = 1, .most = kMostWhole};
-    return std::get<int64_t>(declare_common(standard(spec, of_family)).value_or(int64_t{0}));
-  };
-  const auto number = [&](const char* name, const char* help, Range range, const Standard<double>& of_family) {
-    const OptionSpec spec{.name = name, .help = help, .type = Type::number, .least = range.least, .most = range.most};
-    return std::get<double>(declare_common(standard(spec, of_family)).value_or(0.0));
-  };
-  const auto boolean = [&](const char* name, const char* help, bool of_family, bool recorded = true) {
-    return std::get<bool>(*declare_common(
-        {.name = name, .help = help, .type = Type::boolean, .standard = of_family, .recorded = recorded}));
-  };
-
-  prompt = text("prompt", "What the video shows").value_or("");
-  negative_prompt = text("negative_prompt", "What the video should not show");
+  const Range whole_range{1, kMostWhole};
+  prompt = text_or_none("prompt", "What the video shows").value_or("");
+  negative_prompt = text_or_none("negative_prompt", "What the video should not show");
   check_utf8(prompt, "prompt");
   check_utf8(negative_prompt.value_or(""), "negative_prompt");
   seed = std::get<uint64_t>(
-      declare_common({.name = "seed", .help = "Seed of the noise", .type = Type::seed, .standard_words = "drawn"})
+      declare({.name = "seed", .help = "Seed of the noise", .type = Type::seed, .standard_words = "drawn"})
           .value_or(draw_seed()));
   resolve("seed", seed);
-  width = whole("width", "Width in pixels", of.width);
-  height = whole("height", "Height in pixels", of.height);
-  frames = whole("frames", "Frames of the video", of.frames);
+  width = whole("width", "Width in pixels", whole_range, of.width);
+  height = whole("height", "Height in pixels", whole_range, of.height);
+  frames = whole("frames", "Frames of the video", whole_range, of.frames);
   fps = number("fps", "Frames a second of the video", {0.01, 240}, of.fps);
-  steps = whole("steps", "Denoising steps: more is slower and better", of.steps);
+  steps = whole("steps", "Denoising steps: more is slower and better", whole_range, of.steps);
   guidance = number("guidance", "Guidance scale: how closely the prompt is followed; at most 1 turns it off", {0, 1000},
                     of.guidance);
-  OptionSpec schedulers{
-      .name = "scheduler", .help = "Scheduler: how noise is taken away, step by step", .type = Type::choice};
-  schedulers.choices = of.schedulers;
-  scheduler = std::get<std::string>(declare_common(standard(schedulers, of.scheduler)).value_or(std::string()));
-  init_latents = text("init_latents",
-                      "Start from the tensor \"latents\" in this .safetensors file instead of the seed's noise", "FILE")
+  scheduler = choice("scheduler", "Scheduler: how noise is taken away, step by step", of.schedulers, of.scheduler);
+  init_latents = text_or_none("init_latents",
+                              "Start from the tensor \"latents\" in this .safetensors file instead of the seed's noise",
+                              "", "FILE")
                      .value_or("");
   latents_only = boolean("latents_only", "Stop before the VAE decodes: make latents, and no video", false);
 
@@ -86,7 +58,7 @@ CommonOptions::CommonOptions(Asked asked, const CommonStandards& of) : OptionSet
                     .most = kMostWeight,
                     .choices = {"auto"},
                     .standard = of.enhance_weight};
-  const auto asked_weight = declare_common(weight).value_or(of.enhance_weight);
+  const auto asked_weight = declare(weight).value_or(of.enhance_weight);
   enhance.adaptive = std::holds_alternative<std::string>(asked_weight);
   enhance.weight = enhance.adaptive ? of.enhance_weight : std::get<double>(asked_weight);
   enhance.start = number("enhance_start", "Enhance from this fraction of the steps on", {0, 1}, 0.0);
@@ -94,15 +66,15 @@ CommonOptions::CommonOptions(Asked asked, const CommonStandards& of) : OptionSet
   if (enhance.start >= enhance.end)
     throw Error("enhance_start", fmt::format("the enhancement runs from {} to {}, expected 0 <= start < end <= 1",
                                              enhance.start, enhance.end));
-  enhance.layers =
-      LayerSet::parse(std::get<std::string>(declare_common({.name = "enhance_layers",
-                                                            .help = "Transformer layers to enhance, such as 0-5,8",
-                                                            .type = Type::text,
-                                                            .standard_words = "all",
-                                                            .kind = "LIST"})
-                                                .value_or(std::string())));
-  enhance.maps = boolean("enhance_maps", "Keep the mean temporal attention map of every step and layer in the trace",
-                         false, /*recorded=*/false);
+  enhance.layers = LayerSet::parse(
+      text_or_none("enhance_layers", "Transformer layers to enhance, such as 0-5,8", "all", "LIST").value_or(""));
+  OptionSpec maps{.name = "enhance_maps",
+                  .help = "Keep the mean temporal attention map of every step and layer in the trace",
+                  .type = Type::boolean,
+                  .standard = false,
+                  .recorded = false};
+  enhance.maps = std::get<bool>(*declare(std::move(maps)));
+  every_family_has_these();
 }
 
 void CommonOptions::check_layers(int64_t layers) const {

@@ -63,9 +63,6 @@ struct CommonOptions : OptionSet {
   ImageFit take_image_fit(const std::string& standard);
   // `parts` as OptionSpec::Type::conditions has them.
   std::vector<Condition> take_conditions(std::vector<std::string> parts);
-
- private:
-  std::optional<Value> declare_common(OptionSpec spec);
 };
 
 }  // namespace eav

@@ -65,9 +65,13 @@ std::string OptionSet::choice(const std::string& name, const std::string& help, 
 }
 
 std::optional<std::string> OptionSet::text_or_none(const std::string& name, const std::string& help,
-                                                   const std::string& standard_words) {
-  return get<std::string>(
-      declare({.name = name, .help = help, .type = OptionSpec::Type::text, .standard_words = standard_words}));
+                                                   const std::string& standard_words, const std::string& kind) {
+  return get<std::string>(declare(
+      {.name = name, .help = help, .type = OptionSpec::Type::text, .standard_words = standard_words, .kind = kind}));
+}
+
+void OptionSet::every_family_has_these() {
+  for (auto& spec : specs_) spec.common = true;
 }
 
 std::vector<double> OptionSet::numbers(const std::string& name, const std::string& help,

@@ -71,10 +71,13 @@ class OptionSet {
   std::optional<double> number_or_none(const std::string& name, const std::string& help, Range range,
                                        const std::string& standard_words);
   std::optional<std::string> text_or_none(const std::string& name, const std::string& help,
-                                          const std::string& standard_words);
+                                          const std::string& standard_words = "", const std::string& kind = "");
   // One that is resolved into others, whose place it takes in records.
   std::optional<std::string> name_for(std::vector<std::string> others, const std::string& name, const std::string& help,
                                       const std::string& kind, const std::string& standard_words);
+
+  // Says so of all that was declared until now.
+  void every_family_has_these();
 
   bool is_asked(const std::string& name) const { return asked_.values.contains(name); }
   // Sets what an option came to, where other things than its declaration decide.

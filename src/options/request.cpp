@@ -147,15 +147,10 @@ void Request::set(const std::string& name, const Value& value) {
 }
 
 void Request::unset(const std::string& name) {
-  settings.erase(name);
-  const Request standard;
-  each_field(*this, [&](const char* field_name, auto& field) {
-    if (name != field_name) return;
-    each_field(standard, [&](const char* other_name, const auto& other) {
-      if constexpr (std::is_same_v<std::decay_t<decltype(field)>, std::decay_t<decltype(other)>>)
-        if (name == other_name) field = other;
-    });
-  });
+  auto left = asked();
+  left.erase(name);
+  *this = {};
+  for (const auto& [option, value] : left) set(option, value);
 }
 
 Settings Request::asked() const {

@@ -41,14 +41,6 @@ bool encoded_alike(Request a, const Request& b) {
   return a == b;
 }
 
-// The families that have an option; empty where none has.
-std::vector<std::string> families_with(const std::string& option) {
-  std::vector<std::string> names;
-  for (const auto& [family, options] : all_options())
-    if (std::ranges::find(options, option, &OptionSpec::name) != options.end()) names.push_back(family);
-  return names;
-}
-
 const OptionSpec* find(const std::vector<OptionSpec>& options, const std::string& name) {
   const auto found = std::ranges::find(options, name, &OptionSpec::name);
   return found == options.end() ? nullptr : &*found;
@@ -58,10 +50,11 @@ const OptionSpec* find(const std::vector<OptionSpec>& options, const std::string
 void check_has(const std::vector<OptionSpec>& options, const Settings& asked, const std::string& family) {
   for (const auto& [name, value] : asked) {
     if (find(options, name) != nullptr) continue;
-    auto having = families_with(name);
-    if (having.empty()) throw Error(name, fmt::format("there is no option `{}`", name));
+    const auto* option = find_option(name);
+    if (option == nullptr) throw Error(name, fmt::format("there is no option `{}`", name));
+    auto having = option->families;
+    const auto* verb = having.size() == 1 && having[0] != family ? "takes" : "take";
     std::ranges::replace(having, family, "other checkpoints of " + family);
-    const auto* verb = having.size() == 1 && having[0] != "other checkpoints of " + family ? "takes" : "take";
     const auto what =
         name == "conditions" ? "takes no image or video to condition on" : fmt::format("has no `{}`", name);
     throw Error(
@@ -185,14 +178,15 @@ std::string Generator::State::advice(const VideoJob& job, Dtype dtype) const {
 
   const auto common = typed + (tiles ? " `vae_tiling` on" : "") + " `offload`";
   for (auto frames = *request.frames; frames > 1;) {
-    // About half as long: the first length from there on that the family takes.
-    const auto longest = frames, half = std::max<int64_t>(1, (longest - 1) / 16 * 8 + 1);
+    // About half as long: the first length from there on that the family takes, where there is one near by.
+    constexpr int64_t kTried = 64;  // lengths; those of a family lie closer to each other
+    const auto half = std::max<int64_t>(1, (frames - 1) / 16 * 8 + 1), end = std::min(frames, half + kTried);
     std::unique_ptr<VideoJob> shorter;
-    for (frames = half; frames < longest; ++frames) {
+    for (frames = half; frames < end; ++frames) {
       shorter = changed([&](Request& r) { r.frames = frames; });
       if (shorter) break;
     }
-    if (!shorter) {  // none in between
+    if (!shorter) {
       frames = half;
       continue;
     }
@@ -207,8 +201,7 @@ std::string Generator::State::advice(const VideoJob& job, Dtype dtype) const {
   return "no size of this model would fit";
 }
 
-// ---- jobs
-// -------------------------------------------------------------------------------------------------------------
+// ---- jobs ----------------------------------------------------------------------------------------------------------
 
 Request Job::request() const { return job_->options().request(); }
 VideoSize Job::video_size() const { return job_->video_size(); }
@@ -216,8 +209,7 @@ Grid Job::grid() const { return job_->grid(); }
 MemoryPlan Job::plan() const { return plan_(); }
 void Job::check_complete() const { job_->check_complete(); }
 
-// ---- the generator
-// ----------------------------------------------------------------------------------------------------
+// ---- the generator -------------------------------------------------------------------------------------------------
 
 Generator::Generator(const ModelPaths& paths, const Runtime& runtime)
     : state_(std::make_shared<State>(

@@ -1,5 +1,6 @@
 #include "weights/matrix.h"
 
+#include "kernels/element.h"
 #include "kernels/gelu.h"
 #include "kernels/matmul.h"
 #include "weights/gelu.h"
@@ -9,19 +10,12 @@ namespace {
 
 constexpr int64_t kLeastRows = 32;  // of x; with fewer, packing the matrix costs more than the faster product saves
 
-std::optional<Matmul::Stored> stored_type(const Tensor& matrix) {
-  if (!matrix.is_contiguous() || !matrix.is_cpu()) return std::nullopt;
-  if (matrix.scalar_type() == at::kFloat) return Matmul::Stored::float32;
-  if (matrix.scalar_type() == at::kBFloat16) return Matmul::Stored::bfloat16;
-  if (matrix.scalar_type() == at::kHalf) return Matmul::Stored::float16;
-  return std::nullopt;
-}
-
 // y = finish(x M^T + b) with the kernel; false, and nothing done, where it does not serve.
 bool with_kernel(const Tensor& matrix, const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y,
                  void (*finish)(float*, int64_t)) {
-  const auto stored = stored_type(matrix);
-  if (!stored || !matmul_is_faster() || x.scalar_type() != at::kFloat || x.size(0) < kLeastRows || y.stride(1) != 1)
+  const auto stored = element_of(matrix.scalar_type());
+  if (!stored || !matrix.is_cpu() || !matrix.is_contiguous() || !matmul_is_faster() || x.scalar_type() != at::kFloat ||
+      x.size(0) < kLeastRows || y.stride(1) != 1)
     return false;
   const auto input = x.contiguous();
   const auto b = bias ? bias->to(at::kFloat).contiguous() : Tensor();

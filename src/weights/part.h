@@ -18,7 +18,7 @@
 
 namespace eav {
 
-// What is made when it is first used, and may be given up and made again.
+// What is made when it is first used.
 template <class T>
 class Lazy {
  public:
@@ -29,7 +29,6 @@ class Lazy {
     return *value_;
   }
   const T* operator->() const { return &**this; }
-  void release() { value_.reset(); }
 
  private:
   std::function<T()> make_;
@@ -52,8 +51,6 @@ class PartFiles {
   PartFiles(std::string name, JsonFile config, CheckpointSource source, PartKeys keys);
 
   const std::string& name() const { return name_; }
-  const JsonFile& config() const { return config_; }
-  const CheckpointSource& source() const { return source_; }
 
   // How its weights are held from the next opening on.
   void place(const Placement& placement) { placement_ = placement; }

@@ -38,8 +38,7 @@ std::string with_scores(const Options& options) {
 
 }  // namespace
 
-// ---- a request
-// --------------------------------------------------------------------------------------------------------
+// ---- a request -----------------------------------------------------------------------------------------------------
 
 Job::Job(std::shared_ptr<const Model> opened, Options options) : JobOf(std::move(opened), std::move(options)) {
   const auto& o = asked();
