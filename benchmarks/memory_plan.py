@@ -137,8 +137,8 @@ SMALLEST = {"cogvideox": "96x64x9", "hunyuan": "96x64x9", "ltx": "96x64x17", "op
 CASES = [
     ("text_encoder", "cogvideox text", None, [{}]),
     ("text_encoder", "cogvideox text, deep", None, [{}, {"dtype": "bfloat16"}, {"offload": "yes"}]),
-    ("transformer", "cogvideox wide", "512x256x49", [{}, {"guidance": 1}]),
-    ("transformer", "cogvideox wide", "640x384x49", [{"guidance": 1}, {"guidance": 1, "dtype": "bfloat16"}]),
+    ("transformer", "cogvideox wide", "384x256x33", [{}, {"guidance": 1}]),
+    ("transformer", "cogvideox wide", "512x256x49", [{"guidance": 1}, {"guidance": 1, "dtype": "bfloat16"}]),
     ("vae", "cogvideox vae", "384x256x9", [{}, {"vae_tiling": "on"}]),
     ("vae", "cogvideox vae", "512x320x17", [{}, {"vae_tiling": "on"}]),
     ("text_encoder", "hunyuan text", None, [{}]),
@@ -149,8 +149,8 @@ CASES = [
     ("vae", "hunyuan vae", "512x320x17", [{}, {"vae_tiling": "on"}]),
     ("text_encoder", "ltx text", None, [{}]),
     ("text_encoder", "ltx text, deep", None, [{}, {"dtype": "bfloat16"}, {"offload": "yes"}]),
-    ("transformer", "ltx wide", "512x512x121", [{"guidance": 1}]),
-    ("transformer", "ltx wide", "768x512x121", [{"guidance": 1}, {"guidance": 1, "dtype": "bfloat16"}]),
+    ("transformer", "ltx wide", "256x256x89", [{"guidance": 1}, {}]),
+    ("transformer", "ltx wide", "384x384x49", [{"guidance": 1}, {"guidance": 1, "dtype": "bfloat16"}]),
     ("vae", "ltx vae", "512x320x33", [{}, {"vae_tiling": "on"}]),
     ("vae", "ltx vae", "640x576x33", [{}, {"vae_tiling": "on"}, {"vae_framewise": "true"}]),
     ("vae", "ltx vae 0.9.5", "512x320x33", [{}]),
@@ -158,7 +158,7 @@ CASES = [
     ("text_encoder", "open-sora text, deep", None, [{}, {"dtype": "bfloat16"}, {"offload": "yes"}]),
     ("transformer", "open-sora wide", "256x256x51", [{}]),
     ("transformer", "open-sora wide", "320x320x51", [{}, {"dtype": "bfloat16"}]),
-    ("vae", "open-sora vae", "256x256x51", [{}]),
+    ("vae", "open-sora vae", "320x256x51", [{}]),
     ("vae", "open-sora vae", "384x320x51", [{}]),
 ]  # fmt: skip
 

@@ -1,7 +1,4 @@
-#include <fmt/format.h>
-
 #include <filesystem>
-#include <iostream>
 #include <memory>
 
 #include "bench.h"
@@ -13,8 +10,6 @@ namespace {
 
 template <class Vae>
 std::function<void()> decoding(const Checkpoint& checkpoint, const auto& config, const Tensor& latents, bool tiling) {
-  const auto planned = decode_memory(config, latents.size(2), latents.size(3), latents.size(4), tiling, sizeof(float));
-  std::cerr << fmt::format("decode_memory: {} MiB\n", planned >> 20);
   return [=, vae = std::make_shared<Vae>(Weights(checkpoint), config)] {
     Progress progress;
     vae->decode(latents, tiling, progress);

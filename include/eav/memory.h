@@ -9,8 +9,9 @@ namespace [[gnu::visibility("default")]] eav {
 // within this process's control group. Throws eav::Error where there is no such device.
 int64_t available_memory(const std::string& device);
 
-// Lets the C library keep what is freed for the next tensor instead of giving it back to the system, which would clear
-// every page anew: that was 3 % of a transformer's step. For a whole program; called before anything is computed.
+// Keeps the memory of freed tensors for the next ones instead of giving it back to the system, which would clear every
+// page anew: that was 3 % of a transformer's step. The program takes no more for it than its tensors needed at some
+// time. For a whole program, of which it changes ATen's allocator of CPU tensors; called before anything is computed.
 void keep_freed_memory();
 
 }  // namespace eav

@@ -38,6 +38,7 @@ Gain Enhancer::gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid) 
   token_frames_ = grid.frames;
   // A single frame has no other to look at: the gain is 1.
   if (!active(layer) || grid.frames == 1) return {};
+  if (q.is_meta()) return Gain(at::empty({1, 1, 1}, q.options().dtype(at::kFloat)));
   const auto heads = cfi_per_head(q, k, grid.frames);  // [B, heads]
   const auto measured = heads.mean(at::kDouble).to(at::kFloat);
   if (!weight_) weight_ = first_adapted_weight(grid.frames);

@@ -7,18 +7,18 @@
 namespace eav {
 
 struct WinogradConv {
-  int64_t in, out;            // channels
-  int64_t taps;               // frames that a result sees: 3, or 1 for a convolution of pictures
-  int64_t frames;             // T of the result
-  int64_t height, width;      // of the result
-  bool enlarge;               // the input has half its height and width; every position of it stands for two by two
-  bool replicate;             // the input's border is continued outside of it; otherwise zeros lie there
-  const float* const* input;  // taps - 1 + T frames [H, W, in]
-  const float* weight;        // [out, in, taps, 3, 3]
-  const float* bias;          // [out], or null
-  float* const* result;       // T frames [H, W, out]
-  bool add;                   // adds to what `result` holds instead of replacing it
-  float* packed;              // winograd_packed_size() elements, filled by winograd_pack()
+  int64_t in, out;        // channels
+  int64_t taps;           // frames that a result sees: 3, or 1 for a convolution of pictures
+  int64_t frames;         // T of the result
+  int64_t height, width;  // of the result
+  bool enlarge;           // the input has half its height and width; every position of it stands for two by two
+  bool replicate;         // the input's border is continued outside of it; otherwise zeros lie there
+  const float* const* input = nullptr;  // taps - 1 + T frames [H, W, in]
+  const float* weight = nullptr;        // [out, in, taps, 3, 3]
+  const float* bias = nullptr;          // [out], or null
+  float* const* result = nullptr;       // T frames [H, W, out]
+  bool add = false;                     // adds to what `result` holds instead of replacing it
+  float* packed = nullptr;              // winograd_packed_size() elements, filled by winograd_pack()
 
   int64_t tiles() const { return ((height + 1) / 2) * ((width + 1) / 2); }  // of 2x2 results, in a frame
 };

@@ -82,7 +82,9 @@ at::Tensor ClipImageProcessor::operator()(const at::Tensor& picture) const {
   if (crops) x = middle(middle(x, 0, crop_height), 1, crop_width);
   auto values = x.permute({2, 0, 1}).unsqueeze(0).to(at::kDouble);  // [1, 3, H, W]
   if (rescales) values = values * rescale_factor;
-  const auto of_colours = [](const std::array<double, 3>& v) { return at::tensor(v, at::kDouble).view({1, 3, 1, 1}); };
+  const auto of_colours = [&](const std::array<double, 3>& v) {
+    return at::tensor(v, at::kDouble).view({1, 3, 1, 1}).to(values.device());
+  };
   if (normalizes) values = (values - of_colours(mean)) / of_colours(std);
   return values.to(at::kFloat).contiguous();
 }

@@ -2,16 +2,13 @@
 #pragma once
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "eav/generator.h"
 #include "models/job.h"
-#include "weights/part.h"
 
 namespace eav {
-
-// The phases of a video follow one another; each has parts of its own in memory.
-enum class Phase { text_encoder, transformer, vae };
 
 class Family {
  public:
@@ -29,12 +26,35 @@ class Family {
 
   // How weights are held in all phases; said before a part is opened.
   void place(const Placement& placement) {
-    for (const auto phase : {Phase::text_encoder, Phase::transformer, Phase::vae})
+    for (const auto phase : kPhases)
       for (auto* part : parts(phase)) part->place(placement);
   }
   void release(Phase phase) {
     for (auto* part : parts(phase)) part->release();
   }
+};
+
+// A family by its Model: a checkpoint's configurations and parts. It has a kFamily, the family's name, and
+//   Options options(Asked asked) const;
+//   Inspection inspect() const;
+//   std::vector<PartFiles*> parts(Phase phase);
+//   static std::unique_ptr<VideoJob> open(std::shared_ptr<Model> model, Asked asked);
+template <class Model>
+class FamilyOf : public Family {
+ public:
+  template <class From>
+  explicit FamilyOf(From&& from) : model_(std::make_shared<Model>(std::forward<From>(from))) {}
+
+  std::string name() const override { return Model::kFamily; }
+  std::vector<OptionSpec> options(const Settings& standards) const override {
+    return model_->options({.standards = standards}).specs();
+  }
+  std::unique_ptr<VideoJob> open(Asked asked) const override { return Model::open(model_, std::move(asked)); }
+  Inspection inspect() const override { return model_->inspect(); }
+  std::vector<PartFiles*> parts(Phase phase) override { return model_->parts(phase); }
+
+ private:
+  std::shared_ptr<Model> model_;
 };
 
 }  // namespace eav

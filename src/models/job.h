@@ -2,15 +2,23 @@
 #pragma once
 #include <ATen/ATen.h>
 
+#include <array>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "eav/generator.h"
+#include "models/media.h"
 #include "options/common.h"
-#include "weights/placement.h"
+#include "weights/part.h"
 
 namespace eav {
 using at::Tensor;
+
+// The phases of a video follow one another; each has parts of its own in memory.
+enum class Phase { text_encoder, transformer, vae };
+inline constexpr std::array kPhases{Phase::text_encoder, Phase::transformer, Phase::vae};
 
 // Latents after the last step, and what making them leaves behind.
 struct Denoised {
@@ -34,7 +42,6 @@ class VideoJob {
 
   virtual VideoSize video_size() const { return {options().frames, options().height, options().width}; }
   virtual Grid grid() const = 0;
-  virtual MemoryPlan plan(const Placement& placement) const = 0;
 
   // Reads prompts and conditions with the encoders, once for all jobs that share the result.
   virtual void encode(Progress& progress) = 0;
@@ -45,13 +52,19 @@ class VideoJob {
   virtual Tensor shown_latents(const Tensor& latents) const { return latents; }
   // -> [frames, height, width, 3] uint8 on the CPU.
   virtual Tensor decode(const Denoised& denoised, Progress& progress) const = 0;
+
+  // The parts that work in a phase.
+  virtual std::vector<PartFiles*> parts(Phase phase) = 0;
+  // A copy whose tensors have no data: its phases compute nothing, and what they would take can be counted
+  // (pipeline/memory.h). A prompt takes all the tokens that there are for one.
+  virtual std::unique_ptr<VideoJob> rehearsal(Placement placement) const = 0;
 };
 
 // A job with its family's Options, its Model (the parts of a checkpoint) and its Encodings, a struct with names.
 template <class Model, class Options, class Encodings>
 class JobOf : public VideoJob {
  public:
-  JobOf(std::shared_ptr<const Model> model, Options options) : model_(std::move(model)), options_(std::move(options)) {}
+  JobOf(std::shared_ptr<Model> model, Options options) : model_(std::move(model)), options_(std::move(options)) {}
 
   const CommonOptions& options() const override { return options_; }
   void choose_tiling(VaeTiling tiling) override { options_.choose_tiling(tiling); }
@@ -60,15 +73,34 @@ class JobOf : public VideoJob {
   }
   void share_encodings(const VideoJob& other) override { encodings_ = dynamic_cast<const JobOf&>(other).encodings_; }
 
+  std::vector<PartFiles*> parts(Phase phase) override { return model_->parts(phase); }
+  std::unique_ptr<VideoJob> rehearsal(Placement placement) const override {
+    auto other = copy();
+    other->model_ = std::make_shared<Model>(*model_);
+    placement.device = at::kMeta;
+    for (const auto phase : kPhases)
+      for (auto* part : other->parts(phase)) part->place(placement);
+    other->encodings_.reset();
+    other->forget_pictures();
+    return other;
+  }
+
  protected:
+  virtual std::unique_ptr<JobOf> copy() const = 0;
   virtual Encodings read_encodings(Progress& progress) = 0;
+  // Of the pictures, which are encoded, only the sizes are kept.
+  void forget_pictures() {
+    for (auto& picture : pictures_) picture.frames = picture.frames.to(at::kMeta);
+  }
+
+  std::vector<Picture> pictures_;  // the conditions
 
   const Model& model() const { return *model_; }
   const Options& asked() const { return options_; }
   const Encodings& encodings() const { return *encodings_; }
 
  private:
-  std::shared_ptr<const Model> model_;
+  std::shared_ptr<Model> model_;
   Options options_;
   std::shared_ptr<const Encodings> encodings_;  // after encode()
 };

@@ -8,6 +8,7 @@
 #include "eav/error.h"
 #include "eav/safetensors.h"
 #include "eav/video.h"
+#include "nn/planned.h"
 
 namespace eav {
 
@@ -24,9 +25,8 @@ Tensor load_latents(const std::filesystem::path& file, at::IntArrayRef shape) {
 }
 
 Tensor initial_latents(const std::filesystem::path& file, at::IntArrayRef shape, at::Generator& generator,
-                       at::ScalarType type) {
-  if (!file.empty()) return load_latents(file, shape).to(type);
-  return at::randn(shape, generator, at::TensorOptions(type));
+                       const at::TensorOptions& options) {
+  return file.empty() ? draw_noise(shape, generator, options) : load_latents(file, shape).to(options);
 }
 
 Tensor to_pictures(const Tensor& video) {
@@ -35,7 +35,7 @@ Tensor to_pictures(const Tensor& video) {
       .mul_(255)
       .round_()
       .permute({1, 2, 3, 0})
-      .to(at::kCPU, at::kByte)
+      .to(host_of(video.device()), at::kByte)
       .contiguous();
 }
 

@@ -16,9 +16,9 @@ using at::Tensor;
 // The tensor "latents" of a .safetensors file, which must have this shape. Throws eav::Error.
 Tensor load_latents(const std::filesystem::path& file, at::IntArrayRef shape);
 
-// The noise that a video begins with, on the CPU: that of the file, or the generator's where there is none.
+// The noise that a video begins with: that of the file, or the generator's where there is none.
 Tensor initial_latents(const std::filesystem::path& file, at::IntArrayRef shape, at::Generator& generator,
-                       at::ScalarType type);
+                       const at::TensorOptions& options);
 
 // float frames [1, 3, F, H, W] in -1..1 -> [F, H, W, 3] uint8 on the CPU, rounded as diffusers' VideoProcessor does.
 Tensor to_pictures(const Tensor& video);

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/meta_memory.h"
 #include "kernels/winograd.h"
 
 namespace eav {
@@ -16,6 +17,15 @@ std::optional<Tensor> in_type_of(const Tensor& x, const std::optional<Tensor>& t
   return t ? std::optional(t->to(x.scalar_type())) : std::nullopt;
 }
 
+// What by_library() makes of a tensor of a plan, beside what the library packs.
+Tensor by_library_planned(const Tensor& x, const Tensor& w, int64_t zeros, int64_t stride) {
+  const auto packed = std::pair(at::empty_like(x, at::MemoryFormat::Contiguous), at::empty_like(w));
+  const auto length = [&](int64_t dim) { return (x.size(dim) + 2 * zeros - w.size(3)) / stride + 1; };
+  const auto h = length(-2), wide = length(-1);
+  if (x.dim() == 4) return at::empty({h, wide, w.size(0)}, x.options());
+  return at::empty({x.size(2) - w.size(2) + 1, h, wide, w.size(0)}, x.options());
+}
+
 // x [1, in, taps - 1 + T, H, W] -> [T, h, w, out], by ATen; x [1, in, H, W], where the weight has one tap, -> [h, w,
 // out].
 Tensor by_library(Tensor x, const Tensor& weight, const std::optional<Tensor>& bias, Border border, int64_t stride) {
@@ -24,6 +34,7 @@ Tensor by_library(Tensor x, const Tensor& weight, const std::optional<Tensor>& b
   const auto b = in_type_of(x, bias);
   if (border == Border::kReplicate) x = at::replication_pad3d(x, {margin, margin, margin, margin, 0, 0});
   if (border == Border::kZeroAfter) x = at::constant_pad_nd(x, {0, margin, 0, margin});
+  if (x.is_meta()) return by_library_planned(x, w, zeros, stride);
   if (x.dim() == 4)
     return at::conv2d(x, w.squeeze(2), b, at::IntArrayRef{stride}, at::IntArrayRef{zeros})[0].permute({1, 2, 0});
   return at::conv3d(x, w, b, at::IntArrayRef{1, stride, stride}, at::IntArrayRef{0, zeros, zeros})[0].permute(
@@ -38,10 +49,7 @@ bool enlarges(std::span<const Tensor> frames, std::span<const Tensor> out) {
 void convolve_winograd(std::span<const Tensor> frames, const Tensor& weight, const std::optional<Tensor>& bias,
                        std::span<const Tensor> out, Border border, Write write) {
   std::vector<Tensor> held;  // while the kernel reads it
-  std::vector<const float*> input;
-  std::vector<float*> result;
-  for (const auto& frame : frames) input.push_back(held.emplace_back(frame.contiguous()).const_data_ptr<float>());
-  for (const auto& frame : out) result.push_back(frame.mutable_data_ptr<float>());
+  for (const auto& frame : frames) held.push_back(frame.contiguous());
   const auto w = weight.to(at::kFloat).contiguous();
   const auto b = bias ? bias->to(at::kFloat).contiguous() : Tensor();
   WinogradConv conv{.in = w.size(1),
@@ -52,13 +60,18 @@ void convolve_winograd(std::span<const Tensor> frames, const Tensor& weight, con
                     .width = out[0].size(1),
                     .enlarge = enlarges(frames, out),
                     .replicate = border == Border::kReplicate,
-                    .input = input.data(),
-                    .weight = w.const_data_ptr<float>(),
-                    .bias = b.defined() ? b.const_data_ptr<float>() : nullptr,
-                    .result = result.data(),
-                    .add = write == Write::kAdd,
-                    .packed = nullptr};
+                    .add = write == Write::kAdd};
   const auto packed = at::empty({static_cast<int64_t>(winograd_packed_size(conv))}, w.options());
+  if (packed.is_meta()) return;
+
+  std::vector<const float*> input;
+  std::vector<float*> result;
+  for (const auto& frame : held) input.push_back(frame.const_data_ptr<float>());
+  for (const auto& frame : out) result.push_back(frame.mutable_data_ptr<float>());
+  conv.input = input.data();
+  conv.result = result.data();
+  conv.weight = w.const_data_ptr<float>();
+  conv.bias = b.defined() ? b.const_data_ptr<float>() : nullptr;
   conv.packed = packed.mutable_data_ptr<float>();
   at::parallel_for(0, conv.out, 1, [&](int64_t begin, int64_t end) { winograd_pack(conv, begin, end); });
   at::parallel_for(0, conv.tiles(), 1, [&](int64_t begin, int64_t end) { winograd_convolve(conv, begin, end); });
@@ -71,7 +84,7 @@ void convolve(std::span<const Tensor> frames, const Tensor& weight, const std::o
   // With few positions the transform of the weights costs more than it saves.
   const auto positions = static_cast<int64_t>(out.size()) * out[0].size(0) * out[0].size(1);
   const auto kernel_takes = [](const Tensor& t) {
-    return t.is_cpu() && t.scalar_type() == at::kFloat && t.is_contiguous();
+    return is_for_cpu(t) && t.scalar_type() == at::kFloat && t.is_contiguous();
   };
   if (positions >= 1024 && weight.size(3) == 3 && std::ranges::all_of(out, kernel_takes))
     return convolve_winograd(frames, weight, bias, out, border, write);

@@ -24,8 +24,8 @@ struct TimestepEmbedding {
 Tensor sincos_positions_1d(int64_t channels, const Tensor& positions);
 
 // Sine-cosine position embedding of a video grid: [T * height * width, channels] float64. A quarter of the channels
-// holds the frame, the rest the column and the row.
+// holds the frame, the rest the column and the row. Computed on `device`.
 Tensor sincos_positions_3d(int64_t channels, int64_t frames, int64_t height, int64_t width, double spatial_scale,
-                           double temporal_scale);
+                           double temporal_scale, at::Device device);
 
 }  // namespace eav

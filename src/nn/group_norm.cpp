@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/meta_memory.h"
 #include "kernels/group_norm.h"
 
 namespace eav {
@@ -52,6 +53,10 @@ std::pair<Tensor, Tensor> moments(std::span<const Tensor> frames, int64_t groups
 }  // namespace
 
 std::pair<Tensor, Tensor> GroupNorm::operator()(std::span<const Tensor> frames) const {
+  if (weight.is_meta()) {
+    const auto scale = at::empty_like(weight, at::kFloat);
+    return {scale, at::empty_like(scale)};
+  }
   const auto [variance, mean] = moments(frames, groups);
   const auto of_channels = [&](const Tensor& group) { return group.repeat_interleave(weight.size(0) / groups); };
   const auto scale = weight.to(at::kFloat) * of_channels(at::rsqrt(variance + eps));  // [C]
@@ -60,6 +65,7 @@ std::pair<Tensor, Tensor> GroupNorm::operator()(std::span<const Tensor> frames) 
 
 void modulate_silu(const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& out) {
   const auto h = scale.size(0), w = scale.size(1);
+  if (x.is_meta() && is_for_cpu(x)) return;  // the kernel needs no memory
   if (kernel_takes(x) && kernel_takes(out) && kernel_takes(scale) && kernel_takes(shift)) {
     const ModulateSilu task{.width = x.size(1),
                             .channels = x.size(2),

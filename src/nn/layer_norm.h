@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "nn/planned.h"
 #include "weights/weights.h"
 
 namespace eav {
@@ -16,15 +17,13 @@ struct LayerNorm {
   LayerNorm(const Weights& w, int64_t channels, double eps)
       : weight(w.optional("weight", {channels})), bias(w.optional("bias", {channels})), channels(channels), eps(eps) {}
 
-  Tensor operator()(const Tensor& x) const {
-    return at::layer_norm(x, {channels}, in_type_of(x, weight), in_type_of(x, bias), eps);
-  }
+  Tensor operator()(const Tensor& x) const { return layer_norm(x, in_type_of(x, weight), in_type_of(x, bias), eps); }
 
   // norm(x) * (1 + scale) + shift, with scale and shift [C], in one pass: both are folded into the affine parameters.
   Tensor operator()(const Tensor& x, const Tensor& scale, const Tensor& shift) const {
     const auto gain = scale + 1;
     const auto w = in_type_of(x, weight), b = in_type_of(x, bias);
-    return at::layer_norm(x, {channels}, w ? *w * gain : gain, b ? at::addcmul(shift, *b, gain) : shift, eps);
+    return layer_norm(x, w ? *w * gain : gain, b ? at::addcmul(shift, *b, gain) : shift, eps);
   }
 
  private:

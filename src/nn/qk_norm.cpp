@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "base/meta_memory.h"
 #include "kernels/qk_norm.h"
 
 namespace eav {
@@ -11,12 +12,13 @@ constexpr int64_t kGrain = 64;  // tokens that a thread takes at least
 
 void QkNorm::operator()(const Tensor& x, const Rope* rope) const {
   const auto tokens = x.size(1), heads = x.size(2), d = x.size(3);
-  if (!x.is_cpu() || x.scalar_type() != at::kFloat || !x.is_contiguous() || d % 2 != 0) {
+  if (!is_for_cpu(x) || x.scalar_type() != at::kFloat || !x.is_contiguous() || d % 2 != 0) {
     x.copy_(norm(x));
     if (rope != nullptr) (*rope)(x.slice(1, 0, rope->cos.size(0)));
     return;
   }
   const auto weight = norm.weight.to(at::kFloat).contiguous();
+  if (x.is_meta()) return;
   const auto* w = weight.const_data_ptr<float>();
   const auto* cos = rope != nullptr ? rope->cos.const_data_ptr<float>() : nullptr;
   const auto* sin = rope != nullptr ? rope->sin.const_data_ptr<float>() : nullptr;

@@ -105,12 +105,14 @@ struct Generator::State {
     return placement;
   }
   MemoryPlan plan(const VideoJob& job, Dtype dtype) const {
-    auto plan = job.plan(placement(dtype));
-    if (job.options().latents_only) plan.vae.reset();
+    auto plan = plan_memory(job, placement(dtype));
     plan.dtype = dtype;
     return plan;
   }
-  bool fits(const VideoJob& job, Dtype dtype) const { return plan(job, dtype).peak() <= available_memory(device); }
+  bool fits(const VideoJob& job, Dtype dtype) const {
+    const auto available = available_memory(device);
+    return plan_memory(job, placement(dtype), available).peak() <= available;
+  }
   std::unique_ptr<VideoJob> open(const Request& request) const {
     return family->open({.values = request.asked(), .standards = standards});
   }
@@ -261,12 +263,15 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
   state_->runtime.dtype = state_->choose(all);
   const auto placement = state_->placement(state_->runtime.dtype);
   if (!placement.note.empty()) progress.warning(placement.note);
+  std::vector<MemoryPlan> plans;
   for (const auto* job : all)
-    check_fits(state_->plan(*job, placement.dtype), state_->device,
+    check_fits(plans.emplace_back(plan_memory(*job, placement, available_memory(state_->device))), state_->device,
                [&] { return state_->advice(*job, placement.dtype); });
   family.place(placement);
   const auto release = [&](Phase phase) {
-    if (!state_->keep) family.release(phase);
+    if (state_->keep) return;
+    family.release(phase);
+    give_freed_memory_back();
   };
 
   std::vector<Output> outputs;
@@ -282,11 +287,9 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
 
   // Several videos share one transformer and one VAE where both fit side by side.
   bool keep_loaded = jobs.size() > 1;  // the transformer, while a VAE works
-  for (const auto* job : all) {
-    const auto plan = state_->plan(*job, placement.dtype);
+  for (const auto& plan : plans)
     keep_loaded = keep_loaded &&
                   plan.transformer.total() + (plan.vae ? plan.vae->total() : 0) <= available_memory(state_->device);
-  }
 
   for (size_t i = 0; i < jobs.size(); ++i) {
     auto& job = *jobs[i].job_;

@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
 #ifdef __GLIBC__
@@ -12,6 +13,8 @@
 #include <fstream>
 #include <limits>
 
+#include "base/meta_memory.h"
+#include "base/tensor_memory.h"
 #include "eav/error.h"
 #include "eav/human.h"
 #include "weights/placement.h"
@@ -57,11 +60,44 @@ int64_t available_memory(const std::string& device) { return available_memory(pa
 
 void keep_freed_memory() {
 #ifdef __GLIBC__
-  // Larger ones go back at once: gaps between them would fill a seventh of a VAE's memory.
-  constexpr int kLargest = 64 << 20;
+  constexpr int kLargest = 64 << 20;  // of the scratch memory of kernels, which is kept as well
   mallopt(M_MMAP_THRESHOLD, kLargest);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
 #endif
+  keep_memory_of_tensors();
+}
+
+void give_freed_memory_back() {
+  give_memory_of_tensors_back();
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
+MemoryPlan plan_memory(const VideoJob& job, const Placement& placement, int64_t enough) {
+  const c10::InferenceMode no_autograd;
+  MetaMemory memory(placement.device);
+  const auto rehearsal = job.rehearsal(placement);
+  Progress progress;
+  Denoised denoised;
+  const auto measure = [&](Phase phase, const std::function<void()>& work) {
+    memory.start_counting();
+    work();
+    MemoryPlan::Phase planned;
+    for (auto* part : rehearsal->parts(phase)) {
+      if (part->is_open()) planned.weights += part->held_bytes(placement);
+      part->release();
+    }
+    planned.activations = std::max<int64_t>(memory.peak() - planned.weights, 0);
+    return planned;
+  };
+  MemoryPlan plan;
+  plan.text_encoder = measure(Phase::text_encoder, [&] { rehearsal->encode(progress); });
+  if (plan.text_encoder.total() > enough) return plan;
+  plan.transformer = measure(Phase::transformer, [&] { denoised = rehearsal->denoise(progress); });
+  if (plan.transformer.total() <= enough && !job.options().latents_only)
+    plan.vae = measure(Phase::vae, [&] { rehearsal->decode(denoised, progress); });
+  return plan;
 }
 
 void check_fits(const MemoryPlan& plan, at::Device device, const std::function<std::string()>& advice) {

@@ -16,21 +16,21 @@
 namespace eav {
 namespace {
 
-template <class OfFamily>
+template <class Model>
 std::shared_ptr<Family> open(const std::filesystem::path& folder) {
-  return std::make_shared<OfFamily>(folder);
+  return std::make_shared<FamilyOf<Model>>(folder);
 }
 
 using Open = std::shared_ptr<Family> (*)(const std::filesystem::path&);
 
 const std::map<std::string, Open>& families_by_class() {
   static const std::map<std::string, Open> known{
-      {"CogVideoXPipeline", open<cogvideox::CogVideoX>},
-      {"HunyuanVideoImageToVideoPipeline", open<hunyuan_video::HunyuanVideo>},
-      {"HunyuanVideoPipeline", open<hunyuan_video::HunyuanVideo>},
-      {"LTXConditionPipeline", open<ltx_video::LtxVideo>},
-      {"LTXImageToVideoPipeline", open<ltx_video::LtxVideo>},
-      {"LTXPipeline", open<ltx_video::LtxVideo>},
+      {"CogVideoXPipeline", open<cogvideox::Model>},
+      {"HunyuanVideoImageToVideoPipeline", open<hunyuan_video::Model>},
+      {"HunyuanVideoPipeline", open<hunyuan_video::Model>},
+      {"LTXConditionPipeline", open<ltx_video::Model>},
+      {"LTXImageToVideoPipeline", open<ltx_video::Model>},
+      {"LTXPipeline", open<ltx_video::Model>},
   };
   return known;
 }
@@ -51,12 +51,12 @@ std::shared_ptr<Family> open_family(const ModelPaths& paths) {
   const auto& model = paths.model;
   const auto index = model / "model_index.json";
   if (std::filesystem::is_regular_file(model) && model.extension() == ".safetensors")
-    return std::make_shared<ltx_video::LtxVideo>(ltx_video::open_single_file(paths));
+    return std::make_shared<FamilyOf<ltx_video::Model>>(ltx_video::open_single_file(paths));
   if (!std::filesystem::is_directory(model))
     throw Error("model", fmt::format("{}: is neither a folder nor a .safetensors file; a checkpoint is a folder with a "
                                      "model_index.json, or LTX-Video's original single file",
                                      model.string()));
-  if (open_sora::Layout::is_in(model)) return std::make_shared<open_sora::OpenSora>(paths);
+  if (open_sora::Layout::is_in(model)) return std::make_shared<FamilyOf<open_sora::Model>>(paths);
   for (const auto& [option, path] : {std::pair{"vae", paths.vae}, {"text_encoder", paths.text_encoder}})
     if (!path.empty())
       throw Error(option,

@@ -8,7 +8,7 @@ namespace {
 // Gives what guidance made the spread that the prompt's prediction has, as far as `amount` says (arXiv 2305.08891,
 // section 3.4).
 Tensor rescaled(const Tensor& guided, const Tensor& prompt, double amount) {
-  const auto spread = prompt.std() / guided.std();
+  const auto spread = guided.is_meta() ? at::empty({}, guided.options()) : prompt.std() / guided.std();
   return amount * (guided * spread) + (1 - amount) * guided;
 }
 
@@ -43,6 +43,8 @@ Tensor sample(Denoiser& denoiser, Scheduler& scheduler, Tensor latents, const Sa
     const auto next = scheduler.step(predicted, step.index, latents, context.generator);
     latents = denoiser.after_step(next, latents, step);
     context.progress.step(context.steps_before + step.index + 1, of_run);
+    if (latents.is_meta() && step.index == 1)
+      break;  // of a plan: the steps that follow take as much memory as this one
   }
   return latents;
 }

@@ -6,6 +6,8 @@
 #include <numbers>
 #include <vector>
 
+#include "nn/planned.h"
+
 namespace eav {
 namespace {
 
@@ -130,9 +132,7 @@ Tensor CogVideoXScheduler::step(const Tensor& predicted, int64_t index, const Te
   const auto keep = ((1 - alpha_prev) / (1 - alpha)).sqrt() * (-h).exp();
   const auto move = (-2 * h).expm1() * alpha_prev.sqrt();
   const auto spread = (1 - alpha_prev).sqrt() * (1 - (-2 * h).exp()).sqrt();
-  const auto draw = [&] {
-    return at::randn(latents.sizes(), generator, latents.options().device(at::kCPU)).to(latents.device());
-  };
+  const auto draw = [&] { return draw_noise(latents.sizes(), generator, latents.options()); };
 
   // The reference draws once, and again (using only the second) where it corrects by the step before.
   auto noise = draw();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 
 namespace eav {
 
@@ -49,6 +50,11 @@ void FlowMatchEulerScheduler::set_sigmas(const Tensor& sigmas, std::optional<int
   } else {
     if (!tokens) throw Error(fmt::format("{}: \"use_dynamic_shifting\" does not serve this model", name_));
     const double shift = dynamic_->shift(*tokens);
+    if (!(shift < std::numeric_limits<float>::max()))
+      throw Error("frames",
+                  fmt::format("{} tokens are too many for this checkpoint's flow shift, which grows with them: "
+                              "make a shorter or smaller video",
+                              *tokens));
     shifted = shift / (shift + (1 / shifted - 1));
   }
   if (shift_terminal_) {

@@ -118,7 +118,8 @@ std::vector<std::string> LlavaEncoder::block_prefixes() {
 
 Tensor LlavaEncoder::operator()(const Tensor& ids, const Tensor& pixels, const Progress& progress) const {
   const auto picture = multi_modal_projector(vision_tower(pixels, progress));  // [1, patches, C]
-  const auto places = (ids == image_token).nonzero().select(1, 1);             // [patches] of the tokens
+  if (ids.is_meta()) return language_model(language_model.embed_tokens(ids, pixels.scalar_type()), progress);
+  const auto places = (ids == image_token).nonzero().select(1, 1);  // [patches] of the tokens
   if (places.size(0) != picture.size(1))
     throw Error(
         fmt::format("the text has {} tokens of a picture, the vision tower makes {}", places.size(0), picture.size(1)));

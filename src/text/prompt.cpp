@@ -24,6 +24,15 @@ Prompt tokenize(const Tokenizer& tokenizer, std::string_view text, int64_t lengt
   return {at::tensor(ids, at::kLong).unsqueeze(0), (at::arange(length) < used).unsqueeze(0), std::move(cut)};
 }
 
+Prompt tokenize(const Lazy<Tokenizer>& tokenizer, std::string_view text, int64_t length, at::Device device) {
+  if (device.is_meta()) return {all_tokens(length), at::ones({1, length}, at::kBool), {}};
+  auto prompt = tokenize(*tokenizer, text, length);
+  prompt.ids = prompt.ids.to(device);
+  return prompt;
+}
+
+Tensor all_tokens(int64_t length) { return at::empty({1, length}, at::TensorOptions(at::kLong).device(at::kMeta)); }
+
 void warn_of_cut(const std::string& cut, int64_t length, Progress& progress) {
   if (!cut.empty())
     progress.warning(fmt::format("the prompt is longer than the {} tokens that this model takes; this was cut: \"{}\"",

@@ -7,6 +7,7 @@
 
 #include "eav/error.h"
 #include "nn/attention.h"
+#include "nn/planned.h"
 
 namespace eav {
 namespace {
@@ -27,7 +28,7 @@ Tensor activate(T5Config::Activation activation, const Tensor& x) {
 
 // T5 was trained in bfloat16; in float16 its sums may overflow, and are then kept just below the largest number.
 Tensor without_infinity(const Tensor& x) {
-  if (x.scalar_type() != at::kHalf) return x;
+  if (x.scalar_type() != at::kHalf || x.is_meta()) return x;
   constexpr double kLimit = 65504 - 1000;
   return at::where(x.isinf().any(), x.clamp(-kLimit, kLimit), x);
 }
@@ -66,7 +67,7 @@ T5Config::T5Config(const JsonFile& json)
 }
 
 Tensor T5PositionBias::operator()(int64_t length, at::ScalarType compute) const {
-  const auto position = at::arange(length, at::TensorOptions(at::kLong).device(table.device()));
+  const auto position = at::arange(length, at::kLong);
   const auto offset = position.unsqueeze(0) - position.unsqueeze(1);  // [L, L], of the key from the query
   const auto distance = offset.abs();
 
@@ -75,8 +76,8 @@ Tensor T5PositionBias::operator()(int64_t length, at::ScalarType compute) const 
   const auto scale = std::log(static_cast<double>(max_distance) / static_cast<double>(near));
   const auto steps = at::log(distance.clamp_min(1).to(at::kFloat) / near) / scale * (side - near);
   const auto far = (steps.to(at::kLong) + near).clamp_max(side - 1);
-  const auto bucket = (offset > 0).to(at::kLong) * side + at::where(distance < near, distance, far);
-  return table.look_up(bucket, compute).permute({2, 0, 1}).unsqueeze(0).contiguous();
+  const auto bucket = (offset > 0).to(at::kLong) * side + choose(distance < near, distance, far);
+  return table.look_up(bucket.to(table.device()), compute).permute({2, 0, 1}).unsqueeze(0).contiguous();
 }
 
 T5Attention::T5Attention(const Weights& w, const T5Config& c)
@@ -146,7 +147,7 @@ Tensor T5Encoder::operator()(const Tensor& ids, const std::optional<Tensor>& mas
   if (mask) {
     const double lowest = compute == at::kHalf ? -65504 : -3.3895313892515355e38;  // the latter also fits in bfloat16
     bias =
-        bias.masked_fill(mask->to(bias.device()).logical_not().unsqueeze(1).unsqueeze(1), lowest);  // [B, heads, L, L]
+        bias.masked_fill(mask->logical_not().to(bias.device()).unsqueeze(1).unsqueeze(1), lowest);  // [B, heads, L, L]
   }
   blocks.each([&](const T5Block& block) {
     progress.check();

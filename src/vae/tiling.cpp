@@ -1,6 +1,7 @@
 #include "vae/tiling.h"
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 namespace eav {
@@ -62,14 +63,30 @@ Tensor in_tiles(const Tensor& z, const std::optional<TileGrid>& grid, const Deco
   return at::cat(bands, 1);
 }
 
+namespace {
+
+// Of a plan: parts of one shape take as much memory as each other, since nothing of them is kept.
+Decode each_shape_once(const Decode& decode) {
+  return [&decode, known = std::map<std::vector<int64_t>, std::vector<int64_t>>()](const Tensor& z) mutable {
+    const auto found = known.find(z.sizes().vec());
+    if (found != known.end()) return at::empty(found->second, z.options());
+    auto decoded = decode(z);
+    known.emplace(z.sizes().vec(), decoded.sizes().vec());
+    return decoded;
+  };
+}
+
+}  // namespace
+
 void in_parts(const Tensor& z, const std::optional<Tiling>& tiling, DropFrame drop, const Tensor& video,
               const Decode& decode) {
   const auto frames = z.size(0), parts = tiling ? tiling->parts(frames) : 1;
   if (parts == 1) return void(video.copy_(decode(z)));
+  const auto decode_part = z.is_meta() ? each_shape_once(decode) : decode;
   int64_t begin = 0;  // in the video
   for (int64_t i = 0; i < parts; ++i) {
     const auto first = i * tiling->latent_stride;
-    auto part = decode(z.slice(0, first, first + tiling->latent_size + 1));
+    auto part = decode_part(z.slice(0, first, first + tiling->latent_size + 1));
     if (i > 0) {
       part = part.narrow(0, drop == DropFrame::kFirst ? 1 : 0, part.size(0) - 1);
       blend(video.slice(0, begin, begin + tiling->blend), part, 0, tiling->blend);  // with the end of the part before

@@ -75,6 +75,7 @@ at::Tensor resample(const at::Tensor& x, int64_t to, Filter filter) {
 }  // namespace
 
 at::Tensor resize(const at::Tensor& frames, int64_t height, int64_t width, Filter filter) {
+  if (frames.is_meta()) return at::empty({frames.size(0), height, width, frames.size(3)}, frames.options());
   auto x = frames.contiguous();  // [F, H, W, C]
   const auto shrinks_by = x.size(1) - height;
   const bool height_first = shrinks_by > 0 && shrinks_by > 2 * (x.size(2) - width);

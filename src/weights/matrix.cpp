@@ -1,5 +1,6 @@
 #include "weights/matrix.h"
 
+#include "base/meta_memory.h"
 #include "kernels/element.h"
 #include "kernels/gelu.h"
 #include "kernels/matmul.h"
@@ -14,11 +15,12 @@ constexpr int64_t kLeastRows = 32;  // of x; with fewer, packing the matrix cost
 bool with_kernel(const Tensor& matrix, const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y,
                  void (*finish)(float*, int64_t)) {
   const auto stored = element_of(matrix.scalar_type());
-  if (!stored || !matrix.is_cpu() || !matrix.is_contiguous() || !matmul_is_faster() || x.scalar_type() != at::kFloat ||
-      x.size(0) < kLeastRows || y.stride(1) != 1)
+  if (!stored || !is_for_cpu(matrix) || !matrix.is_contiguous() || !matmul_is_faster() ||
+      x.scalar_type() != at::kFloat || x.size(0) < kLeastRows || y.stride(1) != 1)
     return false;
   const auto input = x.contiguous();
   const auto b = bias ? bias->to(at::kFloat).contiguous() : Tensor();
+  if (y.is_meta()) return true;
   matmul({.rows = x.size(0),
           .in = matrix.size(1),
           .out = matrix.size(0),
@@ -50,6 +52,11 @@ void Matrix::multiply(const Tensor& x, const std::optional<Tensor>& bias, const 
 }
 
 Tensor Matrix::look_up(const Tensor& ids, at::ScalarType type) const {
+  if (stored_.is_meta()) {
+    auto shape = ids.sizes().vec();
+    shape.push_back(columns());
+    return at::empty(shape, stored_.options()).to(type);
+  }
   return at::embedding(stored_, ids.to(stored_.device())).to(type);
 }
 

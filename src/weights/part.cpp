@@ -34,12 +34,11 @@ std::string class_of(const JsonFile& config) {
 }  // namespace
 
 PartFiles::PartFiles(std::string name, JsonFile config, CheckpointSource source, PartKeys keys)
-    : name_(std::move(name)), config_(std::move(config)), source_(std::move(source)), keys_(std::move(keys)) {}
-
-const Checkpoint& PartFiles::table() const {
-  if (!table_) table_ = std::make_shared<const Checkpoint>(Checkpoint::open(source_, {}));
-  return *table_;
-}
+    : name_(std::move(name)),
+      config_(std::move(config)),
+      source_(std::move(source)),
+      keys_(std::move(keys)),
+      table_(std::make_shared<const Lazy<Checkpoint>>([source = source_] { return Checkpoint::open(source, {}); })) {}
 
 PartInfo PartFiles::describe() const {
   PartInfo part{.name = name_, .kind = class_of(config_)};

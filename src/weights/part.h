@@ -49,12 +49,15 @@ class PartFiles {
   static constexpr const char* kTransformersStem = "model";
 
   PartFiles(std::string name, JsonFile config, CheckpointSource source, PartKeys keys);
+  PartFiles(const PartFiles&) = default;
+  PartFiles& operator=(const PartFiles&) = delete;
 
   const std::string& name() const { return name_; }
 
   // How its weights are held from the next opening on.
   void place(const Placement& placement) { placement_ = placement; }
   const Placement& placement() const { return placement_; }
+  virtual bool is_open() const = 0;
   virtual void release() = 0;
 
   // What the table of its tensors tells. Throws eav::Error as Checkpoint::open does.
@@ -70,21 +73,23 @@ class PartFiles {
   // Calls build(weights), then throws eav::Error where weights are left over.
   template <class Build>
   auto open(const Build& build) const {
-    const auto checkpoint = Checkpoint::open(source_, placement_.policy());
+    // A plan reads the table of tensors alone, which is at hand.
+    const auto policy = placement_.policy();
+    const auto checkpoint = policy.device.is_meta() ? table().with(policy) : Checkpoint::open(source_, policy);
     auto model = build(Weights(checkpoint));
     checkpoint.check_all_read(keys_.unneeded);
     return model;
   }
 
  private:
-  const Checkpoint& table() const;
+  const Checkpoint& table() const { return **table_; }
 
   std::string name_;
   JsonFile config_;
   CheckpointSource source_;
   PartKeys keys_;
   Placement placement_;
-  mutable std::shared_ptr<const Checkpoint> table_;  // of its tensors, read once
+  std::shared_ptr<const Lazy<Checkpoint>> table_;  // of its tensors, read once for all copies
 };
 
 template <class Model>
@@ -100,12 +105,16 @@ class Part : public PartFiles {
       : Part(dir.filename().string(), JsonFile(dir / "config.json"), {.path = dir, .stem = stem, .rename = {}},
              std::move(keys), std::move(build)) {}
 
+  // A copy is yet to be opened.
+  Part(const Part& other) : PartFiles(other), build_(other.build_) {}
+
   // The model, which the first use opens. Throws eav::Error when weights are missing, misshapen or left over.
   const Model& operator*() const {
     if (!model_) model_.emplace(open(build_));
     return *model_;
   }
   const Model* operator->() const { return &**this; }
+  bool is_open() const override { return model_.has_value(); }
   void release() override { model_.reset(); }
 
  private:

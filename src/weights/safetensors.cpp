@@ -140,25 +140,34 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
         fmt::format("it has {} bytes of data where its header describes {}", mapping_->size() - data_begin, end));
 }
 
-Tensor SafetensorsFile::view(const Entry& entry) const {
+Tensor SafetensorsFile::view(const Entry& entry, Use use) const {
   auto options = at::TensorOptions().dtype(entry.dtype);
   auto* data = mapping_->bytes() + entry.begin;
   // The format promises no alignment. Kernels rely on the element's own, and matrix products may round otherwise
   // without that of an allocated tensor: the same weights must give the same bits wherever they lie in a file.
-  if (reinterpret_cast<uintptr_t>(data) % c10::gAlignment != 0) {
+  const auto alignment = use == Use::computing ? c10::gAlignment : c10::elementSize(entry.dtype);
+  if (reinterpret_cast<uintptr_t>(data) % alignment != 0) {
     auto copy = at::empty(entry.shape, options);
-    std::memcpy(copy.data_ptr(), data, entry.end - entry.begin);
-    forget(entry);
+    // Piece by piece, so that the file's pages are not in memory beside the copy.
+    constexpr size_t kPiece = 1 << 20;
+    auto* to = static_cast<std::byte*>(copy.data_ptr());
+    for (auto begin = entry.begin, end = begin; begin < entry.end; begin = end) {
+      end = std::min((begin / kPiece + 1) * kPiece, entry.end);
+      std::memcpy(to + (begin - entry.begin), mapping_->bytes() + begin, end - begin);
+      forget(begin, end);
+    }
     return copy;
   }
   return at::from_blob(
       data, entry.shape, [keep = mapping_](void*) {}, options);
 }
 
-void SafetensorsFile::forget(const Entry& entry) const {
-  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  const size_t begin = (entry.begin + page - 1) / page * page, end = entry.end / page * page;
-  if (begin < end) ::madvise(mapping_->bytes() + begin, end - begin, MADV_DONTNEED);
+void SafetensorsFile::forget(const Entry& entry) const { forget(entry.begin, entry.end); }
+
+void SafetensorsFile::forget(size_t begin, size_t end) const {
+  constexpr size_t kWindow = 64 << 10;  // that the system maps around a page which is read; a multiple of its pages
+  begin = begin / kWindow * kWindow, end = std::min((end + kWindow - 1) / kWindow * kWindow, mapping_->size());
+  ::madvise(mapping_->bytes() + begin, end - begin, MADV_DONTNEED);
 }
 
 void save_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,

@@ -31,13 +31,18 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
   // A tensor that lies in the mapped file itself and keeps the mapping alive, or a copy where the file does not align
-  // it as an allocated tensor is. Read only: never write into it.
-  Tensor view(const Entry& entry) const;
+  // it: for computing as an allocated tensor is, for `copying` its elements as one of them. Read only: never write into
+  // it.
+  enum class Use { computing, copying };
+  Tensor view(const Entry& entry, Use use = Use::computing) const;
   // Lets the system drop the pages of a tensor that was copied elsewhere.
   void forget(const Entry& entry) const;
 
  private:
   class Mapping;
+  // Of the bytes begin..end-1 of the file, and what lies around them: that is read again where it is needed.
+  void forget(size_t begin, size_t end) const;
+
   std::filesystem::path path_;
   std::shared_ptr<Mapping> mapping_;
   std::map<std::string, Entry> entries_;

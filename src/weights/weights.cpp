@@ -87,6 +87,13 @@ Checkpoint Checkpoint::open(const CheckpointSource& source, LoadPolicy policy) {
   return checkpoint;
 }
 
+Checkpoint Checkpoint::with(const LoadPolicy& policy) const {
+  auto checkpoint = *this;
+  checkpoint.policy_ = policy;
+  checkpoint.read_.clear();
+  return checkpoint;
+}
+
 bool Checkpoint::has(const std::string& key) const { return index_.contains(key); }
 
 const std::pair<size_t, SafetensorsFile::Entry>& Checkpoint::find(const std::string& key,
@@ -107,10 +114,12 @@ const std::pair<size_t, SafetensorsFile::Entry>& Checkpoint::find(const std::str
 Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape) const {
   const auto& [number, entry] = find(key, shape);
   const auto& file = files_[number];
-  auto tensor = file.view(entry);
   const bool converts = at::isFloatingType(entry.dtype) && entry.dtype != policy_.dtype;
-  if (!converts && policy_.device.is_cpu()) return tensor;
-  tensor = tensor.to(policy_.device, converts ? policy_.dtype : entry.dtype);
+  if (policy_.device.is_meta())
+    return at::empty(entry.shape, at::TensorOptions(converts ? policy_.dtype : entry.dtype).device(at::kMeta));
+  if (!converts && policy_.device.is_cpu()) return file.view(entry);
+  const auto tensor =
+      file.view(entry, SafetensorsFile::Use::copying).to(policy_.device, converts ? policy_.dtype : entry.dtype);
   file.forget(entry);
   return tensor;
 }

@@ -48,10 +48,12 @@ class Checkpoint {
   static Checkpoint open(const std::filesystem::path& dir, const std::string& stem, LoadPolicy policy);
   // Opens a folder as above, or the tensors of a single file that are the part's, by its names for them.
   static Checkpoint open(const CheckpointSource& source, LoadPolicy policy);
+  // The same files, of which nothing is read yet, with another policy.
+  Checkpoint with(const LoadPolicy& policy) const;
 
   bool has(const std::string& key) const;
-  // The tensor in the policy's type and device, and marked as read. Throws when it is missing or, where `shape` is not
-  // empty, shaped otherwise (-1 matches any length).
+  // The tensor in the policy's type and device, and marked as read; on the meta device nothing is read. Throws when it
+  // is missing or, where `shape` is not empty, shaped otherwise (-1 matches any length).
   Tensor load(const std::string& key, std::span<const int64_t> shape = {}) const;
   // Checks like load(), but reads nothing: a tensor of shape and type alone.
   Tensor describe(const std::string& key, std::span<const int64_t> shape = {}) const;

@@ -15,12 +15,9 @@
 #include <string>
 #include <vector>
 
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
-
 #include "models/family.h"
 #include "options/json.h"
+#include "pipeline/memory.h"
 #include "pipeline/registry.h"
 
 namespace {
@@ -38,19 +35,9 @@ int64_t status(const std::string& wanted) {
   throw std::runtime_error("no " + wanted + " in /proc/self/status");
 }
 
-// The program keeps gaps between freed tensors below 64 MB (keep_freed_memory()). Cases are small; here every tensor
-// goes back at once, as the large ones of a full size do.
-void map_every_tensor() {
-#ifdef __GLIBC__
-  mallopt(M_MMAP_THRESHOLD, 64 << 10);
-#endif
-}
-
 // Gives back what was freed, so that the next phase begins as a process does, and forgets the most so far.
 int64_t start_counting() {
-#ifdef __GLIBC__
-  malloc_trim(0);
-#endif
+  eav::give_freed_memory_back();
   std::ofstream("/proc/self/clear_refs") << 5;
   return status("VmRSS");
 }
@@ -106,11 +93,11 @@ struct Case {
 
 void phase(const Arguments& arguments) {
   const auto& name = arguments.at(0);
-  map_every_tensor();
+  eav::keep_freed_memory();  // as the program does
   warm_up();
   auto given = Case(arguments, 1);
   auto& job = *given.job;
-  const auto plan = job.plan(given.placement);
+  const auto plan = eav::plan_memory(job, given.placement);
   eav::Progress progress;
 
   auto before = start_counting();
@@ -140,9 +127,9 @@ void phase(const Arguments& arguments) {
 
 void plan(const Arguments& arguments) {
   const auto given = Case(arguments, 0);
-  given.job->plan(given.placement);  // reads the table of tensors
+  eav::plan_memory(*given.job, given.placement);  // reads the table of tensors
   const auto start = Clock::now();
-  const auto plan = given.job->plan(given.placement);
+  const auto plan = eav::plan_memory(*given.job, given.placement);
   const auto seconds = since(start);
   std::cout << nlohmann::json{{"text_encoder", plan.text_encoder.total()},
                               {"transformer", plan.transformer.total()},

@@ -35,27 +35,27 @@ Options Model::options(Asked asked) const {
                                     .scheduler = std::string(dpm ? "dpm" : "ddim")});
 }
 
-std::unique_ptr<VideoJob> CogVideoX::open(Asked asked) const {
-  return std::make_unique<Job>(model_, model_->options(std::move(asked)));
+std::unique_ptr<VideoJob> Model::open(std::shared_ptr<Model> model, Asked asked) {
+  auto options = model->options(std::move(asked));
+  return std::make_unique<Job>(std::move(model), std::move(options));
 }
 
-Inspection CogVideoX::inspect() const {
-  const auto& m = *model_;
-  return {"CogVideoX",
-          {m.text_encoder.describe(), m.transformer.describe(), m.vae.describe(),
-           PartInfo{"scheduler", m.scheduler_config.get<std::string>("_class_name"), 0, {}, 0}},
-          m.config.num_layers,
-          fmt::format("the self-attention of all {} transformer blocks, video tokens only", m.config.num_layers)};
+Inspection Model::inspect() const {
+  return {kFamily,
+          {text_encoder.describe(), transformer.describe(), vae.describe(),
+           PartInfo{"scheduler", scheduler_config.get<std::string>("_class_name"), 0, {}, 0}},
+          config.num_layers,
+          fmt::format("the self-attention of all {} transformer blocks, video tokens only", config.num_layers)};
 }
 
-std::vector<PartFiles*> CogVideoX::parts(Phase phase) {
+std::vector<PartFiles*> Model::parts(Phase phase) {
   switch (phase) {
     case Phase::text_encoder:
-      return {&model_->text_encoder};
+      return {&text_encoder};
     case Phase::transformer:
-      return {&model_->transformer};
+      return {&transformer};
     case Phase::vae:
-      return {&model_->vae};
+      return {&vae};
   }
   return {};
 }

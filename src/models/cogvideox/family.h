@@ -14,6 +14,7 @@ namespace eav::cogvideox {
 
 // A checkpoint, opened: its configurations and parts.
 struct Model {
+  static constexpr const char* kFamily = "CogVideoX";
   explicit Model(const std::filesystem::path& folder);
 
   std::filesystem::path folder;
@@ -28,22 +29,9 @@ struct Model {
   Part<Vae> vae;
 
   Options options(Asked asked) const;
-};
-
-class CogVideoX : public Family {
- public:
-  explicit CogVideoX(const std::filesystem::path& folder) : model_(std::make_shared<Model>(folder)) {}
-
-  std::string name() const override { return "CogVideoX"; }
-  std::vector<OptionSpec> options(const Settings& standards) const override {
-    return model_->options({.standards = standards}).specs();
-  }
-  std::unique_ptr<VideoJob> open(Asked asked) const override;
-  Inspection inspect() const override;
-  std::vector<PartFiles*> parts(Phase phase) override;
-
- private:
-  std::shared_ptr<Model> model_;
+  Inspection inspect() const;
+  std::vector<PartFiles*> parts(Phase phase);
+  static std::unique_ptr<VideoJob> open(std::shared_ptr<Model> model, Asked asked);
 };
 
 }  // namespace eav::cogvideox

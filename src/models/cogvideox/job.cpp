@@ -15,13 +15,6 @@
 namespace eav::cogvideox {
 namespace {
 
-// The transformer's working memory in units of one [B, L, C] tensor: the residual stream, its normed copy, queries,
-// keys and values with one of them twice while it is normed, the attention's output and its projection.
-constexpr int64_t kTransformerTensors = 9;
-
-// The text encoder's, in units of one hidden layer of its feed-forward [L, hidden].
-constexpr int64_t kTextTensors = 6;
-
 // The scale of one step when it changes over time. Computed in double precision from steps minus timestep, as the
 // reference does (the paper means the step's index; the reference passes the timestep).
 double dynamic_guidance(double guidance, int64_t steps, int64_t timestep) {
@@ -66,7 +59,7 @@ struct CogVideoXDenoiser : Denoiser {
 
 }  // namespace
 
-Job::Job(std::shared_ptr<const Model> opened, Options options) : JobOf(std::move(opened), std::move(options)) {
+Job::Job(std::shared_ptr<Model> opened, Options options) : JobOf(std::move(opened), std::move(options)) {
   const auto& c = model().config;
   const auto& o = asked();
   const auto pixels = model().vae_config.spatial_compression();
@@ -93,35 +86,13 @@ Grid Job::grid() const {
   return {c.token_frames(latent_shape_[1]), (latent_shape_[3] / c.patch_size) * (latent_shape_[4] / c.patch_size)};
 }
 
-MemoryPlan Job::plan(const Placement& placement) const {
-  const auto& m = model();
-  const auto held = static_cast<int64_t>(c10::elementSize(placement.storage)),
-             element = static_cast<int64_t>(c10::elementSize(placement.compute));
-  const int64_t rows = asked().guided() ? 2 : 1, channels = m.config.channels();
-  const int64_t tokens = m.config.max_text_seq_length + grid().frames * grid().positions;
-  const int64_t hidden = std::min<int64_t>(rows * tokens, FeedForward::kRows) * 4 * channels;
-  // Where weights are held in another type, the largest is converted while it is used.
-  const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
-
-  return {.text_encoder = {m.text_encoder.held_bytes(placement),
-                           kTextTensors * m.config.max_text_seq_length * m.text_config.hidden * element +
-                               converted(m.text_config.channels * m.text_config.hidden)},
-          .transformer = {m.transformer.held_bytes(placement),
-                          (kTransformerTensors * rows * tokens * channels + hidden) * element +
-                              converted(4 * channels * channels)},
-          .vae = MemoryPlan::Phase{m.vae.held_bytes(placement),
-                                   decode_memory(m.vae_config, latent_shape_[1] - padding_frames_, latent_shape_[3],
-                                                 latent_shape_[4], asked().tiled(), element)}};
-}
-
 Tensor Job::embed(const std::string& prompt, Progress& progress) const {
   const auto length = model().config.max_text_seq_length;
-  const auto tokens = tokenize(*model().tokenizer, prompt, length);
+  const auto& where = model().text_encoder.placement();
+  const auto tokens = tokenize(model().tokenizer, prompt, length, where.device);
   warn_of_cut(tokens.cut, length, progress);
   // The reference attends to the padding too.
-  const auto& where = model().text_encoder.placement();
-  return (*model().text_encoder)(tokens.ids.to(where.device), std::nullopt, where.compute,
-                                 progress);  // [1, text_len, text_embed_dim]
+  return (*model().text_encoder)(tokens.ids, std::nullopt, where.compute, progress);  // [1, text_len, text_embed_dim]
 }
 
 Encodings Job::read_encodings(Progress& progress) {
@@ -135,7 +106,8 @@ Denoised Job::denoise(Progress& progress) {
   const auto& transformer = *model().transformer;
   auto schedule = scheduler(model(), asked());
   auto generator = at::detail::createCPUGenerator(asked().seed);
-  const auto latents = initial_latents(asked().init_latents, latent_shape_, generator, where.compute).to(where.device);
+  const auto latents = initial_latents(asked().init_latents, latent_shape_, generator,
+                                       at::TensorOptions(where.compute).device(where.device));
 
   CogVideoXDenoiser denoiser(transformer, asked(), schedule,
                              transformer.prepare(encodings().text, latents.size(1), latents.size(3), latents.size(4)),

@@ -13,14 +13,14 @@ struct Encodings {
 
 class Job : public JobOf<Model, Options, Encodings> {
  public:
-  Job(std::shared_ptr<const Model> model, Options options);
+  Job(std::shared_ptr<Model> model, Options options);
 
   Grid grid() const override;
-  MemoryPlan plan(const Placement& placement) const override;
   Denoised denoise(Progress& progress) override;
   Tensor decode(const Denoised& denoised, Progress& progress) const override;
 
  private:
+  std::unique_ptr<JobOf> copy() const override { return std::make_unique<Job>(*this); }
   Encodings read_encodings(Progress& progress) override;
   Tensor embed(const std::string& prompt, Progress& progress) const;
 

@@ -3,14 +3,15 @@
 #include <cmath>
 
 #include "nn/attention.h"
+#include "nn/planned.h"
 
 namespace eav::cogvideox {
 namespace {
 
 // Rotary positions of a grid of patches. CogVideoX stretches a grid of another shape than the trained one over it;
 // CogVideoX 1.5 counts patches as they are.
-Rope make_rope(const TransformerConfig& c, int64_t frames, int64_t height, int64_t width) {
-  const auto options = at::TensorOptions(at::kFloat);
+Rope make_rope(const TransformerConfig& c, int64_t frames, int64_t height, int64_t width, at::Device device) {
+  const auto options = at::TensorOptions(at::kFloat).device(device);
   const auto rope = [&](const Tensor& rows, const Tensor& columns) {
     const int64_t temporal = c.attention_head_dim / 4, spatial = c.attention_head_dim / 8 * 3;
     return rope_3d({temporal, at::arange(frames, options)}, {spatial, rows}, {spatial, columns}, 10000);
@@ -91,8 +92,8 @@ Tensor PatchEmbed::operator()(const Tensor& latents, const TransformerConfig& c)
   const auto w = proj.dense(type);
   const auto b = bias ? std::optional(bias->to(type)) : std::nullopt;
   if (!c.patch_size_t)
-    return at::conv2d(latents.flatten(0, 1), w.view({-1, c.in_channels, c.patch_size, c.patch_size}), b,
-                      c.patch_size)  // [B*F, C, h/p, w/p]
+    return conv2d_of_patches(latents.flatten(0, 1), w.view({-1, c.in_channels, c.patch_size, c.patch_size}), b,
+                             c.patch_size)  // [B*F, C, h/p, w/p]
         .unflatten(0, {latents.size(0), latents.size(1)})
         .flatten(3)
         .transpose(2, 3)
@@ -134,17 +135,18 @@ Transformer::Inputs Transformer::prepare(const Tensor& text_embeds, int64_t fram
   const auto options = inputs.text.options();
 
   if (c.rotary_positions) {
-    const auto rope = make_rope(c, inputs.grid.frames, rows, columns);
+    const auto rope = make_rope(c, inputs.grid.frames, rows, columns, host_of(options.device()));
     inputs.rope = Rope{rope.cos.to(options.device()), rope.sin.to(options.device())};
   }
   if (!c.rotary_positions || c.learned_positions) {
     // Learned positions serve the trained length alone; diffusers computes others, as for a model without any.
     const bool trained_length = frames == (c.sample_frames - 1) / c.temporal_compression_ratio + 1 &&
                                 c.sample_frames == (frames - 1) * c.temporal_compression_ratio + 1;
-    inputs.positions = patch_embed_.learned && trained_length
-                           ? patch_embed_.learned->slice(0, c.max_text_seq_length)
-                           : sincos_positions_3d(c.channels(), inputs.grid.frames, rows, columns,
-                                                 c.spatial_interpolation_scale, c.temporal_interpolation_scale);
+    inputs.positions =
+        patch_embed_.learned && trained_length
+            ? patch_embed_.learned->slice(0, c.max_text_seq_length)
+            : sincos_positions_3d(c.channels(), inputs.grid.frames, rows, columns, c.spatial_interpolation_scale,
+                                  c.temporal_interpolation_scale, host_of(options.device()));
     inputs.positions = inputs.positions.to(options);
     if (patch_embed_.learned && trained_length)
       inputs.text = inputs.text + patch_embed_.learned->slice(0, 0, c.max_text_seq_length).to(options);

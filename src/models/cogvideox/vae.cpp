@@ -120,7 +120,10 @@ Tensor Vae::decode(const Tensor& latents, bool tiling, Progress& progress) const
       end = first + kChunkFrames + (first == 0 ? frames % kChunkFrames : 0);
       pass.history.more_follows = end < frames;
       const auto chunk = z.slice(0, first, end);
-      decoded.push_back(decoder_(post_quant_conv_ ? (*post_quant_conv_)(chunk) : chunk, pass));
+      if (z.is_meta() && decoded.size() > 2 && end < frames)  // of a plan: it takes as much memory as the one before
+        decoded.push_back(at::empty_like(decoded.back()));
+      else
+        decoded.push_back(decoder_(post_quant_conv_ ? (*post_quant_conv_)(chunk) : chunk, pass));
       progress.step(++done, total);
     }
     return at::cat(decoded);

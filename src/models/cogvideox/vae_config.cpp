@@ -54,10 +54,4 @@ VaeConfig VaeConfig::read(const JsonFile& config) {
   return c;
 }
 
-int64_t VaeConfig::video_frames(int64_t latent_frames) const {
-  const bool first_stands_alone = latent_frames % 2 == 1;
-  return first_stands_alone ? 1 + (latent_frames - 1) * temporal_compression_ratio
-                            : latent_frames * temporal_compression_ratio;
-}
-
 }  // namespace eav::cogvideox

@@ -30,8 +30,6 @@ struct VaeConfig {
   int64_t spatial_compression() const { return int64_t{1} << (levels() - 1); }
   // Whether the decoder doubles the frames after this level.
   bool doubles_time(int64_t level) const { return (temporal_compression_ratio >> (level + 1)) > 0; }
-  // Video frames that this many latent frames decode to.
-  int64_t video_frames(int64_t latent_frames) const;
 };
 
 }  // namespace eav::cogvideox

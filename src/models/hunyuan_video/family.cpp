@@ -50,7 +50,7 @@ Model::Model(const std::filesystem::path& folder)
     : folder(folder),
       config(read_transformer(folder)),
       vae_config(VaeConfig::read(JsonFile(folder / "vae" / "config.json"))),
-      image(config.image_condition == ImageCondition::none ? nullptr : std::make_unique<ImageModel>(folder)),
+      image(config.image_condition == ImageCondition::none ? std::nullopt : std::optional<ImageModel>(folder)),
       llama_config(image ? image->config.text : LlamaConfig(JsonFile(folder / "text_encoder" / "config.json"))),
       clip_config(JsonFile(folder / "text_encoder_2" / "config.json")),
       scheduler_config(folder / "scheduler" / "scheduler_config.json"),
@@ -73,36 +73,34 @@ Model::Model(const std::filesystem::path& folder)
   if (!image) llama.emplace(LlamaEncoder::part(folder / "text_encoder", kSkippedLlamaLayers));
 }
 
-std::unique_ptr<VideoJob> HunyuanVideo::open(Asked asked) const {
-  auto options = model_->options(std::move(asked));
-  options.resolve_flow_shift(FlowMatchEulerScheduler(model_->scheduler_config, options.flow_shift).shift());
-  if (model_->image) return std::make_unique<ImageJob>(model_, std::move(options));
-  return std::make_unique<TextJob>(model_, std::move(options));
+std::unique_ptr<VideoJob> Model::open(std::shared_ptr<Model> model, Asked asked) {
+  auto options = model->options(std::move(asked));
+  options.resolve_flow_shift(FlowMatchEulerScheduler(model->scheduler_config, options.flow_shift).shift());
+  if (model->image) return std::make_unique<ImageJob>(std::move(model), std::move(options));
+  return std::make_unique<TextJob>(std::move(model), std::move(options));
 }
 
-Inspection HunyuanVideo::inspect() const {
-  const auto& m = *model_;
-  const auto& c = m.config;
+Inspection Model::inspect() const {
+  const auto& c = config;
   const auto* condition = c.image_condition == ImageCondition::latent_concat ? "latent_concat" : "token_replace";
-  return {m.image ? fmt::format("HunyuanVideo, image to video ({})", condition) : "HunyuanVideo",
-          {m.text_encoder().describe(), m.clip.describe(), m.transformer.describe(), m.vae.describe(),
-           PartInfo{"scheduler", m.scheduler_config.get<std::string>("_class_name"), 0, {}, 0}},
+  return {image ? fmt::format("{}, image to video ({})", kFamily, condition) : kFamily,
+          {text_encoder().describe(), clip.describe(), transformer.describe(), vae.describe(),
+           PartInfo{"scheduler", scheduler_config.get<std::string>("_class_name"), 0, {}, 0}},
           c.layers(),
           fmt::format("the attention of {} dual-stream blocks (layers 0 to {}) and {} single-stream blocks (to {}), "
                       "video tokens only",
                       c.num_layers, c.num_layers - 1, c.num_single_layers, c.layers() - 1)};
 }
 
-std::vector<PartFiles*> HunyuanVideo::parts(Phase phase) {
-  auto& m = *model_;
+std::vector<PartFiles*> Model::parts(Phase phase) {
   switch (phase) {
     case Phase::text_encoder:
-      if (m.image) return {&m.image->llava, &m.clip, &m.vae_encoder};
-      return {&*m.llama, &m.clip};
+      if (image) return {&image->llava, &clip, &vae_encoder};
+      return {&*llama, &clip};
     case Phase::transformer:
-      return {&m.transformer};
+      return {&transformer};
     case Phase::vae:
-      return {&m.vae};
+      return {&vae};
   }
   return {};
 }

@@ -32,12 +32,13 @@ struct ImageModel {
 
 // A checkpoint, opened: its configurations and parts.
 struct Model {
+  static constexpr const char* kFamily = "HunyuanVideo";
   explicit Model(const std::filesystem::path& folder);
 
   std::filesystem::path folder;
   TransformerConfig config;
   VaeConfig vae_config;
-  std::unique_ptr<ImageModel> image;  // of image to video
+  std::optional<ImageModel> image;  // of image to video
   LlamaConfig llama_config;
   ClipConfig clip_config;
   JsonFile scheduler_config;
@@ -49,27 +50,14 @@ struct Model {
   Part<VaeEncoder> vae_encoder;
   Part<Vae> vae;
 
-  Options options(Asked asked) const { return Options(std::move(asked), image != nullptr); }
+  Options options(Asked asked) const { return Options(std::move(asked), image.has_value()); }
   // LLaMA's part: alone, or within LLaVA.
   const PartFiles& text_encoder() const {
     return image ? static_cast<const PartFiles&>(image->llava) : static_cast<const PartFiles&>(*llama);
   }
-};
-
-class HunyuanVideo : public Family {
- public:
-  explicit HunyuanVideo(const std::filesystem::path& folder) : model_(std::make_shared<Model>(folder)) {}
-
-  std::string name() const override { return "HunyuanVideo"; }
-  std::vector<OptionSpec> options(const Settings& standards) const override {
-    return model_->options({.standards = standards}).specs();
-  }
-  std::unique_ptr<VideoJob> open(Asked asked) const override;
-  Inspection inspect() const override;
-  std::vector<PartFiles*> parts(Phase phase) override;
-
- private:
-  std::shared_ptr<Model> model_;
+  Inspection inspect() const;
+  std::vector<PartFiles*> parts(Phase phase);
+  static std::unique_ptr<VideoJob> open(std::shared_ptr<Model> model, Asked asked);
 };
 
 }  // namespace eav::hunyuan_video

@@ -3,6 +3,7 @@
 #include "models/hunyuan_video/image_prompt.h"
 #include "models/hunyuan_video/job.h"
 #include "models/hunyuan_video/text_prompt.h"
+#include "nn/planned.h"
 #include "text/prompt.h"
 
 namespace eav::hunyuan_video {
@@ -18,8 +19,7 @@ int64_t interleave(const TransformerConfig& config) {
 
 }  // namespace
 
-ImageJob::ImageJob(std::shared_ptr<const Model> opened, Options options)
-    : HunyuanJob(std::move(opened), std::move(options)) {
+ImageJob::ImageJob(std::shared_ptr<Model> opened, Options options) : HunyuanJob(std::move(opened), std::move(options)) {
   const auto& o = asked();
   for (const auto& prompt : {o.prompt, o.negative_prompt.value_or("")}) check_image_prompt(prompt);
   const auto ratio = model().vae_config.temporal_compression_ratio;
@@ -27,7 +27,10 @@ ImageJob::ImageJob(std::shared_ptr<const Model> opened, Options options)
     throw Error("frames",
                 fmt::format("frames is {}, expected at least {}: this model's first {} show the image and are left out",
                             o.frames, ratio + 1, ratio));
-  if (o.conditions.empty()) return;  // see check_complete()
+  if (o.conditions.empty()) {  // enough for a plan, see check_complete()
+    pictures_ = {{{}, at::empty({1, o.height, o.width, 3}, at::TensorOptions(at::kByte).device(at::kMeta))}};
+    return;
+  }
   pictures_ = model().image->pictures.read(o.conditions, 1);
   if (o.conditions.size() > 1 || o.conditions[0].is_video)
     throw Error("conditions", "this HunyuanVideo takes a single image to set out from: give one `image`");
@@ -41,25 +44,16 @@ void ImageJob::check_complete() const {
     throw Error("conditions", "this HunyuanVideo makes a video of an image: give one with `image`");
 }
 
-MemoryPlan ImageJob::plan(const Placement& placement) const {
-  auto plan = HunyuanJob::plan(placement);
-  plan.text_encoder.weights += model().vae_encoder.held_bytes(placement);  // loaded beside it
-  plan.text_encoder.activations = std::max(
-      plan.text_encoder.activations, encode_memory(model().vae_config, asked().height, asked().width, asked().tiled(),
-                                                   static_cast<int64_t>(c10::elementSize(placement.compute))));
-  return plan;
-}
-
-int64_t ImageJob::prompt_tokens() const { return image_prompt_tokens(); }
-int64_t ImageJob::picture_tokens() const { return kImageTokens / interleave(model().config); }
-
 Tensor ImageJob::embed(const std::string& prompt, const Tensor& picture, int64_t interleave, Progress& progress) const {
   const auto& image = *model().image;
+  const auto& where = image.llava.placement();
+  const auto pixels = image.processor(picture.to(host_of(where.device))).to(where.device, where.compute);
+  if (where.device.is_meta())
+    return (*image.llava)(all_tokens(image_prompt_tokens()), pixels, progress)
+        .slice(1, 0, kImageTokens / interleave + kPromptTokens);
   const auto tokens = image_prompt(*model().llama_tokenizer, prompt, image.llava->image_token, interleave,
                                    (model().folder / "tokenizer").string());
   warn_of_cut(tokens.cut, kPromptTokens, progress);
-  const auto& where = image.llava.placement();
-  const auto pixels = image.processor(picture).to(where.device, where.compute);
   return (*image.llava)(tokens.ids.to(where.device), pixels, progress).index_select(1, tokens.kept.to(where.device));
 }
 
@@ -74,7 +68,7 @@ Encodings ImageJob::read_encodings(Progress& progress) {
     encodings.negative = caption(embed(negative, black, kNegativeInterleave, progress), negative, progress);
   }
   encodings.image = image_latents(progress);
-  pictures_.clear();
+  forget_pictures();
   return encodings;
 }
 

@@ -13,15 +13,6 @@ namespace {
 
 constexpr int64_t kClipTokens = 77;  // of CLIP's own prompt
 
-// The transformer's working memory in units of one [L, C] tensor: the residual stream, its normed copy, queries, keys,
-// values, the attention's output and its projection, and one for what kernels hold. Where ATen norms queries and keys,
-// its copies come on top.
-constexpr int64_t kTransformerTensors = 8;
-constexpr int64_t kNormTensors = 5;
-
-// The text encoder's, in units of one hidden layer of its feed-forward [L, hidden].
-constexpr int64_t kTextTensors = 6;
-
 }  // namespace
 
 class HunyuanDenoiser : public Denoiser {
@@ -57,8 +48,7 @@ class HunyuanDenoiser : public Denoiser {
   Transformer::Inputs inputs_;
 };
 
-HunyuanJob::HunyuanJob(std::shared_ptr<const Model> opened, Options options)
-    : JobOf(std::move(opened), std::move(options)) {
+HunyuanJob::HunyuanJob(std::shared_ptr<Model> opened, Options options) : JobOf(std::move(opened), std::move(options)) {
   const auto& o = asked();
   const auto& c = model().config;
   const auto& vae = model().vae_config;
@@ -101,43 +91,21 @@ Grid HunyuanJob::grid() const {
   return {latent_shape_[2] / c.patch_size_t, (latent_shape_[3] / c.patch_size) * (latent_shape_[4] / c.patch_size)};
 }
 
-MemoryPlan HunyuanJob::plan(const Placement& placement) const {
-  const auto& m = model();
-  const auto& c = m.config;
-  const auto held = static_cast<int64_t>(c10::elementSize(placement.storage)),
-             element = static_cast<int64_t>(c10::elementSize(placement.compute));
-  const int64_t tokens = picture_tokens() + kPromptTokens + grid().frames * grid().positions, channels = c.channels();
-  const int64_t rows = std::min(tokens, FeedForward::kRows);
-  // Where weights are held in another type, the largest is converted while it is used.
-  const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
-  const auto tensors = kTransformerTensors + (placement.compute == at::kFloat ? 0 : kNormTensors);
-  return {.text_encoder = {m.clip.held_bytes(placement) + m.text_encoder().held_bytes(placement),
-                           kTextTensors * prompt_tokens() * m.llama_config.hidden * element +
-                               converted(m.llama_config.channels * m.llama_config.hidden)},
-          .transformer = {m.transformer.held_bytes(placement),
-                          (tensors * tokens * channels + rows * (3 * channels + c.mlp_channels)) * element +
-                              2 * tokens * c.attention_head_dim * static_cast<int64_t>(sizeof(float)) +
-                              converted((channels + c.mlp_channels) * channels)},
-          .vae = MemoryPlan::Phase{m.vae.held_bytes(placement),
-                                   decode_memory(m.vae_config, latent_shape_[2], latent_shape_[3], latent_shape_[4],
-                                                 asked().tiled(), element)}};
-}
-
 Transformer::Caption HunyuanJob::caption(const Tensor& text, const std::string& prompt, Progress& progress) const {
-  const auto tokens = tokenize(*model().clip_tokenizer, prompt, kClipTokens);
+  const auto& where = model().clip.placement();
+  const auto tokens = tokenize(model().clip_tokenizer, prompt, kClipTokens, where.device);
   if (!tokens.cut.empty())
     progress.warning(fmt::format("CLIP, one of the two text encoders, takes {} tokens; it does not see: \"{}\"",
                                  kClipTokens, tokens.cut));
-  const auto& where = model().clip.placement();
-  return {text, (*model().clip)(tokens.ids.to(where.device), where.compute, progress)};
+  return {text, (*model().clip)(tokens.ids, where.compute, progress)};
 }
 
 Denoised HunyuanJob::denoise(Progress& progress) {
   auto schedule = this->schedule();
   at::Generator generator = at::detail::createCPUGenerator(asked().seed);
   // Latents stay in float32 between the steps, whatever the model computes in.
-  const auto noise = initial_latents(asked().init_latents, latent_shape_, generator, at::kFloat)
-                         .to(model().transformer.placement().device);
+  const auto noise = initial_latents(asked().init_latents, latent_shape_, generator,
+                                     at::TensorOptions(at::kFloat).device(model().transformer.placement().device));
   HunyuanDenoiser denoiser(*this, schedule);
   Enhancer enhancer(enhancement(), asked().steps, model().config.layers());
   const auto latents = sample(denoiser, schedule, first_latents(noise), {enhancer, grid(), generator, progress});
@@ -151,13 +119,13 @@ Tensor HunyuanJob::decode(const Denoised& denoised, Progress& progress) const {
 
 // ---- from text ------------------------------------------------------------------------------------------------------
 
-int64_t TextJob::prompt_tokens() const { return kInstructionTokens + kPromptTokens; }
-
 Tensor TextJob::embed(const std::string& prompt, Progress& progress) const {
   const auto& m = model();
-  const auto tokens = text_prompt(*m.llama_tokenizer, prompt, (m.folder / "tokenizer").string());
-  warn_of_cut(tokens.cut, kPromptTokens, progress);
   const auto& where = m.llama->placement();
+  const auto tokens = where.device.is_meta()
+                          ? TextPrompt{all_tokens(kInstructionTokens + kPromptTokens), {}}
+                          : text_prompt(*m.llama_tokenizer, prompt, (m.folder / "tokenizer").string());
+  warn_of_cut(tokens.cut, kPromptTokens, progress);
   return (**m.llama)(tokens.ids.to(where.device), where.compute, progress).slice(1, kInstructionTokens);
 }
 

@@ -16,10 +16,9 @@ struct Encodings {
 
 class HunyuanJob : public JobOf<Model, Options, Encodings> {
  public:
-  HunyuanJob(std::shared_ptr<const Model> model, Options options);
+  HunyuanJob(std::shared_ptr<Model> model, Options options);
 
   Grid grid() const override;
-  MemoryPlan plan(const Placement& placement) const override;
   Denoised denoise(Progress& progress) override;
   Tensor decode(const Denoised& denoised, Progress& progress) const override;
 
@@ -29,9 +28,6 @@ class HunyuanJob : public JobOf<Model, Options, Encodings> {
   virtual Tensor model_input(const Tensor& latents) const { return latents; }
   virtual Tensor after_step(const Tensor& latents) const { return latents; }
   virtual int64_t hidden_frames() const { return 0; }  // of the decoded video, at its beginning
-  // Tokens of the text encoder's input, and those of a picture that the transformer sees.
-  virtual int64_t prompt_tokens() const = 0;
-  virtual int64_t picture_tokens() const { return 0; }
 
   Transformer::Caption caption(const Tensor& text, const std::string& prompt, Progress& progress) const;
 
@@ -49,22 +45,22 @@ class TextJob : public HunyuanJob {
   using HunyuanJob::HunyuanJob;
 
  private:
+  std::unique_ptr<JobOf> copy() const override { return std::make_unique<TextJob>(*this); }
   Encodings read_encodings(Progress& progress) override;
   Tensor embed(const std::string& prompt, Progress& progress) const;  // [1, tokens, text_embed_dim]
-  int64_t prompt_tokens() const override;
 };
 
 // HunyuanVideoImageToVideoPipeline. The image is seen as channels beside the latents (latent_concat) or in place of the
 // first latent frame (token_replace).
 class ImageJob : public HunyuanJob {
  public:
-  ImageJob(std::shared_ptr<const Model> model, Options options);
+  ImageJob(std::shared_ptr<Model> model, Options options);
 
   void check_complete() const override;
-  MemoryPlan plan(const Placement& placement) const override;
   Tensor shown_latents(const Tensor& latents) const override;
 
  private:
+  std::unique_ptr<JobOf> copy() const override { return std::make_unique<ImageJob>(*this); }
   Encodings read_encodings(Progress& progress) override;
   // Of a prompt and a picture [H, W, 3], of whose tokens every `interleave`th is kept: [1, tokens, text_embed_dim].
   Tensor embed(const std::string& prompt, const Tensor& picture, int64_t interleave, Progress& progress) const;
@@ -74,11 +70,8 @@ class ImageJob : public HunyuanJob {
   Tensor model_input(const Tensor& latents) const override;
   Tensor after_step(const Tensor& latents) const override;
   int64_t hidden_frames() const override;
-  int64_t prompt_tokens() const override;
-  int64_t picture_tokens() const override;
 
   bool concatenates() const { return model().config.image_condition == ImageCondition::latent_concat; }
-  std::vector<Picture> pictures_;  // the image, until it is encoded
 };
 
 }  // namespace eav::hunyuan_video

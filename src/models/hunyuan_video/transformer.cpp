@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "nn/attention.h"
+#include "nn/planned.h"
 
 namespace eav::hunyuan_video {
 namespace {
@@ -193,6 +194,7 @@ void SingleStreamBlock::operator()(Tokens& x, const Modulators& modulators, cons
     joined.narrow(0, 0, n).slice(1, 0, channels).copy_(some(attended.all));
     proj_mlp.gelu_tanh_into(joined.narrow(0, 0, n).slice(1, channels), some(normed));
     m.add(x.all.narrow(1, begin, n), proj_out(joined.narrow(0, 0, n)).unsqueeze(0), /*gain=*/{}, begin);
+    if (x.all.is_meta()) break;  // of a plan: other rows take as much memory
   }
 }
 
@@ -215,7 +217,8 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c)
 Transformer::Inputs Transformer::prepare(int64_t frames, int64_t height, int64_t width, at::Device device) const {
   const auto& c = config_;
   const int64_t T = frames / c.patch_size_t, rows = height / c.patch_size, columns = width / c.patch_size;
-  const auto axis = [&](size_t i, int64_t n) { return RopeAxis{c.rope_axes_dim[i], at::arange(n, at::kFloat)}; };
+  const auto options = at::TensorOptions(at::kFloat).device(host_of(device));
+  const auto axis = [&](size_t i, int64_t n) { return RopeAxis{c.rope_axes_dim[i], at::arange(n, options)}; };
   const auto rope = rope_3d(axis(0, T), axis(1, rows), axis(2, columns), c.rope_theta);
   return {{rope.cos.to(device), rope.sin.to(device)}, {T, rows * columns}};
 }

@@ -39,7 +39,4 @@ class VaeEncoder {
   PointwiseConv quant_conv_;
 };
 
-// The most memory in bytes that encoding one picture takes beside weights.
-int64_t encode_memory(const VaeConfig& c, int64_t height, int64_t width, bool tiling, int64_t element_size);
-
 }  // namespace eav::hunyuan_video

@@ -45,29 +45,28 @@ Options Model::options(Asked asked) const {
                  {.conditions = layout.conditional, .decode_timestep = vae_config.timestep_conditioning});
 }
 
-std::unique_ptr<VideoJob> LtxVideo::open(Asked asked) const {
-  auto options = model_->options(std::move(asked));
-  if (model_->layout.conditional) return std::make_unique<ConditionJob>(model_, std::move(options));
-  return std::make_unique<TextJob>(model_, std::move(options));
+std::unique_ptr<VideoJob> Model::open(std::shared_ptr<Model> model, Asked asked) {
+  auto options = model->options(std::move(asked));
+  if (model->layout.conditional) return std::make_unique<ConditionJob>(std::move(model), std::move(options));
+  return std::make_unique<TextJob>(std::move(model), std::move(options));
 }
 
-Inspection LtxVideo::inspect() const {
-  const auto& m = *model_;
-  return {"LTX-Video",
-          {m.text_encoder.describe(), m.transformer.describe(), m.vae.describe(),
-           PartInfo{"scheduler", m.layout.scheduler_config.get<std::string>("_class_name"), 0, {}, 0}},
-          m.config.num_layers,
-          fmt::format("the self-attention of all {} transformer blocks", m.config.num_layers)};
+Inspection Model::inspect() const {
+  return {kFamily,
+          {text_encoder.describe(), transformer.describe(), vae.describe(),
+           PartInfo{"scheduler", layout.scheduler_config.get<std::string>("_class_name"), 0, {}, 0}},
+          config.num_layers,
+          fmt::format("the self-attention of all {} transformer blocks", config.num_layers)};
 }
 
-std::vector<PartFiles*> LtxVideo::parts(Phase phase) {
+std::vector<PartFiles*> Model::parts(Phase phase) {
   switch (phase) {
     case Phase::text_encoder:
-      return {&model_->text_encoder, &model_->vae_encoder};
+      return {&text_encoder, &vae_encoder};
     case Phase::transformer:
-      return {&model_->transformer};
+      return {&transformer};
     case Phase::vae:
-      return {&model_->vae};
+      return {&vae};
   }
   return {};
 }

@@ -17,6 +17,8 @@ namespace eav::ltx_video {
 
 // A checkpoint, opened: its configurations and parts.
 struct Model {
+  static constexpr const char* kFamily = "LTX-Video";
+  explicit Model(const std::filesystem::path& folder) : Model(Layout::of_folder(folder)) {}
   explicit Model(Layout layout);
 
   Layout layout;
@@ -34,23 +36,9 @@ struct Model {
   // Throws eav::Error where the checkpoint's VAE has none.
   VaeEncoderConfig encoder_config() const { return VaeEncoderConfig::read(layout.vae_config); }
   Options options(Asked asked) const;
-};
-
-class LtxVideo : public Family {
- public:
-  explicit LtxVideo(const std::filesystem::path& folder) : LtxVideo(Layout::of_folder(folder)) {}
-  explicit LtxVideo(Layout layout) : model_(std::make_shared<Model>(std::move(layout))) {}
-
-  std::string name() const override { return "LTX-Video"; }
-  std::vector<OptionSpec> options(const Settings& standards) const override {
-    return model_->options({.standards = standards}).specs();
-  }
-  std::unique_ptr<VideoJob> open(Asked asked) const override;
-  Inspection inspect() const override;
-  std::vector<PartFiles*> parts(Phase phase) override;
-
- private:
-  std::shared_ptr<Model> model_;
+  Inspection inspect() const;
+  std::vector<PartFiles*> parts(Phase phase);
+  static std::unique_ptr<VideoJob> open(std::shared_ptr<Model> model, Asked asked);
 };
 
 }  // namespace eav::ltx_video

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "nn/planned.h"
 #include "options/sizes.h"
 #include "sampling/sample.h"
 #include "text/prompt.h"
@@ -13,13 +14,6 @@ namespace eav::ltx_video {
 namespace {
 
 constexpr double kTrainSteps = 1000;  // timesteps are parts of these
-
-// The transformer's working memory in units of one [B, L, C] tensor: the residual stream, its norm in three steps,
-// queries, keys, values, the attention's output and its projection, and one for what kernels hold.
-constexpr int64_t kTransformerTensors = 10;
-
-// The text encoder's, in units of one hidden layer of its feed-forward [L, hidden].
-constexpr int64_t kTextTensors = 6;
 
 // Noise levels of LTXConditionPipeline: the first half of the steps takes little away, the second more and more.
 Tensor linear_quadratic_sigmas(int64_t steps) {
@@ -96,9 +90,8 @@ class LtxDenoiser : public Denoiser {
   Tensor before_step(const Tensor& latents, const Step& step) override {
     if (options_.conditions.empty() || options_.image_cond_noise_scale == 0) return latents;
     // Noise helps motion begin at frames that are kept whole.
-    const auto noise = at::randn(latents.sizes(), generator_, at::TensorOptions(at::kFloat)).to(where_.device);
-    return at::where(kept_ > 1 - 1e-6, first_ + options_.image_cond_noise_scale * noise * level(step).square(),
-                     latents);
+    const auto noise = draw_noise(latents.sizes(), generator_, latents.options());
+    return choose(kept_ > 1 - 1e-6, first_ + options_.image_cond_noise_scale * noise * level(step).square(), latents);
   }
 
   Tensor predict(const Tensor& latents, Step& step) override {
@@ -108,7 +101,7 @@ class LtxDenoiser : public Denoiser {
   }
 
   Tensor after_step(const Tensor& next, const Tensor& input, const Step& step) override {
-    return options_.conditions.empty() ? next : at::where(level(step) - 1e-6 < 1 - kept_, next, input);
+    return options_.conditions.empty() ? next : choose(level(step) - 1e-6 < 1 - kept_, next, input);
   }
 
  private:
@@ -130,7 +123,7 @@ class LtxDenoiser : public Denoiser {
 
 // ---- what both have in common ---------------------------------------------------------------------------------------
 
-LtxJob::LtxJob(std::shared_ptr<const Model> opened, Options options) : JobOf(std::move(opened), std::move(options)) {
+LtxJob::LtxJob(std::shared_ptr<Model> opened, Options options) : JobOf(std::move(opened), std::move(options)) {
   const auto& o = asked();
   const auto pixels = model().vae_config.spatial_compression(), frames = model().vae_config.temporal_compression();
   o.check_layers(model().config.num_layers);
@@ -149,45 +142,13 @@ LtxJob::LtxJob(std::shared_ptr<const Model> opened, Options options) : JobOf(std
   pictures_ = model().pictures.read(o.conditions, o.frames);
 }
 
-MemoryPlan LtxJob::plan(const Placement& placement) const {
-  const auto& m = model();
-  const auto& o = asked();
-  const auto held = static_cast<int64_t>(c10::elementSize(placement.storage)),
-             element = static_cast<int64_t>(c10::elementSize(placement.compute));
-  int64_t tokens = size_.tokens();
-  for (const auto& condition : o.conditions)
-    if (condition.frame_index.value_or(0) != 0) tokens += (condition.is_video ? 2 : 1) * size_.height * size_.width;
-  const int64_t rows = o.guided() ? 2 : 1, channels = m.config.channels();
-  const int64_t hidden = std::min<int64_t>(rows * tokens, FeedForward::kRows) * 4 * channels;
-  // Where weights are held in another type, the largest is converted while it is used.
-  const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
-  MemoryPlan plan{
-      .text_encoder = {m.text_encoder.held_bytes(placement),
-                       kTextTensors * caption_tokens() * m.text_config.hidden * element +
-                           converted(m.text_config.channels * m.text_config.hidden)},
-      .transformer = {m.transformer.held_bytes(placement),
-                      (kTransformerTensors * rows * tokens * channels + hidden) * element +
-                          converted(4 * channels * channels)},
-      .vae = MemoryPlan::Phase{m.vae.held_bytes(placement),
-                               decode_memory(m.vae_config, size_.frames, size_.height, size_.width, tiles(), element)}};
-  if (!o.conditions.empty()) {  // the VAE's encoder is loaded beside it
-    const bool clips = std::ranges::any_of(o.conditions, &Condition::is_video);
-    plan.text_encoder.weights += m.vae_encoder.held_bytes(placement);
-    plan.text_encoder.activations =
-        std::max(plan.text_encoder.activations,
-                 encode_memory(m.encoder_config(), clips ? o.frames : 1, o.height, o.width, tiles(), element));
-  }
-  return plan;
-}
-
 Caption LtxJob::embed(const std::string& prompt, Progress& progress) const {
-  const auto tokens = tokenize(*model().tokenizer, prompt, caption_tokens());
-  warn_of_cut(tokens.cut, caption_tokens(), progress);
   const auto& where = model().text_encoder.placement();
+  const auto tokens = tokenize(model().tokenizer, prompt, caption_tokens(), where.device);
+  warn_of_cut(tokens.cut, caption_tokens(), progress);
   // The video does not attend to padding; the caption's tokens among themselves do, except in LTXConditionPipeline.
-  const auto mask = masks_captions() ? std::optional(tokens.mask.to(where.device)) : std::nullopt;
-  return {(*model().text_encoder)(tokens.ids.to(where.device), mask, where.compute, progress),
-          tokens.mask.to(where.device)};
+  const auto mask = masks_captions() ? std::optional(tokens.mask) : std::nullopt;
+  return {(*model().text_encoder)(tokens.ids, mask, where.compute, progress), tokens.mask.to(where.device)};
 }
 
 Encodings LtxJob::read_encodings(Progress& progress) {
@@ -199,7 +160,7 @@ Encodings LtxJob::read_encodings(Progress& progress) {
   }
   if (!pictures_.empty()) progress.phase("vae encoder");
   for (const auto& picture : pictures_) encodings.conditions.push_back(encode_condition(picture, progress));
-  pictures_.clear();
+  forget_pictures();
   return encodings;
 }
 
@@ -210,7 +171,7 @@ EncodedCondition LtxJob::encode_condition(const Picture& picture, Progress& prog
   frames = frames.slice(0, 0, (frames.size(0) - 1) / ratio * ratio + 1);
   const auto& where = model().vae_encoder.placement();
   const auto [mean, std] = (*model().vae_encoder)(to_video(frames).to(where.device, where.compute), tiles(), progress);
-  return {mean.cpu(), std.cpu(), first, condition.strength.value_or(1)};
+  return {to_host(mean), to_host(std), first, condition.strength.value_or(1)};
 }
 
 Denoised LtxJob::denoise(Progress& progress) {
@@ -232,7 +193,7 @@ Tensor LtxJob::decode(const Denoised& denoised, Progress& progress) const {
   std::optional<at::Generator> injected;
   if (model().vae_config.timestep_conditioning) {
     auto generator = denoised.generator.clone();  // goes on drawing where denoising ended
-    const auto noise = at::randn(z.sizes(), generator, at::TensorOptions(z.scalar_type())).to(where.device);
+    const auto noise = draw_noise(z.sizes(), generator, z.options());
     // The scale is rounded to the model's type before it is used, as the reference does it.
     const auto scale = at::full({1, 1, 1, 1, 1}, asked().decode_noise_scale, z.options());
     z = (1 - scale) * z + scale * noise;
@@ -244,7 +205,7 @@ Tensor LtxJob::decode(const Denoised& denoised, Progress& progress) const {
 
 // ---- from text, or a picture ----------------------------------------------------------------------------------------
 
-TextJob::TextJob(std::shared_ptr<const Model> opened, Options options) : LtxJob(std::move(opened), std::move(options)) {
+TextJob::TextJob(std::shared_ptr<Model> opened, Options options) : LtxJob(std::move(opened), std::move(options)) {
   const auto& o = asked();
   if (o.conditions.size() > 1 || (!o.conditions.empty() && o.conditions[0].is_video))
     throw Error("conditions",
@@ -271,17 +232,17 @@ std::unique_ptr<Scheduler> TextJob::scheduler(const Start& /*start*/) const {
 Start TextJob::start(at::Generator& generator) const {
   const auto& conditions = encodings().conditions;
   if (!asked().init_latents.empty()) {
-    const auto given = load_latents(asked().init_latents, {1, size_.tokens(), size_.channels}).to(at::kFloat);
+    const auto given = load_latents(asked().init_latents, {1, size_.tokens(), size_.channels}).to(start_options());
     return start_from_latents(given, size_, conditions.empty() ? 0 : 1);
   }
   if (!conditions.empty()) return start_from_image(conditions[0], size_, generator);
   const auto shape = {int64_t{1}, size_.channels, size_.frames, size_.height, size_.width};
-  return start_from_latents(pack(at::randn(shape, generator, at::TensorOptions(at::kFloat))), size_);
+  return start_from_latents(pack(draw_noise(shape, generator, start_options())), size_);
 }
 
 // ---- with pictures and clips anywhere -------------------------------------------------------------------------------
 
-ConditionJob::ConditionJob(std::shared_ptr<const Model> opened, Options options)
+ConditionJob::ConditionJob(std::shared_ptr<Model> opened, Options options)
     : LtxJob(std::move(opened), std::move(options)) {
   const auto& o = asked();
   for (const auto& condition : o.conditions)
@@ -317,10 +278,10 @@ std::unique_ptr<Scheduler> ConditionJob::scheduler(const Start& start) const {
 }
 
 Start ConditionJob::start(at::Generator& generator) const {
-  auto latents = at::randn(latents_shape(), generator, at::TensorOptions(at::kFloat));
+  auto latents = draw_noise(latents_shape(), generator, start_options());
   if (!asked().init_latents.empty()) {
     const auto sigma = schedule().sigmas()[0];
-    latents = sigma * latents + (1 - sigma) * load_latents(asked().init_latents, latents_shape()).to(at::kFloat);
+    latents = sigma * latents + (1 - sigma) * load_latents(asked().init_latents, latents_shape()).to(start_options());
   }
   return start_from_conditions(latents, encodings().conditions, size_, generator);
 }

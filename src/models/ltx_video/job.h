@@ -5,6 +5,7 @@
 #include "models/job.h"
 #include "models/ltx_video/family.h"
 #include "models/ltx_video/start.h"
+#include "nn/planned.h"
 #include "schedulers/flow_match_euler.h"
 
 namespace eav::ltx_video {
@@ -16,10 +17,9 @@ struct Encodings {
 
 class LtxJob : public JobOf<Model, Options, Encodings> {
  public:
-  LtxJob(std::shared_ptr<const Model> model, Options options);
+  LtxJob(std::shared_ptr<Model> model, Options options);
 
   Grid grid() const override { return {size_.frames, size_.height * size_.width}; }
-  MemoryPlan plan(const Placement& placement) const override;
   Denoised denoise(Progress& progress) override;
   Tensor decode(const Denoised& denoised, Progress& progress) const override;
 
@@ -33,10 +33,13 @@ class LtxJob : public JobOf<Model, Options, Encodings> {
   virtual Tensor video_of(const Tensor& latents) const = 0;   // and from there -> [1, C, F, h, w]
 
   Encodings read_encodings(Progress& progress) override;
+  // Of the noise and of all that denoising begins with.
+  at::TensorOptions start_options() const {
+    return at::TensorOptions(at::kFloat).device(host_of(model().transformer.placement().device));
+  }
   Tiles tiles() const { return {.space = asked().tiled(), .time = asked().vae_framewise}; }
 
   LatentSize size_;
-  std::vector<Picture> pictures_;  // the conditions, until they are encoded
 
  private:
   Caption embed(const std::string& prompt, Progress& progress) const;
@@ -46,9 +49,10 @@ class LtxJob : public JobOf<Model, Options, Encodings> {
 // From text, or a picture that stays as it is (LTXPipeline, LTXImageToVideoPipeline). Latents are tokens [1, L, C].
 class TextJob : public LtxJob {
  public:
-  TextJob(std::shared_ptr<const Model> model, Options options);
+  TextJob(std::shared_ptr<Model> model, Options options);
 
  private:
+  std::unique_ptr<JobOf> copy() const override { return std::make_unique<TextJob>(*this); }
   int64_t caption_tokens() const override { return 128; }
   bool masks_captions() const override { return false; }
   Start start(at::Generator& generator) const override;
@@ -61,9 +65,10 @@ class TextJob : public LtxJob {
 // With pictures and clips anywhere in the video (LTXConditionPipeline). Latents are [1, C, F, h, w].
 class ConditionJob : public LtxJob {
  public:
-  ConditionJob(std::shared_ptr<const Model> model, Options options);
+  ConditionJob(std::shared_ptr<Model> model, Options options);
 
  private:
+  std::unique_ptr<JobOf> copy() const override { return std::make_unique<ConditionJob>(*this); }
   int64_t caption_tokens() const override { return 256; }
   bool masks_captions() const override { return true; }
   Start start(at::Generator& generator) const override;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "nn/planned.h"
+
 namespace eav::ltx_video {
 namespace {
 
@@ -24,7 +26,7 @@ Tensor clip_positions(int64_t latent_frames, int64_t first, const LatentSize& si
 }
 
 Tensor sample(const EncodedCondition& condition, at::Generator& generator) {
-  const auto noise = at::randn(condition.mean.sizes(), generator, condition.mean.options());
+  const auto noise = draw_noise(condition.mean.sizes(), generator, condition.mean.options());
   return (condition.mean + condition.std * noise).to(at::kFloat);
 }
 
@@ -53,7 +55,7 @@ Start start_from_latents(const Tensor& latents, const LatentSize& size, int64_t 
 
 Start start_from_image(const EncodedCondition& image, const LatentSize& size, at::Generator& generator) {
   const auto first = sample(image, generator);
-  const auto latents = at::randn({1, size.channels, size.frames, size.height, size.width}, generator, first.options());
+  const auto latents = draw_noise({1, size.channels, size.frames, size.height, size.width}, generator, first.options());
   latents.narrow(2, 0, 1).copy_(first);
   return start_from_latents(pack(latents), size, /*kept_frames=*/1);
 }
@@ -80,7 +82,7 @@ Start start_from_conditions(Tensor latents, const std::vector<EncodedCondition>&
     if (frames > kPrefixFrames)
       blend(clip.slice(2, kPrefixFrames), condition.frame_index / size.frame_ratio + kPrefixFrames, condition.strength);
     clip = clip.slice(2, 0, kPrefixFrames);
-    clip = at::lerp(at::randn(clip.sizes(), generator, clip.options()), clip, condition.strength);
+    clip = at::lerp(draw_noise(clip.sizes(), generator, clip.options()), clip, condition.strength);
     tokens.push_back(pack(clip));
     places.push_back(clip_positions(clip.size(2), condition.frame_index, size));
     start.add_run(clip.size(2) * frame, condition.strength);

@@ -3,6 +3,7 @@
 #include <numbers>
 
 #include "nn/attention.h"
+#include "nn/planned.h"
 
 namespace eav::ltx_video {
 namespace {
@@ -106,8 +107,8 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c)
       proj_out_(w / "proj_out", c.channels(), c.in_channels) {}
 
 Transformer::Inputs Transformer::prepare(const Caption& caption, const Tensor& positions, int64_t conditions) const {
-  const auto rope = make_rope(config_.channels(), positions);
   const auto device = caption.tokens.device();
+  const auto rope = make_rope(config_.channels(), positions.to(host_of(device)));
   return {{caption_linear_2_(caption_linear_1_.gelu_tanh(caption.tokens)), caption.mask},
           {rope.cos.to(device), rope.sin.to(device)},
           conditions};

@@ -68,9 +68,9 @@ Frames Resnet::operator()(Frames x, Pass& pass, const std::optional<Tensor>& tem
   const auto inject_noise = [&](const Frames& frames, const std::optional<Tensor>& per_channel_scale) {
     if (!per_channel_scale) return;
     const auto options = frames[0].options();
-    const auto noise = at::randn({frames[0].size(0), frames[0].size(1)}, generator, options.device(at::kCPU));
+    const auto noise = draw_noise({frames[0].size(0), frames[0].size(1)}, generator, options);
     const auto scale = per_channel_scale->to(options.dtype()).flatten();
-    for (const auto& frame : frames) frame.addcmul_(noise.to(options).unsqueeze(2), scale);
+    for (const auto& frame : frames) frame.addcmul_(noise.unsqueeze(2), scale);
   };
   Residual residual{.norm1 = [&](const Frames& frames) { return conv1.norm(frames, affine1); },
                     .conv1 = conv1.conv,

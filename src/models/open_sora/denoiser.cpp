@@ -1,5 +1,7 @@
 #include "models/open_sora/denoiser.h"
 
+#include "nn/planned.h"
+
 namespace eav::open_sora {
 namespace {
 
@@ -24,7 +26,7 @@ Tensor OpenSoraDenoiser::before_step(const Tensor& latents, const Step& step) {
   const auto timestep = scheduler_.timesteps()[step.index].to(latents.device());
   changing_ = given_->edited * RectifiedFlowScheduler::kTrainTimesteps >= timestep;
   const auto noisy = scheduler_.add_noise(latents, given_->noise(), step.index);
-  const auto input = at::where(of_frames(changing_ & ~noised_), noisy, latents);
+  const auto input = choose(of_frames(changing_ & ~noised_), noisy, latents);
   noised_ = changing_;
   return input;
 }
@@ -38,7 +40,7 @@ Tensor OpenSoraDenoiser::predict(const Tensor& latents, Step& step) {
 }
 
 Tensor OpenSoraDenoiser::after_step(const Tensor& next, const Tensor& input, const Step& /*step*/) {
-  return given_ ? at::where(of_frames(changing_), next, input) : next;
+  return given_ ? choose(of_frames(changing_), next, input) : next;
 }
 
 }  // namespace eav::open_sora

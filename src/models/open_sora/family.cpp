@@ -80,27 +80,26 @@ Model::Model(Layout found)
               text_config.channels);
 }
 
-std::unique_ptr<VideoJob> OpenSora::open(Asked asked) const {
-  return std::make_unique<Job>(model_, Options(std::move(asked)));
+std::unique_ptr<VideoJob> Model::open(std::shared_ptr<Model> model, Asked asked) {
+  auto options = model->options(std::move(asked));
+  return std::make_unique<Job>(std::move(model), std::move(options));
 }
 
-Inspection OpenSora::inspect() const {
-  const auto& m = *model_;
-  return {"Open-Sora",
-          {m.text_encoder.describe(), m.transformer.describe(), m.vae.describe()},
-          m.config.depth,
-          fmt::format("the self-attention over time of all {} temporal blocks", m.config.depth)};
+Inspection Model::inspect() const {
+  return {kFamily,
+          {text_encoder.describe(), transformer.describe(), vae.describe()},
+          config.depth,
+          fmt::format("the self-attention over time of all {} temporal blocks", config.depth)};
 }
 
-std::vector<PartFiles*> OpenSora::parts(Phase phase) {
-  auto& m = *model_;
+std::vector<PartFiles*> Model::parts(Phase phase) {
   switch (phase) {
     case Phase::text_encoder:
-      return {&m.text_encoder, &m.vae_encoder};
+      return {&text_encoder, &vae_encoder};
     case Phase::transformer:
-      return {&m.transformer, &m.vae_encoder};  // which reads the end of a clip that another one goes on from
+      return {&transformer, &vae_encoder};  // which reads the end of a clip that another one goes on from
     case Phase::vae:
-      return {&m.vae};
+      return {&vae};
   }
   return {};
 }

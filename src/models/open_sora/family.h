@@ -28,6 +28,8 @@ struct Layout {
 
 // A checkpoint, opened: its configurations and parts.
 struct Model {
+  static constexpr const char* kFamily = "Open-Sora";
+  explicit Model(const ModelPaths& paths) : Model(Layout::find(paths)) {}
   explicit Model(Layout layout);
 
   Layout layout;
@@ -41,22 +43,11 @@ struct Model {
   Part<VaeEncoder> vae_encoder;
   Part<Vae> vae;
   mutable PictureReader pictures;  // for all jobs
-};
 
-class OpenSora : public Family {
- public:
-  explicit OpenSora(const ModelPaths& paths) : model_(std::make_shared<Model>(Layout::find(paths))) {}
-
-  std::string name() const override { return "Open-Sora"; }
-  std::vector<OptionSpec> options(const Settings& standards) const override {
-    return Options({.standards = standards}).specs();
-  }
-  std::unique_ptr<VideoJob> open(Asked asked) const override;
-  Inspection inspect() const override;
-  std::vector<PartFiles*> parts(Phase phase) override;
-
- private:
-  std::shared_ptr<Model> model_;
+  Options options(Asked asked) const { return Options(std::move(asked)); }
+  Inspection inspect() const;
+  std::vector<PartFiles*> parts(Phase phase);
+  static std::unique_ptr<VideoJob> open(std::shared_ptr<Model> model, Asked asked);
 };
 
 }  // namespace eav::open_sora

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "models/open_sora/denoiser.h"
+#include "nn/planned.h"
 #include "schedulers/rectified_flow.h"
 #include "text/caption_cleaning.h"
 #include "text/prompt.h"
@@ -14,13 +15,6 @@ namespace eav::open_sora {
 namespace {
 
 constexpr double kPictureFps = 120;  // that the model is told of a single frame
-
-// The transformer's working memory in units of one [B, T*S, C] tensor: the residual stream, its norm, queries, keys,
-// values, the attention's output and its projection, and one for what kernels hold.
-constexpr int64_t kTransformerTensors = 8;
-
-// The text encoder's, in units of one hidden layer of its feed-forward [L, hidden].
-constexpr int64_t kTextTensors = 6;
 
 bool is_at_end(const Condition& condition) { return condition.frame_index == -1; }
 
@@ -40,7 +34,7 @@ std::string with_scores(const Options& options) {
 
 // ---- a request -----------------------------------------------------------------------------------------------------
 
-Job::Job(std::shared_ptr<const Model> opened, Options options) : JobOf(std::move(opened), std::move(options)) {
+Job::Job(std::shared_ptr<Model> opened, Options options) : JobOf(std::move(opened), std::move(options)) {
   const auto& o = asked();
   const auto ratio = model().vae_config.spatial.compression();
   o.check_layers(model().config.depth);
@@ -88,38 +82,6 @@ VideoSize Job::video_size() const {
 
 Grid Job::grid() const { return model().config.grid(latents_shape_[2], latents_shape_[3], latents_shape_[4]); }
 
-MemoryPlan Job::plan(const Placement& placement) const {
-  const auto& m = model();
-  const auto& o = asked();
-  const auto held = static_cast<int64_t>(c10::elementSize(placement.storage)),
-             element = static_cast<int64_t>(c10::elementSize(placement.compute));
-  const int64_t rows = o.guided() ? 2 : 1, tokens = rows * grid().frames * grid().positions,
-                channels = m.config.hidden_size;
-  const int64_t hidden = std::min(tokens, FeedForward::kRows) * m.config.mlp_channels;
-  // Where weights are held in another type, the largest is converted while it is used.
-  const auto converted = [&](int64_t largest) { return held == element ? 0 : largest * element; };
-  const auto coding = [&](int64_t coded) { return vae_memory(m.vae_config, coded, o.height, o.width, element); };
-  const auto encoder = m.vae_encoder.held_bytes(placement), decoder = m.vae.held_bytes(placement);
-
-  MemoryPlan plan{.text_encoder = {m.text_encoder.held_bytes(placement),
-                                   kTextTensors * m.config.model_max_length * m.text_config.hidden * element +
-                                       converted(m.text_config.channels * m.text_config.hidden)},
-                  .transformer = {m.transformer.held_bytes(placement),
-                                  (kTransformerTensors * tokens * channels + hidden) * element +
-                                      converted(m.config.mlp_channels * channels)},
-                  .vae = MemoryPlan::Phase{decoder, coding(video_size().frames)}};
-  if (!o.conditions.empty()) {  // the VAE's encoder is loaded beside it
-    const bool clips = std::ranges::any_of(o.conditions, &Condition::is_video);
-    plan.text_encoder.weights += encoder;
-    plan.text_encoder.activations = std::max(plan.text_encoder.activations, coding(clips ? o.frames : 1));
-  }
-  if (o.loop > 1) {  // both halves of the VAE work between the clips
-    plan.transformer.weights += encoder + decoder;
-    plan.transformer.activations = std::max(plan.transformer.activations, coding(m.vae_config.batch_frames(o.frames)));
-  }
-  return plan;
-}
-
 // ---- the phases -----------------------------------------------------------------------------------------------------
 
 Tensor Job::embed(Progress& progress) const {
@@ -139,11 +101,11 @@ Tensor Job::embed(Progress& progress) const {
     prompt = plain_caption(prompt);
   }
   const auto length = model().config.model_max_length;
-  const auto tokens = tokenize(*model().tokenizer, prompt, length);
-  warn_of_cut(tokens.cut, length, progress);
   const auto& where = model().text_encoder.placement();
+  const auto tokens = tokenize(model().tokenizer, prompt, length, where.device);
+  warn_of_cut(tokens.cut, length, progress);
   // Nothing attends to padding, so that it is left out.
-  const auto ids = tokens.ids.slice(1, 0, tokens.mask.sum().item<int64_t>()).to(where.device);
+  const auto ids = tokens.ids.slice(1, 0, tokens.mask.sum().item<int64_t>());
   return (*model().text_encoder)(ids, std::nullopt, where.compute, progress)[0];
 }
 
@@ -151,7 +113,7 @@ Encodings Job::read_encodings(Progress& progress) {
   Encodings encodings{embed(progress), {}};
   if (!pictures_.empty()) progress.phase("vae encoder");
   for (const auto& picture : pictures_) encodings.conditions.push_back(encode_condition(picture, progress));
-  pictures_.clear();
+  forget_pictures();
   return encodings;
 }
 
@@ -163,7 +125,7 @@ Tensor Job::encode_condition(const Picture& picture, Progress& progress) const {
   const auto rest = frames.size(0) % config.batch_frames(asked().frames);
   if (rest > 0) frames = frames.slice(0, 0, frames.size(0) - (rest - 1) % config.temporal.compression());
   const auto& where = model().vae_encoder.placement();
-  return (*model().vae_encoder)(to_video(frames).to(where.device, where.compute), progress).to(at::kFloat).cpu();
+  return to_host((*model().vae_encoder)(to_video(frames).to(where.device, where.compute), progress).to(at::kFloat));
 }
 
 void Job::Given::put(const Tensor& frames, int64_t first, double strength) {
@@ -194,7 +156,7 @@ Tensor Job::encode_end(const Tensor& clip, Progress& progress) const {
   progress.phase("vae");
   const auto encoded = (*model().vae_encoder)(model().vae->decode(end, batch, progress), progress);
   progress.phase("transformer");
-  return encoded.to(at::kFloat).cpu();
+  return to_host(encoded.to(at::kFloat));
 }
 
 Denoised Job::denoise(Progress& progress) {
@@ -211,14 +173,14 @@ Denoised Job::denoise(Progress& progress) {
                   {length == 1 ? kPictureFps : asked().fps, asked().height, asked().width},
                   asked().guidance,
                   where.compute};
-  const auto draw = [&] { return at::randn(latents_shape_, generator, at::TensorOptions(at::kFloat)); };
+  const auto start = at::TensorOptions(at::kFloat).device(host_of(where.device));
+  const auto draw = [&] { return draw_noise(latents_shape_, generator, start); };
 
   Denoised denoised{{}, generator, {}};
   auto& trace = denoised.trace;
   std::vector<Tensor> clips;
   for (int64_t clip = 0; clip < asked().loop; ++clip) {
-    const auto noise =
-        clip == 0 ? initial_latents(asked().init_latents, latents_shape_, generator, at::kFloat) : draw();
+    const auto noise = clip == 0 ? initial_latents(asked().init_latents, latents_shape_, generator, start) : draw();
     const auto frames = given(clip, clip == 0 ? Tensor() : encode_end(clips.back(), progress), noise);
     std::optional<GivenFrames> mask;
     if (frames) mask = GivenFrames{frames->edited.to(where.device), [&] { return draw().to(where.device); }};

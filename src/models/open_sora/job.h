@@ -18,11 +18,10 @@ struct Encodings {
 
 class Job : public JobOf<Model, Options, Encodings> {
  public:
-  Job(std::shared_ptr<const Model> model, Options options);
+  Job(std::shared_ptr<Model> model, Options options);
 
   VideoSize video_size() const override;
   Grid grid() const override;
-  MemoryPlan plan(const Placement& placement) const override;
   // The latents of all clips, one after another: [1, C, clips * F, h, w].
   Denoised denoise(Progress& progress) override;
   Tensor decode(const Denoised& denoised, Progress& progress) const override;
@@ -39,6 +38,7 @@ class Job : public JobOf<Model, Options, Encodings> {
   // The last latents of a clip, as they are when its end is decoded and encoded again.
   Tensor encode_end(const Tensor& clip, Progress& progress) const;
 
+  std::unique_ptr<JobOf> copy() const override { return std::make_unique<Job>(*this); }
   Encodings read_encodings(Progress& progress) override;
   Tensor embed(Progress& progress) const;
   Tensor encode_condition(const Picture& picture, Progress& progress) const;
@@ -46,7 +46,6 @@ class Job : public JobOf<Model, Options, Encodings> {
   void check_conditions() const;
 
   std::vector<int64_t> latents_shape_;  // of a clip, [1, C, F, h, w]
-  std::vector<Picture> pictures_;       // the conditions, until they are encoded
 };
 
 }  // namespace eav::open_sora

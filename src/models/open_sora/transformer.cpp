@@ -12,7 +12,7 @@ constexpr double kEps = 1e-6;               // of every norm
 
 // norm(x) * (1 + scale) + shift: x [B, T, S, C]; shift and scale [B, T or 1, C].
 Tensor modulated_norm(const Tensor& x, const Tensor& shift, const Tensor& scale) {
-  const auto normed = at::layer_norm(x, {x.size(3)}, {}, {}, kEps);
+  const auto normed = layer_norm(x, {}, {}, kEps);
   auto out = normed;
   return at::addcmul_out(out, shift.unsqueeze(2), normed, scale.unsqueeze(2) + 1);
 }
@@ -149,7 +149,7 @@ Tensor Transformer::operator()(const Tensor& latents, const Tensor& timesteps, c
   Tensor given;
   if (frame_mask) {
     given = embed_time(at::zeros_like(timesteps)).unsqueeze(1);
-    t = at::where(frame_mask->unsqueeze(2), changing, given);  // [B, T, C]
+    t = choose(frame_mask->unsqueeze(2), changing, given);  // [B, T, C]
   }
   const auto modulation = t_block_(at::silu(t)).unflatten(2, {6, channels});
 
@@ -181,7 +181,7 @@ Tensor Transformer::operator()(const Tensor& latents, const Tensor& timesteps, c
   };
   x = final_norm(x, changing);
   // As the reference does: given frames are normed and modulated a second time.
-  if (frame_mask) x = at::where(frame_mask->unsqueeze(2).unsqueeze(3), x, final_norm(x, given));
+  if (frame_mask) x = choose(frame_mask->unsqueeze(2).unsqueeze(3), x, final_norm(x, given));
   const auto out = final_linear_(x);  // [B, T, S, p * p * out]
   return out.view({-1, frames, rows, columns, p, p, config_.out_channels})
       .permute({0, 6, 1, 2, 4, 3, 5})

@@ -1,0 +1,38 @@
+"""Memory plans of every family against what the phases take: one size of what benchmarks/memory_plan.py measures."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "benchmarks"))
+import memory_plan  # noqa: E402
+
+# A phase, its checkpoint, the size, and options.
+CASES = [
+    ("text_encoder", "cogvideox text", "96x64x9", {}),
+    ("text_encoder", "hunyuan text", "96x64x9", {}),
+    ("transformer", "cogvideox wide", "256x256x33", {}),
+    ("transformer", "hunyuan wide", "640x384x33", {}),
+    ("transformer", "ltx wide", "256x256x89", {"guidance": 1}),
+    ("transformer", "open-sora wide", "256x256x51", {}),
+    ("vae", "cogvideox vae", "384x256x9", {}),
+    ("vae", "hunyuan vae", "320x256x17", {"vae_tiling": "on"}),
+    ("vae", "ltx vae", "512x320x33", {}),
+    ("vae", "open-sora vae", "320x256x51", {}),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.mark.parametrize("phase, name, size, options", CASES, ids=lambda case: str(case).replace(" ", "-"))
+def test_the_plan_is_what_the_phase_takes(build_dir, folder, phase, name, size, options):
+    made = folder / name.replace(" ", "-")
+    if not made.exists():
+        memory_plan.save(name, made)
+    result = memory_plan.measure(build_dir / "tests" / "eav_probe", phase, made, size, options)
+    assert result["measured"] > 200e6
+    assert memory_plan.LEAST <= result["planned"] / result["measured"] <= memory_plan.MOST, result
