@@ -14,17 +14,40 @@ namespace {
 
 constexpr size_t kLeast = 64 << 10;  // bytes of a block; what is smaller is the C library's business
 
-size_t in_pages(size_t bytes) {
-  static const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  return (bytes + page - 1) / page * page;
+// Blocks begin at different places of a page: a CPU that reads from one and writes to another at the same place of
+// their pages takes the one for the other until it has compared their whole addresses.
+constexpr size_t kPlaces = 8, kPlace = 256;  // bytes from one to the next
+
+size_t page_size() {
+  static const auto size = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  return size;
 }
+
+// Pages from the system, as many as these bytes fill; null where it has no more. What fills large pages lies in such
+// ones, so that the CPU finds its addresses sooner.
+std::byte* map(size_t size) {
+  constexpr size_t kLargePage = 2 << 20;
+  const bool large = size >= 2 * kLargePage;
+  const auto mapped = size + (large ? kLargePage : 0);
+  auto* pages = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) return nullptr;
+  auto* begin = static_cast<std::byte*>(pages);
+  if (!large) return begin;
+  const auto before = kLargePage - reinterpret_cast<uintptr_t>(begin) % kLargePage, after = kLargePage - before;
+  ::munmap(begin, before);
+  if (after > 0) ::munmap(begin + before + size, after);
+  ::madvise(begin + before, size / kLargePage * kLargePage, MADV_HUGEPAGE);
+  return begin + before;
+}
+
+size_t in_pages(size_t bytes) { return (bytes + page_size() - 1) / page_size() * page_size(); }
 
 }  // namespace
 
 TensorMemory::~TensorMemory() { give_back(); }
 
 void* TensorMemory::allocate(size_t bytes) {
-  const auto size = in_pages(bytes);
+  const auto size = in_pages(bytes + (kPlaces - 1) * kPlace);
   const auto added = static_cast<int64_t>(size);
   const std::lock_guard lock(mutex_);
   void* block = nullptr;
@@ -34,8 +57,9 @@ void* TensorMemory::allocate(size_t bytes) {
     kept_ -= added;
   } else {
     give_back_until(std::max<int64_t>(most_in_use_ - in_use_ - added, 0));
-    block = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (block == MAP_FAILED) return nullptr;
+    auto* pages = map(size);
+    if (pages == nullptr) return nullptr;
+    block = pages + mapped_++ % kPlaces * kPlace;
   }
   blocks_.emplace(block, size);
   in_use_ += added;
@@ -65,7 +89,8 @@ void TensorMemory::give_back() {
 void TensorMemory::give_back_until(int64_t kept) {
   while (kept_ > kept) {
     const auto largest = std::prev(kept_blocks_.end());
-    ::munmap(largest->second, largest->first);
+    auto* block = static_cast<std::byte*>(largest->second);
+    ::munmap(block - reinterpret_cast<uintptr_t>(block) % page_size(), largest->first);
     kept_ -= static_cast<int64_t>(largest->first);
     kept_blocks_.erase(largest);
   }

@@ -15,7 +15,7 @@ class TensorMemory {
  public:
   ~TensorMemory();
 
-  // Page-aligned; null where the system has no more.
+  // Aligned as ATen asks for; null where the system has no more.
   void* allocate(size_t bytes);
   // Whether the block came from here; if so, it is kept.
   bool free(void* block);
@@ -32,6 +32,7 @@ class TensorMemory {
   std::unordered_map<void*, size_t> blocks_;         // in use
   std::multimap<size_t, void*> kept_blocks_;         // by size
   int64_t in_use_ = 0, kept_ = 0, most_in_use_ = 0;  // bytes
+  size_t mapped_ = 0;                                // blocks that were taken from the system
 };
 
 // Has ATen take tensors of the CPU from a TensorMemory, in the whole process and from now on.

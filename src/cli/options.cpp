@@ -22,7 +22,7 @@ T parse(const std::string& name, const std::string& text, const std::string& kin
 
 template <class T>
 CLI::Option* add(CLI::App& command, const std::string& name, const std::string& description, const std::string& kind,
-                 T least, T most, std::function<void(T)> set) {
+                 T least, T most, const std::function<void(T)>& set) {
   const auto read = [=](const std::string& text) { set(parse(name, text, kind, least, most)); };
   return command.add_option_function<std::string>(name, read, description)->type_name("N");
 }
@@ -56,7 +56,7 @@ std::string flag_of(const std::string& option) {
 }
 
 CLI::Option* add_choice(CLI::App& command, const std::string& name, const std::string& description,
-                        std::vector<std::string> choices, std::function<void(const std::string&)> set) {
+                        std::vector<std::string> choices, const std::function<void(const std::string&)>& set) {
   const auto names = fmt::format("{}", fmt::join(choices, "|"));
   const auto read = [=, choices = std::move(choices)](const std::string& text) {
     if (std::ranges::find(choices, text) == choices.end())

@@ -24,6 +24,6 @@ std::vector<std::string> split(const std::string& list);
 
 // Adds an option for one of `choices`.
 CLI::Option* add_choice(CLI::App& command, const std::string& name, const std::string& description,
-                        std::vector<std::string> choices, std::function<void(const std::string&)> set);
+                        std::vector<std::string> choices, const std::function<void(const std::string&)>& set);
 
 }  // namespace eav

@@ -59,7 +59,7 @@ void add_conditions(CLI::App& command, const SharedOption& option, Settings& set
     return wrapped(
         described(fmt::format("{}: {}", fmt::join(option.families_of_parts.at(part), ", "), text), {}, standard));
   };
-  const auto file = [&](const char* name, const char* part, const char* text, Condition condition) {
+  const auto file = [&](const char* name, const char* part, const char* text, const Condition& condition) {
     command
         .add_option_function<std::string>(
             name,

@@ -99,14 +99,14 @@ void TerminalProgress::draw(int64_t done, int64_t total) {
   drawn_ = true;
 }
 
-void TerminalProgress::clear() {
-  if (drawn_) fmt::print(stderr, "\r\x1b[K");
+void TerminalProgress::clear() noexcept {
+  if (drawn_) std::fputs("\r\x1b[K", stderr);  // where stderr is closed, nothing is to be cleared
   drawn_ = false;
 }
 
 void TerminalProgress::line(const std::string& text) {
   clear();
-  fmt::print(stderr, "{}\n", text);
+  std::fputs((text + "\n").c_str(), stderr);
 }
 
 void TerminalProgress::warning(std::string_view message) {

@@ -30,7 +30,7 @@ class TerminalProgress : public Progress {
   // A line of its own on stderr.
   void line(const std::string& text);
   // Takes the bar off the screen, for others to write.
-  void clear();
+  void clear() noexcept;
 
  private:
   void draw(int64_t done, int64_t total);

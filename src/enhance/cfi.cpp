@@ -176,11 +176,11 @@ Tensor cfi(const Tensor& query, const Tensor& key, int64_t frames) {
 Tensor attention_map(const Tensor& query, const Tensor& key, int64_t frames) {
   check_shapes(query, key, frames);
   const at::NoGradGuard no_grad;
-  const double positions = static_cast<double>(query.size(2) / frames);
-  if (const auto task = kernel_task(query, key, frames)) return summed_map(*task).div_(positions);
+  const auto positions = query.size(2) / frames;
+  if (const auto task = kernel_task(query, key, frames)) return summed_map(*task).div_(static_cast<double>(positions));
   auto sum = at::zeros({query.size(0), query.size(1), frames, frames}, query.options().dtype(at::kFloat));
   for_each_map_chunk(query, key, frames, [&](const Tensor& maps) { sum += maps.sum(2); });
-  return sum.div_(positions);
+  return sum.div_(static_cast<double>(positions));
 }
 
 }  // namespace eav

@@ -192,7 +192,8 @@ HWY_NOINLINE void score_all_keys(const float* columns, const float* keys, size_t
                                  float* scores, Ahead& ahead) {
   constexpr size_t kMost = kSums / kVectors;
   // About what falls to each turn of the loops when all rows are fetched meanwhile.
-  const size_t lines = ahead.lines() / ((frames + kMost - 1) / kMost * ((dim + kDims - 1) / kDims)) + 1;
+  const size_t turns_of_all = (frames + kMost - 1) / kMost * ((dim + kDims - 1) / kDims);
+  const size_t lines = ahead.lines() / std::max<size_t>(turns_of_all, 1) + 1;
   for (size_t key = 0; key < frames;) {
     const size_t turns = (frames - key + kMost - 1) / kMost, count = (frames - key + turns - 1) / turns;  // even shares
     score_some_keys<kVectors>(count, columns, keys + key * width, width, dim, scores + key * kGroup, ahead, lines);

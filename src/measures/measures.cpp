@@ -78,7 +78,7 @@ Histogram lab_histogram(const cv::Mat3b& frame) {
   cv::Mat3f lab;
   frame.convertTo(lab, CV_32F, 1.0 / 255);
   cv::cvtColor(lab, lab, cv::COLOR_RGB2Lab);
-  Histogram histogram(kBins * kBins * kBins, 0);
+  Histogram histogram(size_t{kBins} * kBins * kBins, 0);
   for (const auto& pixel : lab) {
     std::array<std::array<double, 2>, 3> part;
     std::array<int, 3> bin;

@@ -50,7 +50,7 @@ double warping_error(const cv::Mat3b& first, const cv::Mat3b& second, const Moti
   int64_t visible = 0;
   for (int y = 0; y < first.rows; ++y)
     for (int x = 0; x < first.cols; ++x) {
-      const auto there = motion.there(y, x), again = back(y, x);
+      const auto &there = motion.there(y, x), &again = back(y, x);
       const auto goes_x = static_cast<float>(x) + there[0], goes_y = static_cast<float>(y) + there[1];
       if (goes_x < 0 || goes_y < 0 || goes_x > static_cast<float>(first.cols - 1) ||
           goes_y > static_cast<float>(first.rows - 1))

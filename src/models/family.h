@@ -43,7 +43,7 @@ template <class Model>
 class FamilyOf : public Family {
  public:
   template <class From>
-  explicit FamilyOf(From&& from) : model_(std::make_shared<Model>(std::forward<From>(from))) {}
+  explicit FamilyOf(const From& from) : model_(std::make_shared<Model>(from)) {}
 
   std::string name() const override { return Model::kFamily; }
   std::vector<OptionSpec> options(const Settings& standards) const override {

@@ -30,7 +30,7 @@ class JsonFile {
   }
   template <class T>
   T get(const std::string& field, T fallback) const {
-    return has(field) ? convert<T>(field, json_.at(field)) : fallback;
+    return has(field) ? convert<T>(field, json_.at(field)) : std::move(fallback);
   }
   template <class T>
   std::optional<T> optional(const std::string& field) const {

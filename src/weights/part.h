@@ -93,7 +93,7 @@ class PartFiles {
 };
 
 template <class Model>
-class Part : public PartFiles {
+class Part final : public PartFiles {
  public:
   using Build = std::function<Model(const Weights& w)>;
 

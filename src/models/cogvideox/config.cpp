@@ -51,8 +51,8 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
         fmt::format("\"attention_head_dim\" is {}, a rotary embedding needs a multiple of 16", c.attention_head_dim));
   if (c.patch_size_t && (!c.rotary_positions || c.learned_positions))
     throw fail("\"patch_size_t\" needs a rotary embedding and no learned positions");
-  if (c.freq_shift >= static_cast<double>(c.channels() / 2))
-    throw fail("\"freq_shift\" must be below half of the channels");
+  const auto half = c.channels() / 2;
+  if (c.freq_shift >= static_cast<double>(half)) throw fail("\"freq_shift\" must be below half of the channels");
   return c;
 }
 

@@ -18,8 +18,8 @@ Rope make_rope(const TransformerConfig& c, int64_t frames, int64_t height, int64
   };
   if (c.patch_size_t) return rope(at::arange(height, options), at::arange(width, options));
 
-  const double base_width = static_cast<double>(c.sample_width / c.patch_size);
-  const double base_height = static_cast<double>(c.sample_height / c.patch_size);
+  const auto trained_width = c.sample_width / c.patch_size, trained_height = c.sample_height / c.patch_size;
+  const auto base_width = static_cast<double>(trained_width), base_height = static_cast<double>(trained_height);
   const double h = static_cast<double>(height), w = static_cast<double>(width);
   // Rounds half to even, as Python does; the arithmetic is written in the reference's order.
   const bool tall = h / w > base_height / base_width;

@@ -15,8 +15,11 @@ constexpr size_t kBlock = 1 << 20;
 TEST(TensorMemory, GivesAFreedBlockAgain) {
   TensorMemory memory;
   auto* first = memory.allocate(kBlock);
+  const auto taken = memory.in_use();
+  EXPECT_GE(taken, static_cast<int64_t>(kBlock));
   EXPECT_TRUE(memory.free(first));
-  EXPECT_EQ(memory.kept(), static_cast<int64_t>(kBlock));
+  EXPECT_EQ(memory.in_use(), 0);
+  EXPECT_EQ(memory.kept(), taken);
   EXPECT_EQ(memory.allocate(kBlock), first);
   EXPECT_EQ(memory.kept(), 0);
   EXPECT_TRUE(memory.free(first));
@@ -33,11 +36,13 @@ TEST(TensorMemory, KnowsItsBlocks) {
 
 TEST(TensorMemory, GivesBackWhatItKeeps) {
   TensorMemory memory;
-  auto *used = memory.allocate(kBlock), *freed = memory.allocate(2 * kBlock);
-  memory.free(freed);
+  auto* used = memory.allocate(kBlock);
+  const auto taken = memory.in_use();
+  memory.free(memory.allocate(2 * kBlock));
+  EXPECT_GT(memory.kept(), 0);
   memory.give_back();
   EXPECT_EQ(memory.kept(), 0);
-  EXPECT_EQ(memory.in_use(), static_cast<int64_t>(kBlock));
+  EXPECT_EQ(memory.in_use(), taken);
   std::memset(used, 1, kBlock);  // still there
   memory.free(used);
 }
@@ -56,7 +61,7 @@ TEST(TensorMemory, TakesNoMoreThanWasInUse) {
   int64_t most = 0;
   for (int i = 0; i < 4000; ++i) {
     if (blocks.size() < 30 && random() % 2 == 0) {
-      const auto size = kBlock / 4 * (1 + random() % 8) + random() % 3;
+      const auto size = kBlock / 2 * (1 + random() % 12) + random() % 3;
       const auto mark = static_cast<unsigned char>(random());
       auto* bytes = static_cast<unsigned char*>(memory.allocate(size));
       ASSERT_NE(bytes, nullptr);
