@@ -31,6 +31,8 @@ class CountingAllocator : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t n) override {
     if (!counting || n == 0) return {nullptr, c10::Device(c10::kMeta)};
+    constexpr int64_t kMost = int64_t{1} << 60;  // no machine has it, and sums of such numbers stay numbers
+    TORCH_CHECK(n < kMost && counting->live < kMost, "more memory than there can be");
     const auto bytes = static_cast<int64_t>(n);
     auto block = std::make_unique<Block>(Block{counting, bytes});
     counting->live += bytes;

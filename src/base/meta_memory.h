@@ -8,7 +8,8 @@
 
 namespace eav {
 
-// While it lives, the meta tensors that this thread makes are counted. One at a time for each thread.
+// While it lives, the meta tensors that this thread makes are counted. One at a time for each thread. More than 2^60
+// bytes of them end in a c10::Error.
 class MetaMemory {
  public:
   // `device` is the one that the tensors stand for.

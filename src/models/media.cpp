@@ -29,14 +29,15 @@ Tensor initial_latents(const std::filesystem::path& file, at::IntArrayRef shape,
   return file.empty() ? draw_noise(shape, generator, options) : load_latents(file, shape).to(options);
 }
 
+// Frame by frame: copies of a long video would take more memory than a decoder that works in tiles.
 Tensor to_pictures(const Tensor& video) {
-  return (video[0].to(at::kFloat) / 2 + 0.5)
-      .clamp_(0, 1)
-      .mul_(255)
-      .round_()
-      .permute({1, 2, 3, 0})
-      .to(host_of(video.device()), at::kByte)
-      .contiguous();
+  const auto bytes = at::TensorOptions(at::kByte).device(host_of(video.device()));
+  const auto pictures = at::empty({video.size(2), video.size(3), video.size(4), video.size(1)}, bytes);
+  for (int64_t t = 0; t < video.size(2); ++t) {
+    const auto frame = video[0].select(1, t).to(at::kFloat);  // [3, H, W]
+    pictures[t].copy_((frame / 2 + 0.5).clamp_(0, 1).mul_(255).round_().permute({1, 2, 0}));
+  }
+  return pictures;
 }
 
 Tensor to_video(const Tensor& frames) {

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 #include <vector>
 
@@ -17,13 +18,14 @@ std::optional<Tensor> in_type_of(const Tensor& x, const std::optional<Tensor>& t
   return t ? std::optional(t->to(x.scalar_type())) : std::nullopt;
 }
 
-// What by_library() makes of a tensor of a plan, beside what the library packs.
+// What by_library() makes of a tensor of a plan, and what oneDNN does: input, weight and result in its own layout.
 Tensor by_library_planned(const Tensor& x, const Tensor& w, int64_t zeros, int64_t stride) {
-  const auto packed = std::pair(at::empty_like(x, at::MemoryFormat::Contiguous), at::empty_like(w));
   const auto length = [&](int64_t dim) { return (x.size(dim) + 2 * zeros - w.size(3)) / stride + 1; };
-  const auto h = length(-2), wide = length(-1);
-  if (x.dim() == 4) return at::empty({h, wide, w.size(0)}, x.options());
-  return at::empty({x.size(2) - w.size(2) + 1, h, wide, w.size(0)}, x.options());
+  std::vector<int64_t> shape{length(-2), length(-1), w.size(0)};
+  if (x.dim() == 5) shape.insert(shape.begin(), x.size(2) - w.size(2) + 1);
+  const auto packed =
+      std::array{at::empty_like(x, at::MemoryFormat::Contiguous), at::empty_like(w), at::empty(shape, x.options())};
+  return at::empty(shape, x.options());
 }
 
 // x [1, in, taps - 1 + T, H, W] -> [T, h, w, out], by ATen; x [1, in, H, W], where the weight has one tap, -> [h, w,

@@ -81,14 +81,20 @@ MemoryPlan plan_memory(const VideoJob& job, const Placement& placement, int64_t 
   Progress progress;
   Denoised denoised;
   const auto measure = [&](Phase phase, const std::function<void()>& work) {
+    constexpr int64_t kBeyond = int64_t{1} << 60;  // no machine has it
     memory.start_counting();
-    work();
+    try {
+      work();
+    } catch (const c10::Error&) {  // of sizes whose product is no number any more
+      return MemoryPlan::Phase{.activations = kBeyond};
+    }
     MemoryPlan::Phase planned;
     for (auto* part : rehearsal->parts(phase)) {
       if (part->is_open()) planned.weights += part->held_bytes(placement);
       part->release();
     }
-    planned.activations = std::max<int64_t>(memory.peak() - planned.weights, 0);
+    planned.weights = std::min(planned.weights, memory.peak());  // where parts follow one another
+    planned.activations = memory.peak() - planned.weights;
     return planned;
   };
   MemoryPlan plan;

@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <cctype>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
+#include "base/json.h"
 #include "eav/fingerprint.h"
 #include "eav/video.h"
 #include "options/json.h"
@@ -208,17 +211,21 @@ Trace read_trace(const fs::path& file) {
   };
   if (!fs::is_regular_file(file)) throw Error(fmt::format("'{}': there is no such file", file.string()));
   std::ifstream in(file, std::ios::binary);
-  const auto json = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
+  const auto json = parse_json(std::string(std::istreambuf_iterator<char>(in), {}));
   if (json.is_discarded()) throw no_trace("it is no complete JSON");
-  for (const auto* field : {"token_frames", "steps", "layers"})
+  // More than any run has, and little enough for a picture of it.
+  for (const auto& [field, most] : {std::pair{"token_frames", 4096}, {"steps", 10000}, {"layers", 1000}}) {
     if (!json.is_object() || !json.contains(field) || !json[field].is_number_unsigned())
       throw no_trace(fmt::format("\"{}\" is missing or no whole number", field));
+    if (json[field].get<uint64_t>() > static_cast<uint64_t>(most))
+      throw no_trace(fmt::format("\"{}\" is {}, expected at most {}", field, json[field].get<uint64_t>(), most));
+  }
   if (!json.contains("weight") || !json["weight"].is_number()) throw no_trace("\"weight\" is missing or no number");
   if (!json.contains("entries") || !json["entries"].is_array()) throw no_trace("\"entries\" is missing or no list");
   Trace trace{json["token_frames"], json["weight"], json.contains("weights"), json["steps"], json["layers"], {}};
   for (const auto& entry : json["entries"]) {
-    const bool numbers = entry.is_array() && entry.size() == 4 &&
-                         std::ranges::all_of(entry, [](const auto& value) { return value.is_number(); });
+    const bool numbers = entry.is_array() && entry.size() == 4 && entry[0].is_number_integer() &&
+                         entry[1].is_number_integer() && entry[2].is_number() && entry[3].is_number();
     if (!numbers) throw no_trace("an entry is not [step, layer, CFI, gain]");
     trace.entries.push_back({entry[0], entry[1], entry[2], entry[3], trace.weight});
     if (const auto& e = trace.entries.back();
@@ -261,7 +268,7 @@ Record read_record(const fs::path& file) {
   if (is_video(file)) {
     const auto text = read_metadata(file);
     if (text.empty()) throw no_record("its metadata has no comment");
-    json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    json = parse_json(text);
   } else {
     json = JsonFile(file).json();
   }

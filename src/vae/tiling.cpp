@@ -42,8 +42,51 @@ void blend(const Tensor& before, const Tensor& tile, int64_t dim, int64_t extent
   begin.addcmul_(before.narrow(dim, before.size(dim) - extent, extent), (1 - fade).to(tile.options()));
 }
 
+namespace {
+
+int64_t size_of_tile(const Tiling& tiling, int64_t length, int64_t i) {
+  return std::min(tiling.latent_size, length - i * tiling.latent_stride);
+}
+
+// The numbers of tiles along one axis that are the last of their size.
+std::vector<int64_t> last_of_each_size(const Tiling& tiling, int64_t length) {
+  std::vector<int64_t> last;
+  for (int64_t i = 0, n = tiling.tiles(length); i < n; ++i)
+    if (i + 1 == n || size_of_tile(tiling, length, i) != size_of_tile(tiling, length, i + 1)) last.push_back(i);
+  return last;
+}
+
+// Of a plan: the last tile of each shape, which is decoded while more of the others is kept than before.
+Tensor in_planned_tiles(const Tensor& z, const TileGrid& grid, const Decode& decode) {
+  const auto &rows = grid.rows, &columns = grid.columns;
+  const auto tile = [&](int64_t height, int64_t width) {
+    return decode(z.slice(1, 0, height).slice(2, 0, width).contiguous());
+  };
+  const auto one = tile(rows.latent_size, columns.latent_size).sizes().vec();
+  const auto coded = [&](int64_t dim, int64_t n) {
+    return n * one[dim] / std::min(z.size(dim), dim == 1 ? rows.latent_size : columns.latent_size);
+  };
+  const auto empty = [&](int64_t height, int64_t width) {
+    return at::empty({one[0], height, width, one[3]}, z.options());
+  };
+  Tensor above, finished;
+  for (const auto i : last_of_each_size(rows, z.size(1))) {
+    const auto height = size_of_tile(rows, z.size(1), i);
+    above = i > 0 ? empty(coded(1, size_of_tile(rows, z.size(1), i - 1)), columns.tiles(z.size(2)) * one[2]) : Tensor();
+    finished = empty(i * rows.keep, coded(2, z.size(2)));
+    for (const auto j : last_of_each_size(columns, z.size(2))) {
+      const auto beside = empty(coded(1, height), j * one[2]);
+      tile(height, size_of_tile(columns, z.size(2), j));
+    }
+  }
+  return empty(coded(1, z.size(1)), coded(2, z.size(2)));
+}
+
+}  // namespace
+
 Tensor in_tiles(const Tensor& z, const std::optional<TileGrid>& grid, const Decode& decode) {
   if (!grid || !grid->cuts(z.size(1), z.size(2))) return decode(z);
+  if (z.is_meta()) return in_planned_tiles(z, *grid, decode);
   const auto &rows = grid->rows, &columns = grid->columns;
   std::vector<Tensor> above, bands;  // tiles of the row above; finished rows
   for (int64_t i = 0; i < rows.tiles(z.size(1)); ++i) {

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
+
+#include "base/json.h"
 
 namespace eav {
 namespace {
@@ -49,7 +52,7 @@ std::string shown(const nlohmann::json& value) {
 JsonFile::JsonFile(const std::filesystem::path& path) : path_(path) {
   std::ifstream in(path, std::ios::binary);
   if (!in || std::filesystem::is_directory(path)) throw Error(fmt::format("{}: cannot be read", path.string()));
-  json_ = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false, /*ignore_comments=*/false);
+  json_ = parse_json(std::string(std::istreambuf_iterator<char>(in), {}));
   if (!json_.is_object()) throw Error(fmt::format("{}: is no valid JSON object", path.string()));
 }
 

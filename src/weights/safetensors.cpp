@@ -14,6 +14,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "eav/error.h"
 #include "eav/files.h"
 
@@ -84,7 +85,7 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     throw fail(fmt::format("truncated: its header takes {} bytes, the file has {}", data_begin, mapping_->size()));
 
   const auto* text = reinterpret_cast<const char*>(mapping_->bytes()) + sizeof header_size;
-  const auto header = nlohmann::json::parse(text, text + header_size, nullptr, /*allow_exceptions=*/false);
+  const auto header = parse_json({text, header_size});
   if (!header.is_object()) throw fail("its header is no JSON object");
 
   std::vector<std::pair<std::array<uint64_t, 2>, std::string>> spans;

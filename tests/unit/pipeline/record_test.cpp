@@ -112,5 +112,19 @@ TEST_F(RecordTest, RefusesWhatItDoesNotKnow) {
   EXPECT_THROW(read_record(folder_ / "missing.json"), Error);
 }
 
+TEST_F(RecordTest, RefusesTracesOfSizesThatNoRunHas) {
+  const auto trace = [](const char* steps, const char* entry) {
+    return std::string(R"({"token_frames": 4, "weight": 1, "steps": )") + steps + R"(, "layers": 2, "entries": [)" +
+           entry + "]}";
+  };
+  EXPECT_EQ(read_trace(write(trace("3", "[2, 1, 0.5, 1.25]"))).entries[0].step, 2);
+  // Beyond an int, where a picture of three steps would be written far outside of itself.
+  EXPECT_THROW(read_trace(write(trace("4294967299", "[4294967298, 1, 0.5, 1.25]"))), Error);
+  EXPECT_THROW(read_trace(write(trace("18446744073709551615", ""))), Error);
+  for (const auto* entry : {"[1e300, 1, 0.5, 1.25]", "[1, 1e300, 0.5, 1.25]", "[-1, 1, 0.5, 1.25]", "[1, 2, 0.5, 1.25]",
+                            "[18446744073709551615, 1, 0.5, 1.25]", "[1, 1, null, 1.25]"})
+    EXPECT_THROW(read_trace(write(trace("3", entry))), Error) << entry;
+}
+
 }  // namespace
 }  // namespace eav
