@@ -158,8 +158,8 @@ CASES = [
     ("text_encoder", "open-sora text, deep", None, [{}, {"dtype": "bfloat16"}, {"offload": "yes"}]),
     ("transformer", "open-sora wide", "256x256x51", [{}]),
     ("transformer", "open-sora wide", "320x320x51", [{}, {"dtype": "bfloat16"}]),
-    ("vae", "open-sora vae", "320x256x51", [{}]),
-    ("vae", "open-sora vae", "384x320x51", [{}]),
+    ("vae", "open-sora vae", "448x320x51", [{}]),
+    ("vae", "open-sora vae", "512x384x51", [{}]),
 ]  # fmt: skip
 
 

@@ -10,7 +10,6 @@ import memory_plan  # noqa: E402
 
 # A phase, its checkpoint, the size, and options.
 CASES = [
-    ("text_encoder", "cogvideox text", "96x64x9", {}),
     ("text_encoder", "hunyuan text", "96x64x9", {}),
     ("transformer", "cogvideox wide", "256x256x33", {}),
     ("transformer", "hunyuan wide", "640x384x33", {}),
@@ -19,7 +18,7 @@ CASES = [
     ("vae", "cogvideox vae", "384x256x9", {}),
     ("vae", "hunyuan vae", "320x256x17", {"vae_tiling": "on"}),
     ("vae", "ltx vae", "512x320x33", {}),
-    ("vae", "open-sora vae", "320x256x51", {}),
+    ("vae", "open-sora vae", "448x320x51", {}),
 ]
 
 
