@@ -36,6 +36,8 @@ bool with_kernel(const Tensor& matrix, const Tensor& x, const std::optional<Tens
 
 void with_library(const Tensor& matrix, const Tensor& x, const std::optional<Tensor>& bias, Tensor y) {
   const auto m = matrix.to(x.scalar_type());
+  const bool packs = y.is_meta() && x.scalar_type() != at::kFloat;  // oneDNN, in 16-bit arithmetic
+  const auto packed = packs ? at::empty_like(m) : Tensor();
   if (bias)
     at::addmm_out(y, bias->to(x.scalar_type()), x, m.t());
   else
