@@ -1,5 +1,7 @@
 #include "nn/attention.h"
 
+#include <utility>
+
 namespace eav {
 namespace {
 
@@ -21,8 +23,11 @@ Tensor attend_apart(const Tensor& q, const Tensor& k, const Tensor& v, const Apa
 }  // namespace
 
 Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Scores& scores) {
-  if (q.is_meta())  // the result lies as the library leaves it, which needs little memory beside it
+  if (q.is_meta()) {  // the result lies as the library leaves it, which packs keys and values in 16-bit arithmetic
+    const bool packs = q.scalar_type() != at::kFloat;
+    const auto packed = packs ? std::pair(at::empty_like(k), at::empty_like(v)) : std::pair<Tensor, Tensor>();
     return at::empty({q.size(0), q.size(2), q.size(1), v.size(3)}, q.options()).transpose(1, 2);
+  }
   return at::scaled_dot_product_attention(q, k, v, scores.bias, /*dropout_p=*/0, scores.causal, scores.scale,
                                           /*enable_gqa=*/k.size(1) != q.size(1));
 }
