@@ -130,10 +130,11 @@ void report(const Files& files, const Output& output, double write_seconds) {
   const auto& [request, latents, frames, trace, seconds] = output;
   if (files.video.empty())
     fmt::print("{}: latents of {}, {}, seed {}\n", files.latents.string(), fmt::join(latents.sizes(), " x "),
-               human_size(size_on_disk(files.latents)), *request.seed);
+               human_size(static_cast<int64_t>(size_on_disk(files.latents))), *request.seed);
   else
     fmt::print("{}: {} frames of {}x{} at {} fps, {}, seed {}\n", files.video.string(), frames.size(0), frames.size(2),
-               frames.size(1), *request.fps, human_size(size_on_disk(files.video)), *request.seed);
+               frames.size(1), *request.fps, human_size(static_cast<int64_t>(size_on_disk(files.video))),
+               *request.seed);
   fmt::print("time: text encoder {}, transformer {}, vae {}, write {}\n", human_seconds(seconds.text_encoder),
              human_seconds(seconds.transformer), human_seconds(seconds.vae), human_seconds(write_seconds));
   fmt::print("enhancement: {}\n", request.enhance.enabled ? with_flags(describe(trace)) : "off");

@@ -30,13 +30,13 @@ CLI::Option* add(CLI::App& command, const std::string& name, const std::string& 
 }  // namespace
 
 CLI::Option* add_whole(CLI::App& command, const std::string& name, const std::string& description, uint64_t least,
-                       uint64_t most, std::function<void(uint64_t)> set) {
-  return add<uint64_t>(command, name, description, "a whole number", least, most, std::move(set));
+                       uint64_t most, const std::function<void(uint64_t)>& set) {
+  return add<uint64_t>(command, name, description, "a whole number", least, most, set);
 }
 
 CLI::Option* add_number(CLI::App& command, const std::string& name, const std::string& description, double least,
-                        double most, std::function<void(double)> set) {
-  return add<double>(command, name, description, "a number", least, most, std::move(set));
+                        double most, const std::function<void(double)>& set) {
+  return add<double>(command, name, description, "a number", least, most, set);
 }
 
 std::vector<std::string> split(const std::string& list) {
