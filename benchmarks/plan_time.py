@@ -3,7 +3,7 @@
     python benchmarks/plan_time.py FOLDER
 
 FOLDER holds a folder for each released checkpoint, with the configurations of its parts: transformer.json, vae.json,
-text_encoder.json (and _2) , scheduler.json, model_index.json. Weights are files with holes, of the released names and
+text_encoder.json (and _2), scheduler.json, model_index.json. Weights are files with holes, of the released names and
 shapes: nothing reads them. Fails where a plan takes 0.1 s or more, or advice a second.
 """
 

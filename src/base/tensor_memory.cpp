@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <iterator>
 
 namespace eav {
@@ -120,20 +119,13 @@ class TensorAllocator : public c10::Allocator {
   void copy_data(void* to, const void* from, size_t count) const override { default_copy_data(to, from, count); }
 };
 
-std::atomic<bool>& keeps() {
-  static std::atomic<bool> kept = false;
-  return kept;
-}
-
 }  // namespace
 
 void keep_memory_of_tensors() {
   static TensorAllocator allocator;
-  if (!keeps().exchange(true)) c10::SetAllocator(c10::kCPU, &allocator, /*priority=*/1);
+  c10::SetAllocator(c10::kCPU, &allocator, /*priority=*/1);
 }
 
-void give_memory_of_tensors_back() {
-  if (keeps()) memory().give_back();
-}
+void give_memory_of_tensors_back() { memory().give_back(); }
 
 }  // namespace eav

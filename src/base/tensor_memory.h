@@ -37,7 +37,7 @@ class TensorMemory {
 
 // Has ATen take tensors of the CPU from a TensorMemory, in the whole process and from now on.
 void keep_memory_of_tensors();
-// Gives back what it keeps; nothing where it was not asked to.
+// Gives back what it keeps; nothing where ATen does not take from it.
 void give_memory_of_tensors_back();
 
 }  // namespace eav
