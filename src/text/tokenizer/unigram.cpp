@@ -48,8 +48,10 @@ void Unigram::each_prefix(std::string_view word, const Found& found) const {
       if (word.substr(length).starts_with(token.substr(length))) found(token.size(), tokens.front());
       return;
     }
+    const auto byte = static_cast<unsigned char>(word[length]);
     const auto next = [&](int64_t id) { return static_cast<unsigned char>(text(id)[length]); };
-    tokens = std::ranges::equal_range(tokens, static_cast<unsigned char>(word[length]), {}, next);
+    if (next(tokens.front()) != byte || next(tokens.back()) != byte)  // seldom not, in deep chains of tokens
+      tokens = std::ranges::equal_range(tokens, byte, {}, next);
     if (tokens.empty()) return;
     if (text(tokens.front()).size() > length + 1) continue;
     found(length + 1, tokens.front());
