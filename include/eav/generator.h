@@ -14,6 +14,7 @@
 #include "eav/grid.h"
 #include "eav/progress.h"
 #include "eav/request.h"
+#include "eav/saved_state.h"
 #include "eav/trace.h"
 
 namespace eav {
@@ -127,7 +128,10 @@ class Generator {
   // loaded, used for all prompts and released before the transformer; with a single job the transformer is released
   // before the VAE. Throws eav::Error before any work when memory does not suffice or check_complete() would, and
   // Cancelled when `progress` asks to stop.
-  void run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done);
+  // `saving` keeps the state of the video that is being made, and the first one goes on from such a state: it must be
+  // one of that job, from the same checkpoint, else it throws eav::Error or gives another video.
+  void run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done,
+           const Saving& saving = {});
 
  private:
   struct [[gnu::visibility("hidden")]] State;

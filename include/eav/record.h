@@ -2,6 +2,7 @@
 #pragma once
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "eav/generator.h"
@@ -33,10 +34,14 @@ std::string to_json(const Trace& trace);
 
 // Reads a trace that to_json() wrote. Throws eav::Error that names the file when it holds none, or is cut short.
 Trace read_trace(const std::filesystem::path& file);
+// The same of the text of such a file, which messages call `name`.
+Trace parse_trace(std::string_view json, const std::filesystem::path& name);
 
 // Reads the record in a .json file, or in the metadata of a .mp4 or .webm. Fields that are not there keep their
 // defaults. Throws eav::Error when the file holds no record.
 Record read_record(const std::filesystem::path& file);
+// The same of the text of a .json file, which messages call `name`.
+Record parse_record(std::string_view json, const std::filesystem::path& name);
 
 // Where the surroundings of two records differ, so that the same request may not give the same bits: one line each.
 std::vector<std::string> differences(const Record& then, const Record& now);

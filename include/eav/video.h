@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 
+#include "eav/files.h"
 #include "eav/progress.h"
 
 namespace [[gnu::visibility("default")]] eav {
@@ -34,6 +35,9 @@ void check_output(const std::filesystem::path& out, bool overwrite);
 // `progress`, asked once a frame) nothing new is left. The same frames give the same bytes, on any number of cores.
 void write_video(const std::filesystem::path& out, const at::Tensor& frames, double fps, const std::string& metadata,
                  const Progress& progress = Progress());
+// The same, as a file or folder that appears when it is finished.
+Temporary prepare_video(const std::filesystem::path& out, const at::Tensor& frames, double fps,
+                        const std::string& metadata, const Progress& progress = Progress());
 
 // Writes one picture (uint8 [H, W, 3], CPU, RGB) as PNG, like write_video.
 void write_picture(const std::filesystem::path& out, const at::Tensor& picture);

@@ -66,10 +66,12 @@ void TerminalProgress::phase(std::string_view name) {
   interrupt_.set_writing(name == "write");
   phase_ = fmt::format("{}{}", label_, name);
   start_ = std::chrono::steady_clock::now();
+  before_ = -1;
   watched_ ? draw(0, 0) : line(phase_);
 }
 
 void TerminalProgress::step(int64_t done, int64_t total) {
+  if (before_ < 0) before_ = std::max<int64_t>(done - 1, 0);
   if (watched_) return draw(done, total);
   if (done * 10 / total == (done - 1) * 10 / total) return;  // ten lines a phase
   line(state(done, total));
@@ -78,7 +80,7 @@ void TerminalProgress::step(int64_t done, int64_t total) {
 std::string TerminalProgress::state(int64_t done, int64_t total) const {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
   if (done == total) return fmt::format("{} {}/{} in {}", phase_, done, total, human_seconds(elapsed.count()));
-  const double each = elapsed.count() / static_cast<double>(done);
+  const double each = elapsed.count() / static_cast<double>(done - before_);
   return fmt::format("{} {}/{}, {} each, {} left", phase_, done, total, human_seconds(each),
                      human_seconds(each * static_cast<double>(total - done)));
 }

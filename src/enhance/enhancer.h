@@ -8,6 +8,7 @@
 
 #include "eav/grid.h"
 #include "eav/request.h"
+#include "eav/saved_state.h"
 #include "eav/trace.h"
 #include "enhance/gain.h"
 
@@ -28,6 +29,10 @@ class Enhancer {
 
   // What was computed so far; waits for the device once.
   Trace trace() const;
+
+  // What it remembers of earlier steps.
+  SavedState save() const;
+  void load(const SavedState& state);
 
  private:
   struct Measured {

@@ -17,6 +17,7 @@
 #include "options/json.h"
 #include "pipeline/memory.h"
 #include "pipeline/registry.h"
+#include "pipeline/saved.h"
 
 namespace eav {
 namespace {
@@ -39,6 +40,24 @@ bool encoded_alike(Request a, const Request& b) {
   a.seed = b.seed;
   a.enhance = b.enhance;
   return a == b;
+}
+
+// Does work that may need more memory than there is, whatever its plan said.
+template <class Work>
+void within_memory(const char* when, const Work& work) {
+  const auto ran_out = [&] { return OutOfMemory(fmt::format("memory ran out while {}", when)); };
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    throw ran_out();
+  } catch (const c10::OutOfMemoryError&) {
+    throw ran_out();
+  } catch (const c10::Error& error) {
+    // What ATen's allocator for the CPU throws is told apart by its text alone.
+    const std::string text = error.what_without_backtrace();
+    if (text.find("allocate memory") != std::string::npos) throw ran_out();
+    throw Error(fmt::format("PyTorch failed while {}: {}", when, text.substr(0, text.find('\n'))));
+  }
 }
 
 const OptionSpec* find(const std::vector<OptionSpec>& options, const std::string& name) {
@@ -252,7 +271,8 @@ std::string Generator::fingerprint() const { return eav::fingerprint(state_->pat
 
 void Generator::keep_models(bool keep) { state_->keep = keep; }
 
-void Generator::run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done) {
+void Generator::run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done,
+                    const Saving& saving) {
   auto& family = *state_->family;
   const c10::InferenceMode no_autograd;
   std::vector<const VideoJob*> all;
@@ -274,6 +294,7 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     give_freed_memory_back();
   };
 
+  const bool decode_only = saving.from && saving.from->denoised();  // the first job
   std::vector<Output> outputs;
   progress.phase("text encoder");
   for (size_t i = 0; i < jobs.size(); ++i) {
@@ -281,7 +302,8 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     // Jobs that follow one another and differ in what comes later alone share it.
     if (i > 0 && encoded_alike(outputs[i - 1].request, outputs[i].request))
       jobs[i].job_->share_encodings(*jobs[i - 1].job_);
-    jobs[i].job_->encode(progress);
+    if (i == 0 && decode_only) continue;
+    within_memory("a text encoder works", [&] { jobs[i].job_->encode(progress); });
   }
   release(Phase::text_encoder);
 
@@ -295,19 +317,25 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     auto& job = *jobs[i].job_;
     auto& output = outputs[i];
     Denoised denoised;
-    {
+    if (i == 0 && decode_only) {
+      denoised = load_denoised(*saving.from);
+      denoised.latents = denoised.latents.to(state_->device);
+    } else {
       progress.phase("transformer");
       const Stopwatch watch(output.seconds.transformer);
-      denoised = job.denoise(progress);
-      output.trace = denoised.trace;
-      output.latents = job.shown_latents(denoised.latents);
+      within_memory("the transformer works", [&] {
+        denoised = job.denoise(progress, {i == 0 ? saving.from : std::nullopt, saving.keep});
+      });
+      if (saving.keep) saving.keep(save(denoised));
     }
+    output.trace = denoised.trace;
+    output.latents = job.shown_latents(denoised.latents);
     const bool last = i + 1 == jobs.size();
     if (last || !keep_loaded) release(Phase::transformer);
     if (!job.options().latents_only) {
       progress.phase("vae");
       const Stopwatch watch(output.seconds.vae);
-      output.frames = job.decode(denoised, progress);
+      within_memory("the VAE decodes", [&] { output.frames = job.decode(denoised, progress); });
     }
     if (last || !keep_loaded) release(Phase::vae);
     done(std::move(output));

@@ -203,15 +203,19 @@ std::string to_json(const Trace& trace) {
 }
 
 Trace read_trace(const fs::path& file) {
+  if (!fs::is_regular_file(file)) throw Error(fmt::format("'{}': there is no such file", file.string()));
+  std::ifstream in(file, std::ios::binary);
+  return parse_trace(std::string(std::istreambuf_iterator<char>(in), {}), file);
+}
+
+Trace parse_trace(std::string_view text, const fs::path& file) {
   const auto no_trace = [&](const std::string& why) {
     return Error(
         fmt::format("'{}' holds no trace of the enhancement, or a part of one: {}; --trace of eav generate "
                     "writes them",
                     file.string(), why));
   };
-  if (!fs::is_regular_file(file)) throw Error(fmt::format("'{}': there is no such file", file.string()));
-  std::ifstream in(file, std::ios::binary);
-  const auto json = parse_json(std::string(std::istreambuf_iterator<char>(in), {}));
+  const auto json = parse_json(text);
   if (json.is_discarded()) throw no_trace("it is no complete JSON");
   // More than any run has, and little enough for a picture of it.
   for (const auto& [field, most] : {std::pair{"token_frames", 4096}, {"steps", 10000}, {"layers", 1000}}) {
@@ -260,19 +264,11 @@ Trace read_trace(const fs::path& file) {
   return trace;
 }
 
-Record read_record(const fs::path& file) {
-  const auto no_record = [&](const char* why) {
-    return Error(fmt::format("'{}' holds no record of a generated video: {}", file.string(), why));
-  };
-  nlohmann::json json;
-  if (is_video(file)) {
-    const auto text = read_metadata(file);
-    if (text.empty()) throw no_record("its metadata has no comment");
-    json = parse_json(text);
-  } else {
-    json = JsonFile(file).json();
-  }
-  if (!json.is_object() || !json.contains("request")) throw no_record("there is no \"request\" in it");
+namespace {
+
+Record record_of(const nlohmann::json& json, const fs::path& file) {
+  if (!json.is_object() || !json.contains("request"))
+    throw Error(fmt::format("'{}' holds no record of a generated video: there is no \"request\" in it", file.string()));
 
   static const std::set<std::string> kFields{"eav",
                                              "torch",
@@ -307,6 +303,19 @@ Record read_record(const fs::path& file) {
   record.runtime.threads = static_cast<int>(threads);
   record.request = read_request(file, json.at("request"));
   return record;
+}
+
+}  // namespace
+
+Record parse_record(std::string_view json, const fs::path& name) { return record_of(parse_json(json), name); }
+
+Record read_record(const fs::path& file) {
+  if (!is_video(file)) return record_of(JsonFile(file).json(), file);
+  const auto text = read_metadata(file);
+  if (text.empty())
+    throw Error(
+        fmt::format("'{}' holds no record of a generated video: its metadata has no comment", file.string()));
+  return parse_record(text, file);
 }
 
 namespace {

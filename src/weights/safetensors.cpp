@@ -171,8 +171,8 @@ void SafetensorsFile::forget(size_t begin, size_t end) const {
   ::madvise(mapping_->bytes() + begin, end - begin, MADV_DONTNEED);
 }
 
-void save_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
-                      const std::map<std::string, std::string>& metadata) {
+Temporary prepare_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
+                              const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::vector<Tensor> data;
@@ -196,11 +196,18 @@ void save_safetensors(const std::filesystem::path& path, const std::map<std::str
   };
   std::vector<std::string_view> parts{bytes(&size, sizeof size), text};
   for (const auto& tensor : data) parts.push_back(bytes(tensor.const_data_ptr(), tensor.nbytes()));
-  write_file(path, parts);
+  return prepare_file(path, parts);
 }
 
-std::map<std::string, Tensor> read_safetensors(const std::filesystem::path& path) {
+void save_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
+                      const std::map<std::string, std::string>& metadata) {
+  prepare_safetensors(path, tensors, metadata).finish();
+}
+
+std::map<std::string, Tensor> read_safetensors(const std::filesystem::path& path,
+                                               std::map<std::string, std::string>* metadata) {
   const SafetensorsFile file(path);
+  if (metadata != nullptr) *metadata = file.metadata();
   std::map<std::string, Tensor> tensors;
   for (const auto& [key, entry] : file.entries()) tensors[key] = file.view(entry);
   return tensors;
