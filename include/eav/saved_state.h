@@ -27,7 +27,7 @@ struct SavedState {
 
 // How a run of videos is kept while it works.
 struct Saving {
-  std::optional<SavedState> from = {};                // that the first video goes on from
+  std::optional<SavedState> from = {};               // that the first video goes on from
   std::function<void(const SavedState&)> keep = {};  // called after each step, and once when a video's steps are done
 };
 

@@ -72,7 +72,7 @@ Run new_run(const GenerateOptions& options, const Generator& generator, const st
 // The state of a run whose first video is named so, before it is numbered.
 fs::path resume_file(const GenerateOptions& options, const Run& run) {
   if (options.prompt_file.empty()) return resume_file_of(run.files[0].main());
-  return resume_file_of(!options.out.empty()            ? options.out
+  return resume_file_of(!options.out.empty()         ? options.out
                         : run.files[0].video.empty() ? options.save_latents
                                                      : run.files[0].video);
 }
@@ -215,13 +215,15 @@ Command add_generate(CLI::App& program) {
       "Write the mean temporal attention map of every step and layer into the trace too");
   path("--from", options->from, "Make a video again from its .json, .mp4 or .webm; other options change it");
   add_number(command, "--checkpoint-every",
-             "Seconds after which the state of a run is kept in OUT.resume again, 0 for every step [30]", 0, 86400,
+             "Seconds between the times that a run's state is kept in OUT.resume; 0: each step [30]", 0, 86400,
              [=](double seconds) { options->checkpoint_every = seconds; });
   command
       .add_option_function<std::vector<std::string>>(
           "--resume",
-          [=](const std::vector<std::string>& file) { options->resume = file.empty() ? fs::path() : fs::path(file[0]); },
-          "Go on with a run that was stopped, from its .resume file; alone, or with --vae-tiling or --force")
+          [=](const std::vector<std::string>& file) {
+            options->resume = file.empty() ? fs::path() : fs::path(file[0]);
+          },
+          "Go on with a stopped run, from its .resume file; options beside: --vae-tiling, --force")
       ->expected(0, 1)
       ->type_name("[FILE]");
   command.add_flag("--force", options->force, "With --resume: go on though the model or the machine has changed");

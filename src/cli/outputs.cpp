@@ -79,8 +79,8 @@ double write(const OutputFiles& files, const Record& record, const Output& outpu
   if (!files.trace.empty()) parts.push_back(prepare_file(files.trace, to_json(output.trace)));
   parts.push_back(prepare_file(files.record, to_json(record, output.trace, &output.seconds)));
   if (!files.video.empty())
-    parts.push_back(prepare_video(files.video, output.frames, *output.request.fps, to_json(record, output.trace),
-                                  progress));
+    parts.push_back(
+        prepare_video(files.video, output.frames, *output.request.fps, to_json(record, output.trace), progress));
   for (const auto& part : parts) part.finish(existing);
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }

@@ -39,6 +39,12 @@ std::string to_json(const Run& run) {
   return json.dump();
 }
 
+// A file below the working directory by its relative name, as people read it.
+fs::path from_here(const fs::path& file) {
+  const auto relative = file.lexically_proximate(fs::current_path());
+  return relative.empty() || *relative.begin() == ".." ? file : relative;
+}
+
 Run parse_run(const nlohmann::json& json, const fs::path& file) {
   Run run;
   run.next = json.at("next").get<size_t>();
@@ -48,7 +54,7 @@ Run parse_run(const nlohmann::json& json, const fs::path& file) {
     auto& record = run.videos.emplace_back(parse_record(video.at("record").dump(), file));
     record.request.enhance.maps = video.at("maps").get<bool>();
     record.runtime.offload = video.at("offload").get<bool>();
-    const auto path = [&](const char* name) { return fs::path(video.at("files").at(name).get<std::string>()); };
+    const auto path = [&](const char* name) { return from_here(video.at("files").at(name).get<std::string>()); };
     run.files.push_back({path("video"), path("record"), path("latents"), path("trace")});
   }
   return run;
@@ -98,7 +104,11 @@ Run read_run(const fs::path& file) {
 }
 
 ResumeFile::ResumeFile(fs::path path, Run& run, const Generator& generator, TerminalProgress& progress)
-    : path_(std::move(path)), run_(run), generator_(generator), progress_(progress), is_there_(run.next > 0 || !run.state.tensors.empty()) {}
+    : path_(std::move(path)),
+      run_(run),
+      generator_(generator),
+      progress_(progress),
+      is_there_(run.next > 0 || !run.state.tensors.empty()) {}
 
 void ResumeFile::keep(const SavedState& state) {
   run_.state = state;

@@ -16,7 +16,7 @@ namespace eav {
 struct Run {
   std::vector<Record> videos = {};      // what makes each
   std::vector<OutputFiles> files = {};  // of each
-  size_t next = 0;                 // the video that is being made; those before it are there
+  size_t next = 0;                      // the video that is being made; those before it are there
   Existing existing = Existing::refuse;
   double checkpoint_every = 30;  // seconds
   SavedState state = {};         // of the next video; empty where it has none yet

@@ -85,13 +85,15 @@ SavedState Enhancer::save() const {
 
 void Enhancer::load(const SavedState& state) {
   token_frames_ = state.whole("token_frames", 0, kMostTokenFrames);
-  if (state.tensors.contains("weight"))
-    weight_ = state.like("weight", at::empty({}, at::kDouble)).item<double>();
+  if (state.tensors.contains("weight")) weight_ = state.like("weight", at::empty({}, at::kDouble)).item<double>();
   measured_.clear();
   if (!state.tensors.contains("steps")) return;
   const auto count = state.tensor("steps").numel();
-  const auto numbers = [&](const char* name, at::ScalarType type) { return state.like(name, at::empty({count}, type)); };
-  const auto steps = values<int64_t>(numbers("steps", at::kLong)), layers = values<int64_t>(numbers("layers", at::kLong));
+  const auto numbers = [&](const char* name, at::ScalarType type) {
+    return state.like(name, at::empty({count}, type));
+  };
+  const auto steps = values<int64_t>(numbers("steps", at::kLong)),
+             layers = values<int64_t>(numbers("layers", at::kLong));
   const auto weights = values<double>(numbers("weights", at::kDouble));
   const auto cfi = numbers("cfi", at::kFloat);
   const auto& heads = state.tensor("heads");
@@ -101,7 +103,8 @@ void Enhancer::load(const SavedState& state) {
   if (options_.maps) maps = state.like("maps", at::empty({count, token_frames_, token_frames_}, at::kHalf));
   for (int64_t i = 0; i < count; ++i) {
     const auto at = static_cast<size_t>(i);
-    measured_.push_back({steps[at], layers[at], weights[at], cfi[i], all_heads[i], maps.defined() ? maps[i] : Tensor()});
+    measured_.push_back(
+        {steps[at], layers[at], weights[at], cfi[i], all_heads[i], maps.defined() ? maps[i] : Tensor()});
   }
 }
 

@@ -313,8 +313,7 @@ Record read_record(const fs::path& file) {
   if (!is_video(file)) return record_of(JsonFile(file).json(), file);
   const auto text = read_metadata(file);
   if (text.empty())
-    throw Error(
-        fmt::format("'{}' holds no record of a generated video: its metadata has no comment", file.string()));
+    throw Error(fmt::format("'{}' holds no record of a generated video: its metadata has no comment", file.string()));
   return parse_record(text, file);
 }
 

@@ -29,9 +29,9 @@ Denoised load_denoised(const SavedState& state) {
   Denoised denoised{saved.tensor("latents").clone(), at::detail::createCPUGenerator(), {}};
   denoised.generator.set_state(saved.like("generator", denoised.generator.get_state()));
   const auto text = saved.like("trace", at::empty({saved.tensor("trace").numel()}, at::kByte));
-  denoised.trace = parse_trace({reinterpret_cast<const char*>(text.const_data_ptr<uint8_t>()),
-                                static_cast<size_t>(text.numel())},
-                               "the state to go on from");
+  denoised.trace =
+      parse_trace({reinterpret_cast<const char*>(text.const_data_ptr<uint8_t>()), static_cast<size_t>(text.numel())},
+                  "the state to go on from");
   return denoised;
 }
 
