@@ -8,6 +8,7 @@ disks are small file systems in a mount namespace of their own; where that is re
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -71,9 +72,10 @@ def meet(fault, run, process, rng):
         return lambda: None
     if fault == "full disk":
         filler = run.disk / "filler"
-        room = os.statvfs(run.disk)
-        left = room.f_bavail * room.f_frsize - rng.choice([0, 4096, 65536])
-        filler.write_bytes(bytes(max(left, 0)))
+        spared = rng.choice([0, 4096, 65536])
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while (room := os.statvfs(run.disk)).f_bavail * room.f_frsize > spared:
+                file.write(bytes(4096))
         return filler.unlink
     if fault == "read-only disk":
         subprocess.run(["mount", "-o", "remount,ro", run.disk], check=True)
