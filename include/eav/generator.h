@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "eav/error.h"
 #include "eav/grid.h"
 #include "eav/progress.h"
 #include "eav/request.h"
@@ -127,7 +128,10 @@ class Generator {
   // loaded, used for all prompts and released before the transformer; with a single job the transformer is released
   // before the VAE. Throws eav::Error before any work when memory does not suffice or check_complete() would, and
   // Cancelled when `progress` asks to stop.
-  void run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done);
+  // A video whose latents are not finite after denoising is not decoded: `failed` gets its error in the place of
+  // `done`, in the order of the jobs, and the videos after it are made. Without `failed` that error is thrown.
+  void run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done,
+           const std::function<void(const Error&)>& failed = nullptr);
 
  private:
   struct [[gnu::visibility("hidden")]] State;

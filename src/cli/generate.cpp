@@ -181,19 +181,33 @@ int generate(const GenerateOptions& options) {
     if (jobs.size() > 1) progress.set_label(fmt::format("{}/{} ", std::min(index + 1, jobs.size()), jobs.size()));
   };
   label_next();
+  std::vector<size_t> without_video;  // numbers of prompts, from 1
+  const auto note_failure = [&](const Error& error) {
+    if (options.prompt_file.empty()) throw error;
+    progress.clear();
+    without_video.push_back(++index);
+    print_error(fmt::format("prompt {}: {}", index, error.what()));
+    label_next();
+  };
   try {
-    generator.run(jobs, progress, [&](Output&& output) {
-      const double seconds = write(files[index], make_record(generator, output.request), output, progress);
-      progress.clear();
-      report(files[index], output, seconds);
-      ++index;
-      label_next();
-    });
+    generator.run(
+        jobs, progress,
+        [&](Output&& output) {
+          const double seconds = write(files[index], make_record(generator, output.request), output, progress);
+          progress.clear();
+          report(files[index], output, seconds);
+          ++index;
+          label_next();
+        },
+        note_failure);
   } catch (const Cancelled& stopped) {
     progress.clear();
     print_error(stopped.what());
     return interrupt.exit_code();
   }
+  if (!without_video.empty())
+    throw Error(fmt::format("{} of {} videos were not made: those of the prompts {}", without_video.size(), jobs.size(),
+                            fmt::join(without_video, ", ")));
   return 0;
 }
 

@@ -84,6 +84,17 @@ Settings read_standards(const std::filesystem::path& model, const std::vector<Op
   return standards;
 }
 
+// Of latents that hold NaN or infinite values.
+Error not_finite(Dtype dtype) {
+  const auto* wider = dtype == Dtype::float16    ? "`dtype` float32 or bfloat16, "
+                      : dtype == Dtype::bfloat16 ? "`dtype` float32, "
+                                                 : "";
+  return Error(fmt::format(
+      "the latents are not finite (NaN or infinite) after denoising, and no video can be made of them: "
+      "{}another number of `steps` or a lower `guidance` may help, or a weight of the checkpoint is damaged",
+      wider));
+}
+
 }  // namespace
 
 int64_t MemoryPlan::peak() const {
@@ -252,7 +263,8 @@ std::string Generator::fingerprint() const { return eav::fingerprint(state_->pat
 
 void Generator::keep_models(bool keep) { state_->keep = keep; }
 
-void Generator::run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done) {
+void Generator::run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done,
+                    const std::function<void(const Error&)>& failed) {
   auto& family = *state_->family;
   const c10::InferenceMode no_autograd;
   std::vector<const VideoJob*> all;
@@ -304,13 +316,15 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     }
     const bool last = i + 1 == jobs.size();
     if (last || !keep_loaded) release(Phase::transformer);
-    if (!job.options().latents_only) {
+    const bool finite = at::isfinite(denoised.latents).all().item<bool>();
+    if (!finite && !failed) throw not_finite(placement.dtype);
+    if (finite && !job.options().latents_only) {
       progress.phase("vae");
       const Stopwatch watch(output.seconds.vae);
       output.frames = job.decode(denoised, progress);
     }
     if (last || !keep_loaded) release(Phase::vae);
-    done(std::move(output));
+    finite ? done(std::move(output)) : failed(not_finite(placement.dtype));
     output = {};
   }
 }
