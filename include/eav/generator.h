@@ -68,7 +68,8 @@ struct VideoSize {
   int64_t frames, height, width;  // in pixels
 };
 
-// Where a checkpoint lies. A folder holds all parts of a model; of a single file, others are told apart.
+// Where a checkpoint lies. A folder holds all parts of a model; of a single file, others are told apart. The root of a
+// model in the cache of the hub (models--ORG--NAME) stands for its snapshot.
 struct ModelPaths {
   std::filesystem::path model;           // a folder, or the original single file of a release
   std::filesystem::path vae{};           // where the model has none of its own
@@ -115,6 +116,8 @@ class Generator {
   Job open(const Request& request) const;
 
   Inspection inspect() const;
+  // What a user should know of this checkpoint's own defaults, in one line; empty for most.
+  std::string note() const;
   // The runtime with 0 threads replaced by what was chosen, and after run() also "auto".
   const Runtime& runtime() const;
   const ModelPaths& paths() const;

@@ -176,6 +176,7 @@ int generate(const GenerateOptions& options) {
   const auto size = jobs[0].video_size();
   progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", generator.paths().model.filename().string(),
                             size.frames, size.width, size.height, *first.steps, *first.seed));
+  if (const auto note = generator.note(); !note.empty()) progress.line(with_flags(note));
   size_t index = 0;
   const auto label_next = [&] {
     if (jobs.size() > 1) progress.set_label(fmt::format("{}/{} ", std::min(index + 1, jobs.size()), jobs.size()));

@@ -10,12 +10,14 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <set>
 #include <thread>
 
 #include "eav/fingerprint.h"
 #include "models/family.h"
 #include "options/json.h"
 #include "pipeline/memory.h"
+#include "pipeline/model_path.h"
 #include "pipeline/registry.h"
 
 namespace eav {
@@ -224,9 +226,10 @@ void Job::check_complete() const { job_->check_complete(); }
 
 // ---- the generator -------------------------------------------------------------------------------------------------
 
-Generator::Generator(const ModelPaths& paths, const Runtime& runtime)
-    : state_(std::make_shared<State>(
-          State{paths, runtime, parse_device(runtime.device), open_family(paths), at::kFloat})) {
+Generator::Generator(const ModelPaths& given, const Runtime& runtime) {
+  const ModelPaths paths{resolve_model_path(given.model), resolve_model_path(given.vae),
+                         resolve_model_path(given.text_encoder)};
+  state_ = std::make_shared<State>(State{paths, runtime, parse_device(runtime.device), open_family(paths), at::kFloat});
   if (runtime.threads < 0) throw Error("threads", fmt::format("threads is {}, expected at least 1", runtime.threads));
   if (runtime.threads == 0)
     state_->runtime.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -254,6 +257,8 @@ Job Generator::open(const Request& request) const {
 }
 
 Inspection Generator::inspect() const { return state_->family->inspect(); }
+
+std::string Generator::note() const { return state_->family->note(); }
 
 const Runtime& Generator::runtime() const { return state_->runtime; }
 
@@ -286,6 +291,13 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     give_freed_memory_back();
   };
 
+  std::set<std::string> warned;
+  const auto warn = [&](Phase phase) {
+    for (const auto* part : family.parts(phase))
+      if (const auto warning = part->take_warning(); !warning.empty() && warned.insert(warning).second)
+        progress.warning(warning);
+  };
+
   std::vector<Output> outputs;
   progress.phase("text encoder");
   for (size_t i = 0; i < jobs.size(); ++i) {
@@ -295,6 +307,7 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
       jobs[i].job_->share_encodings(*jobs[i - 1].job_);
     jobs[i].job_->encode(progress);
   }
+  warn(Phase::text_encoder);
   release(Phase::text_encoder);
 
   // Several videos share one transformer and one VAE where both fit side by side.
@@ -311,6 +324,7 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
       progress.phase("transformer");
       const Stopwatch watch(output.seconds.transformer);
       denoised = job.denoise(progress);
+      warn(Phase::transformer);
       output.trace = denoised.trace;
       output.latents = job.shown_latents(denoised.latents);
     }
@@ -322,6 +336,7 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
       progress.phase("vae");
       const Stopwatch watch(output.seconds.vae);
       output.frames = job.decode(denoised, progress);
+      warn(Phase::vae);
     }
     if (last || !keep_loaded) release(Phase::vae);
     finite ? done(std::move(output)) : failed(not_finite(placement.dtype));
