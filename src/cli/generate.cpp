@@ -1,5 +1,6 @@
 // eav generate: makes videos from prompts.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <optional>
@@ -91,6 +92,15 @@ int make(const fs::path& resume_file, Run& run, Generator& generator, std::span<
   };
   Saving saving{.keep = [&](const SavedState& state) { kept.keep(state); }};
   if (!run.state.tensors.empty()) saving.from = run.state;
+  std::vector<size_t> without_video;  // numbers of prompts, from 1
+  const auto note_failure = [&](const Error& error) {
+    kept.finished();  // its state leads to nothing
+    if (run.videos.size() == 1) throw error;
+    progress.clear();
+    without_video.push_back(run.next);
+    print_error(fmt::format("prompt {}: {}", run.next, error.what()));
+    label_next();
+  };
   // A run that was stopped while it renamed its files finds them there.
   const auto renamed = run.state.denoised() ? std::optional(run.next) : std::nullopt;
   try {
@@ -105,7 +115,7 @@ int make(const fs::path& resume_file, Run& run, Generator& generator, std::span<
           kept.finished();
           label_next();
         },
-        saving);
+        note_failure, saving);
   } catch (const Cancelled& stopped) {
     kept.stop();
     progress.clear();
@@ -118,6 +128,9 @@ int make(const fs::path& resume_file, Run& run, Generator& generator, std::span<
     kept.stop();
     throw Error(error.option(), error.what() + go_on(""));
   }
+  if (!without_video.empty())
+    throw Error(fmt::format("{} of {} videos were not made: those of the prompts {}", without_video.size(),
+                            run.videos.size(), fmt::join(without_video, ", ")));
   return 0;
 }
 
@@ -126,6 +139,7 @@ void announce(const Generator& generator, const Job& job, TerminalProgress& prog
   const auto size = job.video_size();
   progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", generator.paths().model.filename().string(),
                             size.frames, size.width, size.height, *request.steps, *request.seed));
+  if (const auto note = generator.note(); !note.empty()) progress.line(with_flags(note));
 }
 
 // Goes on with a run that ended early.

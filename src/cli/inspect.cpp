@@ -43,6 +43,8 @@ int inspect(const AskedOptions& asked) {
                                      stored_types(part))
                         : fmt::print(kPart, part.name, part.kind, "-", "-", "-");
 
+  if (const auto note = generator.note(); !note.empty()) fmt::print("  {}\n", with_flags(note));
+
   const auto video = job.video_size();
   fmt::print("\nmemory for {} frames of {}x{} in {} on {}\n", video.frames, video.width, video.height,
              to_string(plan.dtype), generator.runtime().device);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "bus_error.h"
 #include "commands.h"
 #include "eav/generator.h"
 #include "eav/memory.h"
@@ -56,6 +57,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  eav::explain_bus_errors();
   eav::keep_freed_memory();
   try {
     return run(argc, argv);

@@ -41,10 +41,12 @@ Gain Enhancer::gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid) 
   // A single frame has no other to look at: the gain is 1.
   if (!active(layer) || grid.frames == 1) return {};
   if (q.is_meta()) return Gain(at::empty({1, 1, 1}, q.options().dtype(at::kFloat)));
-  const auto heads = cfi_per_head(q, k, grid.frames);  // [B, heads]
+  // A CFI that is no number, of attention that is none either, counts as 0: it asks for no gain.
+  const auto heads = cfi_per_head(q, k, grid.frames).nan_to_num_(0);  // [B, heads]
   const auto measured = heads.mean(at::kDouble).to(at::kFloat);
   if (!weight_) weight_ = first_adapted_weight(grid.frames);
-  const auto map = options_.maps ? attention_map(q, k, grid.frames).mean({0, 1}).to(at::kHalf) : Tensor();  // [T, T]
+  const auto map =
+      options_.maps ? attention_map(q, k, grid.frames).nan_to_num_(0).mean({0, 1}).to(at::kHalf) : Tensor();  // [T, T]
   measured_.push_back({step_, layer, *weight_, measured, heads, map});
   return Gain((measured * scale(*weight_)).clamp_min(1).view({1, 1, 1}));
 }

@@ -10,12 +10,14 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <set>
 #include <thread>
 
 #include "eav/fingerprint.h"
 #include "models/family.h"
 #include "options/json.h"
 #include "pipeline/memory.h"
+#include "pipeline/model_path.h"
 #include "pipeline/registry.h"
 #include "pipeline/saved.h"
 
@@ -101,6 +103,17 @@ Settings read_standards(const std::filesystem::path& model, const std::vector<Op
     }
   }
   return standards;
+}
+
+// Of latents that hold NaN or infinite values.
+Error not_finite(Dtype dtype) {
+  const auto* wider = dtype == Dtype::float16    ? "`dtype` float32 or bfloat16, "
+                      : dtype == Dtype::bfloat16 ? "`dtype` float32, "
+                                                 : "";
+  return Error(fmt::format(
+      "the latents are not finite (NaN or infinite) after denoising, and no video can be made of them: "
+      "{}another number of `steps` or a lower `guidance` may help, or a weight of the checkpoint is damaged",
+      wider));
 }
 
 }  // namespace
@@ -232,9 +245,10 @@ void Job::check_complete() const { job_->check_complete(); }
 
 // ---- the generator -------------------------------------------------------------------------------------------------
 
-Generator::Generator(const ModelPaths& paths, const Runtime& runtime)
-    : state_(std::make_shared<State>(
-          State{paths, runtime, parse_device(runtime.device), open_family(paths), at::kFloat})) {
+Generator::Generator(const ModelPaths& given, const Runtime& runtime) {
+  const ModelPaths paths{resolve_model_path(given.model), resolve_model_path(given.vae),
+                         resolve_model_path(given.text_encoder)};
+  state_ = std::make_shared<State>(State{paths, runtime, parse_device(runtime.device), open_family(paths), at::kFloat});
   if (runtime.threads < 0) throw Error("threads", fmt::format("threads is {}, expected at least 1", runtime.threads));
   if (runtime.threads == 0)
     state_->runtime.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -263,6 +277,8 @@ Job Generator::open(const Request& request) const {
 
 Inspection Generator::inspect() const { return state_->family->inspect(); }
 
+std::string Generator::note() const { return state_->family->note(); }
+
 const Runtime& Generator::runtime() const { return state_->runtime; }
 
 const ModelPaths& Generator::paths() const { return state_->paths; }
@@ -272,7 +288,7 @@ std::string Generator::fingerprint() const { return eav::fingerprint(state_->pat
 void Generator::keep_models(bool keep) { state_->keep = keep; }
 
 void Generator::run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done,
-                    const Saving& saving) {
+                    const std::function<void(const Error&)>& failed, const Saving& saving) {
   auto& family = *state_->family;
   const c10::InferenceMode no_autograd;
   std::vector<const VideoJob*> all;
@@ -295,6 +311,13 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
   };
 
   const bool decode_only = saving.from && saving.from->denoised();  // the first job
+  std::set<std::string> warned;
+  const auto warn = [&](Phase phase) {
+    for (const auto* part : family.parts(phase))
+      if (const auto warning = part->take_warning(); !warning.empty() && warned.insert(warning).second)
+        progress.warning(warning);
+  };
+
   std::vector<Output> outputs;
   progress.phase("text encoder");
   for (size_t i = 0; i < jobs.size(); ++i) {
@@ -305,6 +328,7 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     if (i == 0 && decode_only) continue;
     within_memory("a text encoder works", [&] { jobs[i].job_->encode(progress); });
   }
+  warn(Phase::text_encoder);
   release(Phase::text_encoder);
 
   // Several videos share one transformer and one VAE where both fit side by side.
@@ -326,19 +350,23 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
       within_memory("the transformer works", [&] {
         denoised = job.denoise(progress, {i == 0 ? saving.from : std::nullopt, saving.keep});
       });
-      if (saving.keep) saving.keep(save(denoised));
+      warn(Phase::transformer);
     }
     output.trace = denoised.trace;
     output.latents = job.shown_latents(denoised.latents);
     const bool last = i + 1 == jobs.size();
     if (last || !keep_loaded) release(Phase::transformer);
-    if (!job.options().latents_only) {
+    const bool finite = at::isfinite(denoised.latents).all().item<bool>();
+    if (!finite && !failed) throw not_finite(placement.dtype);
+    if (finite && saving.keep) saving.keep(save(denoised));
+    if (finite && !job.options().latents_only) {
       progress.phase("vae");
       const Stopwatch watch(output.seconds.vae);
       within_memory("the VAE decodes", [&] { output.frames = job.decode(denoised, progress); });
+      warn(Phase::vae);
     }
     if (last || !keep_loaded) release(Phase::vae);
-    done(std::move(output));
+    finite ? done(std::move(output)) : failed(not_finite(placement.dtype));
     output = {};
   }
 }

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "base/json.h"
+#include "base/lfs.h"
 
 namespace eav {
 namespace {
@@ -52,7 +53,9 @@ std::string shown(const nlohmann::json& value) {
 JsonFile::JsonFile(const std::filesystem::path& path) : path_(path) {
   std::ifstream in(path, std::ios::binary);
   if (!in || std::filesystem::is_directory(path)) throw Error(fmt::format("{}: cannot be read", path.string()));
-  json_ = parse_json(std::string(std::istreambuf_iterator<char>(in), {}));
+  const std::string text(std::istreambuf_iterator<char>(in), {});
+  refuse_lfs_pointer(path, text);
+  json_ = parse_json(text);
   if (!json_.is_object()) throw Error(fmt::format("{}: is no valid JSON object", path.string()));
 }
 

@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "base/lfs.h"
 #include "eav/error.h"
 #include "eav/files.h"
 
@@ -76,6 +77,7 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
   const auto fail = [&](const std::string& what) {
     return Error(fmt::format("{}: is no valid safetensors file: {}", path.string(), what));
   };
+  refuse_lfs_pointer(path, {reinterpret_cast<const char*>(mapping_->bytes()), mapping_->size()});
   uint64_t header_size = 0;
   if (mapping_->size() < sizeof header_size) throw fail("it is shorter than its header's length field");
   std::memcpy(&header_size, mapping_->bytes(), sizeof header_size);
