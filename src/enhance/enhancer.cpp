@@ -1,5 +1,6 @@
 #include "enhance/enhancer.h"
 
+#include "eav/error.h"
 #include "enhance/adaptive.h"
 #include "enhance/cfi.h"
 

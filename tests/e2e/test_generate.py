@@ -2,12 +2,14 @@
 
 import base64
 import json
+import resource
+import signal
 import subprocess
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-from conftest import PROMPT
+from conftest import PROMPT, SMALL
 from safetensors.numpy import load_file, save_file
 
 
@@ -252,3 +254,35 @@ def test_offload_changes_nothing(eav, tiny, out):
     for name, more in (("a", []), ("b", ["--offload"])):
         assert eav("generate", PROMPT, *options, *more, "--save-latents", f"{name}.safetensors", cwd=out).returncode == 0
     assert (out / "a.safetensors").read_bytes() == (out / "b.safetensors").read_bytes()
+
+
+def test_frames_go_into_a_folder_that_holds_others(eav, generate, out, tiny):
+    (out / "prompts.txt").write_text("a red circle\na blue square\n")
+    for index in (0, 1):
+        (out / f"frames-00{index}" / "kept").mkdir(parents=True)
+        (out / f"frames-00{index}" / "frame_00009.png").write_text("of an earlier run")
+    made = eav("generate", "--prompt-file", "prompts.txt", "--model", tiny, "--seed", "1", *SMALL, "--out", "frames/", "--overwrite")
+    assert made.returncode == 0, made.stderr
+    for index in (0, 1):
+        names = sorted(file.name for file in (out / f"frames-00{index}").iterdir())
+        assert names == [*(f"frame_{i:05}.png" for i in range(9)), "kept"]
+
+
+def test_what_fails_to_be_replaced_stays(eav, generate, out, tiny):
+    """The video cannot take its place: the record, trace and latents of the one before are still there."""
+    files = ("--save-latents", "l.safetensors", "--trace", "t.json", "--out", "a.mp4")
+    generate("--seed", "1", *files)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    most = len(before["a.mp4"]) * 3 // 4
+    assert all(len(content) < most for name, content in before.items() if name != "a.mp4")
+    code = eav("generate", "another", "--model", tiny, "--seed", "2", *SMALL, *files, "--overwrite",
+               preexec_fn=lambda: limit_written(most))  # fmt: skip
+    assert code.returncode == 1 and "cannot write 'a.mp4'" in code.stderr
+    after = {file.name: file.read_bytes() for file in out.iterdir() if file.suffix != ".resume"}
+    assert after == before
+
+
+def limit_written(most):
+    """No file may grow beyond: less than a video, more than what lies beside it."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
