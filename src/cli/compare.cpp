@@ -18,6 +18,7 @@
 #include "files.h"
 #include "interrupt.h"
 #include "options.h"
+#include "printable.h"
 #include "request_options.h"
 #include "terminal.h"
 
@@ -166,7 +167,7 @@ class Comparison {
       const auto& variant = plan_.variants[done % variants];
       samples[variant.name] = sample_of(output);
       write_video(folder_.video(pair, variant), output.frames, *output.request.fps,
-                  to_json(make_record(generator, output.request), output.trace), progress);
+                  to_json(without_folders(make_record(generator, output.request)), output.trace), progress);
       if (++done % variants == 0) write_file(folder_.samples(pair), to_json(std::exchange(samples, {})));
       label();
     });
@@ -261,11 +262,11 @@ class Comparison {
     write_file(folder_.report(), comparison_report(plan_, samples, all, folder_));
     for (const auto& contrast : all)
       if (contrast.measure == plan_.primary)
-        fmt::print("{} against {}: {} {:+.3g} ({:+.3g} to {:+.3g}), better in {:.0f} % of {} pairs, p {:.3g}\n",
+        print_text("{} against {}: {} {:+.3g} ({:+.3g} to {:+.3g}), better in {:.0f} % of {} pairs, p {:.3g}\n",
                    contrast.variant, contrast.baseline, contrast.measure, contrast.difference.mean,
                    contrast.difference.low, contrast.difference.high, 100 * contrast.difference.win_rate,
                    contrast.difference.pairs, contrast.difference.p);
-    fmt::print("{}: the report\n", folder_.report().string());
+    print_text("{}: the report\n", folder_.report().string());
     return 0;
   }
 

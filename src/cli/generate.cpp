@@ -17,7 +17,9 @@
 #include "eav/video.h"
 #include "errors.h"
 #include "files.h"
+#include "from.h"
 #include "interrupt.h"
+#include "printable.h"
 #include "request_options.h"
 #include "terminal.h"
 
@@ -28,7 +30,7 @@ namespace fs = std::filesystem;
 
 struct GenerateOptions {
   fs::path from, prompt_file, out, save_latents, trace;
-  bool overwrite = false;
+  bool overwrite = false, no_metadata = false;
   AskedOptions asked;
 };
 
@@ -106,7 +108,8 @@ uintmax_t size_on_disk(const fs::path& path) {
 }
 
 // Writes all files of a video, or none; returns the seconds that it took.
-double write(const Files& files, const Record& record, const Output& output, TerminalProgress& progress) {
+double write(const Files& files, const Record& record, bool no_metadata, const Output& output,
+             TerminalProgress& progress) {
   const auto start = std::chrono::steady_clock::now();
   progress.phase("write");
   Unfinished unfinished;
@@ -121,7 +124,8 @@ double write(const Files& files, const Record& record, const Output& output, Ter
   if (!files.trace.empty()) write_text(files.trace, to_json(output.trace));
   write_text(files.record, to_json(record, output.trace, &output.seconds));
   if (!files.video.empty())
-    write_video(files.video, output.frames, *output.request.fps, to_json(record, output.trace), progress);
+    write_video(files.video, output.frames, *output.request.fps,
+                no_metadata ? "" : to_json(without_folders(record), output.trace), progress);
   unfinished.keep();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -129,20 +133,20 @@ double write(const Files& files, const Record& record, const Output& output, Ter
 void report(const Files& files, const Output& output, double write_seconds) {
   const auto& [request, latents, frames, trace, seconds] = output;
   if (files.video.empty())
-    fmt::print("{}: latents of {}, {}, seed {}\n", files.latents.string(), fmt::join(latents.sizes(), " x "),
+    print_text("{}: latents of {}, {}, seed {}\n", files.latents.string(), fmt::join(latents.sizes(), " x "),
                human_size(static_cast<int64_t>(size_on_disk(files.latents))), *request.seed);
   else
-    fmt::print("{}: {} frames of {}x{} at {} fps, {}, seed {}\n", files.video.string(), frames.size(0), frames.size(2),
+    print_text("{}: {} frames of {}x{} at {} fps, {}, seed {}\n", files.video.string(), frames.size(0), frames.size(2),
                frames.size(1), *request.fps, human_size(static_cast<int64_t>(size_on_disk(files.video))),
                *request.seed);
-  fmt::print("time: text encoder {}, transformer {}, vae {}, write {}\n", human_seconds(seconds.text_encoder),
+  print_text("time: text encoder {}, transformer {}, vae {}, write {}\n", human_seconds(seconds.text_encoder),
              human_seconds(seconds.transformer), human_seconds(seconds.vae), human_seconds(write_seconds));
-  fmt::print("enhancement: {}\n", request.enhance.enabled ? with_flags(describe(trace)) : "off");
-  std::fflush(stdout);
+  print_text("enhancement: {}\n", request.enhance.enabled ? with_flags(describe(trace)) : "off");
+  flush_stdout();
 }
 
 int generate(const GenerateOptions& options) {
-  const auto& asked = options.asked;
+  auto asked = options.asked;
   const bool has_prompt = asked.settings.contains("prompt");
   if (has_prompt && !options.prompt_file.empty()) throw Error("give a PROMPT or --prompt-file, not both");
   if (!has_prompt && options.prompt_file.empty() && options.from.empty())
@@ -150,7 +154,7 @@ int generate(const GenerateOptions& options) {
 
   Interrupt interrupt;
   TerminalProgress progress(interrupt);
-  const Record recorded = options.from.empty() ? Record{} : read_record(options.from);
+  const Record recorded = options.from.empty() ? Record{} : read_from(options.from, asked);
   Generator generator(asked.paths_over(recorded.paths), asked.runtime_over(recorded.runtime));
   const auto wanted = asked.over(request_for(generator, recorded));
   if (wanted.enhance.maps && options.trace.empty())
@@ -183,7 +187,8 @@ int generate(const GenerateOptions& options) {
   label_next();
   try {
     generator.run(jobs, progress, [&](Output&& output) {
-      const double seconds = write(files[index], make_record(generator, output.request), output, progress);
+      const double seconds =
+          write(files[index], make_record(generator, output.request), options.no_metadata, output, progress);
       progress.clear();
       report(files[index], output, seconds);
       ++index;
@@ -215,6 +220,8 @@ Command add_generate(CLI::App& program) {
   path("--out", options->out,
        "Video to write: .mp4, .webm, .gif, or folder/ of PNG; a .json beside it [eav-<seed>.mp4]");
   command.add_flag("--overwrite", options->overwrite, "Replace files that exist");
+  command.add_flag("--no-metadata", options->no_metadata,
+                   "Leave out of an .mp4 or .webm how it was made: the .json beside it alone says so");
   path("--save-latents", options->save_latents, "Write the final latents to this .safetensors file");
   path("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file");
   command.add_flag_callback(

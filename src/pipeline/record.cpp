@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cctype>
-#include <fstream>
-#include <iterator>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
 #include "base/json.h"
+#include "base/regular_file.h"
 #include "eav/fingerprint.h"
 #include "eav/video.h"
 #include "options/json.h"
@@ -97,6 +97,35 @@ Request read_request(const fs::path& file, const nlohmann::json& json) {
   return request;
 }
 
+const std::vector<Condition>& conditions_of(const Request& request) {
+  return std::get<std::vector<Condition>>(request.settings.at("conditions"));
+}
+
+// Calls visit(option, path) for each path of a record.
+void each_path(Record& record, const std::function<void(const char*, fs::path&)>& visit) {
+  const auto visit_one = [&](const char* option, fs::path& path) {
+    if (!path.empty()) visit(option, path);
+  };
+  visit_one("model", record.paths.model);
+  visit_one("vae", record.paths.vae);
+  visit_one("text_encoder", record.paths.text_encoder);
+  visit_one("init_latents", record.request.init_latents);
+  if (const auto found = record.request.settings.find("conditions"); found != record.request.settings.end())
+    for (auto& condition : std::get<std::vector<Condition>>(found->second)) visit_one("conditions", condition.file);
+}
+
+// Files that the record in a video names lie beside it, or are missing.
+void find_beside(const fs::path& video, Record& record) {
+  each_path(record, [&](const char* option, fs::path& path) {
+    if (path != path.filename() || path == "." || path == "..") return;
+    std::error_code ignored;
+    if (const auto beside = video.parent_path() / path; fs::exists(beside, ignored))
+      path = beside;
+    else if (record.missing.empty() || record.missing.back() != option)
+      record.missing.emplace_back(option);
+  });
+}
+
 bool is_video(const fs::path& file) {
   auto suffix = file.extension().string();
   std::ranges::transform(suffix, suffix.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -126,6 +155,15 @@ Record make_record(const Generator& generator, const Request& request) {
       condition.file = absolute(condition.file);
       record.conditions.push_back(file_fingerprint(condition.file));
     }
+  return record;
+}
+
+Record without_folders(Record record) {
+  each_path(record, [](const char*, fs::path& path) {
+    if (!path.has_filename()) path = path.parent_path();
+    const auto folder = path.parent_path(), cached = folder.parent_path().filename();
+    path = folder.filename() == "snapshots" && cached.string().starts_with("models--") ? cached : path.filename();
+  });
   return record;
 }
 
@@ -169,7 +207,7 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
   if (seconds != nullptr)
     json["seconds"] = {
         {"text_encoder", seconds->text_encoder}, {"transformer", seconds->transformer}, {"vae", seconds->vae}};
-  return json.dump(2) + "\n";
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";  // names of files need not be UTF-8
 }
 
 std::string to_json(const Trace& trace) {
@@ -209,9 +247,7 @@ Trace read_trace(const fs::path& file) {
                     "writes them",
                     file.string(), why));
   };
-  if (!fs::is_regular_file(file)) throw Error(fmt::format("'{}': there is no such file", file.string()));
-  std::ifstream in(file, std::ios::binary);
-  const auto json = parse_json(std::string(std::istreambuf_iterator<char>(in), {}));
+  const auto json = parse_json(read_file(file));
   if (json.is_discarded()) throw no_trace("it is no complete JSON");
   // More than any run has, and little enough for a picture of it.
   for (const auto& [field, most] : {std::pair{"token_frames", 4096}, {"steps", 10000}, {"layers", 1000}}) {
@@ -306,16 +342,9 @@ Record read_record(const fs::path& file) {
     throw Error(fmt::format("{}: \"threads\" is {}, expected 1 to 4096", file.string(), threads));
   record.runtime.threads = static_cast<int>(threads);
   record.request = read_request(file, json.at("request"));
+  if (is_video(file)) find_beside(file, record);
   return record;
 }
-
-namespace {
-
-const std::vector<Condition>& conditions_of(const Request& request) {
-  return std::get<std::vector<Condition>>(request.settings.at("conditions"));
-}
-
-}  // namespace
 
 std::vector<std::string> differences(const Record& then, const Record& now) {
   std::vector<std::string> lines;

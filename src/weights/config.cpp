@@ -3,10 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 
 #include "base/json.h"
+#include "base/regular_file.h"
 
 namespace eav {
 namespace {
@@ -50,9 +49,7 @@ std::string shown(const nlohmann::json& value) {
 }  // namespace
 
 JsonFile::JsonFile(const std::filesystem::path& path) : path_(path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in || std::filesystem::is_directory(path)) throw Error(fmt::format("{}: cannot be read", path.string()));
-  json_ = parse_json(std::string(std::istreambuf_iterator<char>(in), {}));
+  json_ = parse_json(read_file(path));
   if (!json_.is_object()) throw Error(fmt::format("{}: is no valid JSON object", path.string()));
 }
 
