@@ -17,10 +17,16 @@ struct Record {
   Request request;                        // as Job::request() gives it
   std::string init_latents;               // fingerprint of the file request.init_latents; empty without one
   std::vector<std::string> conditions{};  // those of the files of its conditions
+  // Options whose files a video's record names and that do not lie beside it: "model", "conditions", …; their paths are
+  // those names.
+  std::vector<std::string> missing{};
 };
 
 // The record of an output made by `generator`.
 Record make_record(const Generator& generator, const Request& request);
+// The record with the names of files and folders in the place of their paths, as it stands in a video, which people
+// share. A snapshot in a hub's cache has the name of its model there, "models--ORG--NAME".
+Record without_folders(Record record);
 // The request of a record for a checkpoint: what this has no option for is left out where the record holds what was its
 // default. (Records of older versions hold the options of every family.) Throws eav::Error at another value.
 Request request_for(const Generator& generator, const Record& record);
@@ -38,7 +44,8 @@ Trace read_trace(const std::filesystem::path& file);
 Trace parse_trace(std::string_view json, const std::filesystem::path& name);
 
 // Reads the record in a .json file, or in the metadata of a .mp4 or .webm. Fields that are not there keep their
-// defaults. Throws eav::Error when the file holds no record.
+// defaults. A file that a video's record names without a folder is looked for beside the video, and nowhere else.
+// Throws eav::Error when the file holds no record.
 Record read_record(const std::filesystem::path& file);
 // The same of the text of a .json file, which messages call `name`.
 Record parse_record(std::string_view json, const std::filesystem::path& name);

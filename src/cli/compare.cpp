@@ -24,6 +24,7 @@
 #include "files.h"
 #include "interrupt.h"
 #include "options.h"
+#include "printable.h"
 #include "request_options.h"
 #include "terminal.h"
 
@@ -208,7 +209,7 @@ class Comparison {
           const auto& variant = plan_.variants[done % variants];
           samples[variant.name] = sample_of(output);
           write_video(folder_.video(pair, variant), output.frames, *output.request.fps,
-                      to_json(make_record(generator, output.request), output.trace), progress);
+                      to_json(without_folders(make_record(generator, output.request)), output.trace), progress);
           end_video(pair);
         },
         [&](const Error& error) {
@@ -318,11 +319,11 @@ class Comparison {
     write_file(folder_.report(), comparison_report(plan_, samples, all, folder_));
     for (const auto& contrast : all)
       if (contrast.measure == plan_.primary)
-        fmt::print("{} against {}: {} {:+.3g} ({:+.3g} to {:+.3g}), better in {:.0f} % of {} pairs, p {:.3g}\n",
+        print_text("{} against {}: {} {:+.3g} ({:+.3g} to {:+.3g}), better in {:.0f} % of {} pairs, p {:.3g}\n",
                    contrast.variant, contrast.baseline, contrast.measure, contrast.difference.mean,
                    contrast.difference.low, contrast.difference.high, 100 * contrast.difference.win_rate,
                    contrast.difference.pairs, contrast.difference.p);
-    fmt::print("{}: the report\n", folder_.report().string());
+    print_text("{}: the report\n", folder_.report().string());
     return 0;
   }
 

@@ -12,6 +12,7 @@
 #include "eav/prompts.h"
 #include "eav/record.h"
 #include "errors.h"
+#include "from.h"
 #include "interrupt.h"
 #include "options.h"
 #include "outputs.h"
@@ -26,7 +27,7 @@ namespace fs = std::filesystem;
 
 struct GenerateOptions {
   fs::path from, prompt_file, out, save_latents, trace;
-  bool overwrite = false, force = false;
+  bool overwrite = false, no_metadata = false, force = false;
   double checkpoint_every = 30;
   std::optional<fs::path> resume;  // empty: the only one here
   AskedOptions asked;
@@ -58,6 +59,7 @@ std::vector<Job> open_jobs(const Generator& generator, const Request& wanted, co
 // What is to be made, of the command line.
 Run new_run(const GenerateOptions& options, const Generator& generator, const std::vector<Job>& jobs) {
   Run run{.existing = options.overwrite ? Existing::replace : Existing::refuse,
+          .metadata = !options.no_metadata,
           .checkpoint_every = options.checkpoint_every};
   for (size_t i = 0; i < jobs.size(); ++i) {
     const auto request = jobs[i].request();
@@ -109,7 +111,7 @@ int make(const fs::path& resume_file, Run& run, Generator& generator, std::span<
         [&](Output&& output) {
           const auto& files = run.files[run.next];
           const auto existing = renamed == run.next ? Existing::replace : run.existing;
-          const double seconds = write(files, make_record(generator, output.request), output, existing, progress);
+          const double seconds = write(files, make_record(generator, output.request), run.metadata, output, existing, progress);
           progress.clear();
           report(files, output, seconds);
           kept.finished();
@@ -171,7 +173,7 @@ int resume(const GenerateOptions& options) {
 
 int generate(const GenerateOptions& options) {
   if (options.resume) return resume(options);
-  const auto& asked = options.asked;
+  auto asked = options.asked;
   const bool has_prompt = asked.settings.contains("prompt");
   if (has_prompt && !options.prompt_file.empty()) throw Error("give a PROMPT or --prompt-file, not both");
   if (!has_prompt && options.prompt_file.empty() && options.from.empty())
@@ -179,7 +181,7 @@ int generate(const GenerateOptions& options) {
 
   Interrupt interrupt;
   TerminalProgress progress(interrupt);
-  const Record recorded = options.from.empty() ? Record{} : read_record(options.from);
+  const Record recorded = options.from.empty() ? Record{} : read_from(options.from, asked);
   Generator generator(asked.paths_over(recorded.paths), asked.runtime_over(recorded.runtime));
   const auto wanted = asked.over(request_for(generator, recorded));
   if (wanted.enhance.maps && options.trace.empty())
@@ -222,6 +224,8 @@ Command add_generate(CLI::App& program) {
   path("--out", options->out,
        "Video to write: .mp4, .webm, .gif, or folder/ of PNG; a .json beside it [eav-<seed>.mp4]");
   command.add_flag("--overwrite", options->overwrite, "Replace files that exist");
+  command.add_flag("--no-metadata", options->no_metadata,
+                   "Leave out of an .mp4 or .webm how it was made: the .json beside it alone says so");
   path("--save-latents", options->save_latents, "Write the final latents to this .safetensors file");
   path("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file");
   command.add_flag_callback(

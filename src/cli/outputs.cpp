@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <chrono>
-#include <cstdio>
 #include <map>
 
 #include "eav/human.h"
@@ -12,6 +11,7 @@
 #include "eav/trace.h"
 #include "eav/video.h"
 #include "files.h"
+#include "printable.h"
 
 namespace eav {
 namespace {
@@ -70,7 +70,7 @@ void check_files(const std::vector<OutputFiles>& all, bool overwrite) {
   }
 }
 
-double write(const OutputFiles& files, const Record& record, const Output& output, Existing existing,
+double write(const OutputFiles& files, const Record& record, bool metadata, const Output& output, Existing existing,
              TerminalProgress& progress) {
   const auto start = std::chrono::steady_clock::now();
   progress.phase("write");
@@ -79,8 +79,8 @@ double write(const OutputFiles& files, const Record& record, const Output& outpu
   if (!files.trace.empty()) parts.push_back(prepare_file(files.trace, to_json(output.trace)));
   parts.push_back(prepare_file(files.record, to_json(record, output.trace, &output.seconds)));
   if (!files.video.empty())
-    parts.push_back(
-        prepare_video(files.video, output.frames, *output.request.fps, to_json(record, output.trace), progress));
+    parts.push_back(prepare_video(files.video, output.frames, *output.request.fps,
+                                  metadata ? to_json(without_folders(record), output.trace) : "", progress));
   for (const auto& part : parts) part.finish(existing);
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -88,16 +88,16 @@ double write(const OutputFiles& files, const Record& record, const Output& outpu
 void report(const OutputFiles& files, const Output& output, double write_seconds) {
   const auto& [request, latents, frames, trace, seconds] = output;
   if (files.video.empty())
-    fmt::print("{}: latents of {}, {}, seed {}\n", files.latents.string(), fmt::join(latents.sizes(), " x "),
+    print_text("{}: latents of {}, {}, seed {}\n", files.latents.string(), fmt::join(latents.sizes(), " x "),
                human_size(static_cast<int64_t>(size_on_disk(files.latents))), *request.seed);
   else
-    fmt::print("{}: {} frames of {}x{} at {} fps, {}, seed {}\n", files.video.string(), frames.size(0), frames.size(2),
+    print_text("{}: {} frames of {}x{} at {} fps, {}, seed {}\n", files.video.string(), frames.size(0), frames.size(2),
                frames.size(1), *request.fps, human_size(static_cast<int64_t>(size_on_disk(files.video))),
                *request.seed);
-  fmt::print("time: text encoder {}, transformer {}, vae {}, write {}\n", human_seconds(seconds.text_encoder),
+  print_text("time: text encoder {}, transformer {}, vae {}, write {}\n", human_seconds(seconds.text_encoder),
              human_seconds(seconds.transformer), human_seconds(seconds.vae), human_seconds(write_seconds));
-  fmt::print("enhancement: {}\n", request.enhance.enabled ? with_flags(describe(trace)) : "off");
-  std::fflush(stdout);
+  print_text("enhancement: {}\n", request.enhance.enabled ? with_flags(describe(trace)) : "off");
+  flush_stdout();
 }
 
 }  // namespace eav

@@ -33,6 +33,7 @@ Json video_json(const Record& record, const OutputFiles& files) {
 std::string to_json(const Run& run) {
   Json json{{"next", run.next},
             {"overwrite", run.existing == Existing::replace},
+            {"metadata", run.metadata},
             {"checkpoint_every", run.checkpoint_every},
             {"videos", Json::array()}};
   for (size_t i = 0; i < run.videos.size(); ++i) json["videos"].push_back(video_json(run.videos[i], run.files[i]));
@@ -49,6 +50,7 @@ Run parse_run(const nlohmann::json& json, const fs::path& file) {
   Run run;
   run.next = json.at("next").get<size_t>();
   run.existing = json.at("overwrite").get<bool>() ? Existing::replace : Existing::refuse;
+  run.metadata = json.at("metadata").get<bool>();
   run.checkpoint_every = json.at("checkpoint_every").get<double>();
   for (const auto& video : json.at("videos")) {
     auto& record = run.videos.emplace_back(parse_record(video.at("record").dump(), file));

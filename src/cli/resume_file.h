@@ -18,6 +18,7 @@ struct Run {
   std::vector<OutputFiles> files = {};  // of each
   size_t next = 0;                      // the video that is being made; those before it are there
   Existing existing = Existing::refuse;
+  bool metadata = true;          // in the videos
   double checkpoint_every = 30;  // seconds
   SavedState state = {};         // of the next video; empty where it has none yet
 };

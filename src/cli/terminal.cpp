@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "options.h"
+#include "printable.h"
 
 namespace eav {
 namespace {
@@ -56,7 +57,7 @@ std::string with_flags(const std::string& text) {
 void print_error(const std::string& message) {
   auto line = with_flags(message);
   std::ranges::replace(line, '\n', ' ');
-  fmt::print(stderr, "eav: {}\n", line);
+  print_to_stderr(fmt::format("eav: {}\n", printable(line)));
 }
 
 TerminalProgress::TerminalProgress(Interrupt& interrupt)
@@ -96,19 +97,18 @@ void TerminalProgress::draw(int64_t done, int64_t total) {
     else
       text = text.substr(0, width - 1);
   }
-  fmt::print(stderr, "\r\x1b[K{}{}", text, filled);
-  std::fflush(stderr);
+  print_to_stderr(fmt::format("\r\x1b[K{}{}", text, filled));
   drawn_ = true;
 }
 
 void TerminalProgress::clear() noexcept {
-  if (drawn_) std::fputs("\r\x1b[K", stderr);  // where stderr is closed, nothing is to be cleared
+  if (drawn_) print_to_stderr("\r\x1b[K");
   drawn_ = false;
 }
 
 void TerminalProgress::line(const std::string& text) {
   clear();
-  std::fputs((text + "\n").c_str(), stderr);
+  print_to_stderr(printable(text) + "\n");
 }
 
 void TerminalProgress::warning(std::string_view message) {

@@ -12,6 +12,7 @@
 #include "eav/files.h"
 #include "eav/video.h"
 #include "video/ffmpeg.h"
+#include "video/input.h"
 #include "video/palette.h"
 
 namespace eav {
@@ -380,16 +381,17 @@ std::string ffmpeg_version() { return av_version_info(); }
 std::string read_metadata(const fs::path& video) {
   const ffmpeg::Quiet quiet;
   const auto what = fmt::format("cannot read '{}' as a .mp4 or .webm video", video.string());
-  ffmpeg::Dictionary options;
-  options.set("format_whitelist", "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm");  // never a playlist that names other files
-  options.set("protocol_whitelist", "file");
-  AVFormatContext* opened = nullptr;
-  ffmpeg::check(avformat_open_input(&opened, ffmpeg::url(video).c_str(), nullptr, &options.entries), what);
-  const ffmpeg::Input input(opened);
-  const auto streams = std::span(input->streams, input->nb_streams);
+  const auto input = [&] {
+    try {
+      return std::make_unique<ffmpeg::InputFile>(video, ffmpeg::kVideoFormats);
+    } catch (const Error& error) {
+      throw Error(fmt::format("{}: {}", what, error.what()));
+    }
+  }();
+  const auto streams = std::span((*input)->streams, (*input)->nb_streams);
   if (std::ranges::none_of(streams, [](const AVStream* s) { return s->codecpar->codec_type == AVMEDIA_TYPE_VIDEO; }))
     throw Error(what + ": it holds no pictures");
-  const auto* comment = av_dict_get(input->metadata, "comment", nullptr, 0);
+  const auto* comment = av_dict_get((*input)->metadata, "comment", nullptr, 0);
   return comment ? comment->value : "";
 }
 

@@ -1,21 +1,18 @@
 #include "weights/safetensors.h"
 
 #include <c10/core/alignment.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
 #include "base/lfs.h"
+#include "base/regular_file.h"
 #include "eav/error.h"
 #include "eav/files.h"
 
@@ -51,12 +48,10 @@ constexpr std::array kDtypes{
 class SafetensorsFile::Mapping {
  public:
   explicit Mapping(const std::filesystem::path& path) {
-    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) throw Error(fmt::format("{}: cannot be opened: {}", path.string(), std::strerror(errno)));
-    struct stat status {};
-    if (::fstat(file, &status) == 0 && S_ISREG(status.st_mode)) size_ = static_cast<size_t>(status.st_size);
-    if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file, 0);
-    ::close(file);
+    const RegularFile file(path);
+    size_ = static_cast<size_t>(file.size());
+    if (size_ > 0)
+      data_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.descriptor(), 0);
     if (size_ == 0) throw Error(fmt::format("{}: is no safetensors file: it is empty", path.string()));
     if (data_ == MAP_FAILED) throw Error(fmt::format("{}: cannot be mapped into memory", path.string()));
   }
