@@ -108,6 +108,7 @@ def test_t5_ids_of_other_models(run, tmp_path, changes):
     train(tmp_path, **changes)
     reference = transformers.T5Tokenizer.from_pretrained(tmp_path)
     lines = list(texts(seed=2, count=COUNT, tokens=TOKENS + WORDS + ["<0x41>", "<0xC3><0xA9>", "<one>", "été", "円"]))
+    lines += [(word * 20_000)[:20_000] for word in ("a", "the red circle ", "円", "\u0301", "<one>")]
     theirs = reference(lines, truncation=False, padding=False).input_ids
     assert differing(lines, tokens_of(run, tmp_path, lines, "t5"), theirs) == []
 

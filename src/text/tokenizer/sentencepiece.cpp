@@ -6,12 +6,12 @@
 #include <array>
 #include <bit>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
+#include "base/lfs.h"
+#include "base/regular_file.h"
 #include "eav/error.h"
 #include "text/tokenizer/charsmap.h"
 #include "text/tokenizer/unicode.h"
@@ -199,9 +199,9 @@ UnigramParts read_sentencepiece(std::string_view bytes, const std::string& name)
 }
 
 UnigramParts read_sentencepiece(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || std::filesystem::is_directory(path)) throw Error(fmt::format("{}: cannot be read", path.string()));
-  return read_sentencepiece(std::string(std::istreambuf_iterator<char>(file), {}), path.string());
+  const auto bytes = read_file(path);
+  refuse_lfs_pointer(path, bytes);
+  return read_sentencepiece(bytes, path.string());
 }
 
 }  // namespace eav::text
