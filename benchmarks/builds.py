@@ -1,5 +1,6 @@
 """Times two builds of eav_bench against each other, alternating in one run: a forward pass of each
-family, enhanced, on random weights at real widths. Prints the median of the rounds' ratios.
+family, enhanced, and two autoencoders' decoding, on random weights at real widths. Prints the median
+of the rounds' ratios.
 
 Example: python benchmarks/builds.py --before ../old/build/benchmarks/eav_bench --rounds 9
 """
@@ -14,6 +15,7 @@ import torch
 from diffusers import CogVideoXTransformer3DModel, HunyuanVideoTransformer3DModel, LTXVideoTransformer3DModel
 from safetensors.torch import save_file
 from side_by_side import BENCH, alternate
+from vae_decode import FAMILIES, save_vae
 
 
 def cogvideox(folder):
@@ -40,7 +42,23 @@ def stdit(folder):
     return {"latents": torch.randn(shape), "text": text}, "open_sora", ["on", open_sora.HEIGHT, open_sora.WIDTH]
 
 
-CASES = {"CogVideoX": cogvideox, "HunyuanVideo": hunyuan_video, "LTX-Video": ltx_video, "Open-Sora": stdit}
+def vae(family):
+    def make(folder):
+        save_vae(folder, family, FAMILIES[family][2])
+        return {"latents": torch.randn(1, 16, 3, 16, 24)}, "vae_decode", None
+
+    return make
+
+
+# Each saves a part of a model and gives its inputs, its name in eav_bench and, where it takes a type, what follows that.
+CASES = {
+    "CogVideoX": cogvideox,
+    "HunyuanVideo": hunyuan_video,
+    "LTX-Video": ltx_video,
+    "Open-Sora": stdit,
+    "CogVideoX's VAE": vae("cogvideox"),
+    "HunyuanVideo's VAE": vae("hunyuan_video"),
+}
 
 
 def main():
@@ -49,19 +67,21 @@ def main():
     parser.add_argument("--after", default=BENCH, type=pathlib.Path)
     parser.add_argument("--rounds", default=9, type=int)
     parser.add_argument("--threads", default=2, type=int)
+    parser.add_argument("--cases", default=list(CASES), nargs="+", choices=CASES)
     parser.add_argument("--types", default=["float32"], nargs="+", choices=["float32", "bfloat16"])
     options = parser.parse_args()
 
     print(f"{options.threads} threads, {options.rounds} rounds: least seconds, and the ratio after/before of the rounds")
     print(f"{'':28}{'before':>8}{'after':>8}{'median':>8}{'least':>8}{'most':>8}")
-    for name, make in CASES.items():
+    for name in options.cases:
         with tempfile.TemporaryDirectory() as folder:
             torch.manual_seed(0)
-            tensors, part, arguments = make(folder)
+            tensors, part, arguments = CASES[name](folder)
             inputs = f"{folder}/inputs.safetensors"
             save_file(tensors, inputs)
-            for dtype in options.types:
-                of = lambda bench: [bench, options.threads, part, folder, inputs, dtype, *arguments]  # noqa: E731
+            for dtype in options.types if arguments is not None else ["float32"]:
+                typed = [dtype, *arguments] if arguments is not None else []
+                of = lambda bench: [bench, options.threads, part, folder, inputs, *typed]  # noqa: E731
                 results = alternate({"before": of(options.before), "after": of(options.after)}, options.rounds)
                 before, after = ([seconds for seconds, _ in results[build]] for build in ("before", "after"))
                 ratios = sorted(b / a for a, b in zip(before, after, strict=True))

@@ -38,6 +38,16 @@ def reference(family, folder, threads, tiling):
     reference_loop(run)
 
 
+def save_vae(folder, family, channels):
+    autoencoder, blocks, _ = FAMILIES[family]
+    autoencoder(
+        block_out_channels=tuple(channels),
+        down_block_types=(f"{blocks}DownBlock3D",) * len(channels),
+        up_block_types=(f"{blocks}UpBlock3D",) * len(channels),
+        norm_num_groups=min(32, channels[0]),
+    ).save_pretrained(folder)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", default=BENCH, type=pathlib.Path)
@@ -54,18 +64,11 @@ def main():
     if options.reference:
         return reference(options.family, options.reference, options.threads, options.tiling)
 
-    autoencoder, blocks, channels = FAMILIES[options.family]
-    channels = options.channels or channels
-    levels = len(channels)
-    height, width = (int(n) // 2 ** (levels - 1) for n in options.size.split("x"))
+    channels = options.channels or FAMILIES[options.family][2]
+    height, width = (int(n) // 2 ** (len(channels) - 1) for n in options.size.split("x"))
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        autoencoder(
-            block_out_channels=tuple(channels),
-            down_block_types=(f"{blocks}DownBlock3D",) * levels,
-            up_block_types=(f"{blocks}UpBlock3D",) * levels,
-            norm_num_groups=min(32, channels[0]),
-        ).save_pretrained(folder)
+        save_vae(folder, options.family, channels)
         latents = f"{folder}/latents.safetensors"
         save_file({"latents": torch.randn(1, 16, options.latent_frames, height, width)}, latents)
 

@@ -299,11 +299,16 @@ def options_in(words):
 
 def arguments_of(checkpoint, case):
     """What `eav generate` is called with for a case, but for what it writes."""
+    return arguments_for(checkpoint, CASES[checkpoint][case])
+
+
+def arguments_for(checkpoint, case):
+    """The same for options as the table has them."""
     settings = {}
     for beginning, text in SETTINGS.items():
         if checkpoint.startswith(beginning):
             settings |= options_in(shlex.split(text.replace("{}", f"checkpoints/{checkpoint}")))
-    words = shlex.split(CASES[checkpoint][case])
+    words = shlex.split(case)
     for option in options_in(w for w in words if w.startswith("--")):
         for replaced in (option, *INSTEAD_OF.get(option, ())):
             settings.pop(replaced, None)

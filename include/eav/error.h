@@ -20,6 +20,12 @@ class Error : public std::runtime_error {
   std::string option_;
 };
 
+// There was less memory than the work took.
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
+
 // The work was stopped on request (Progress::cancelled); nothing was left half-written.
 class Cancelled : public Error {
  public:

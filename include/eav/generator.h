@@ -11,9 +11,11 @@
 #include <utility>
 #include <vector>
 
+#include "eav/error.h"
 #include "eav/grid.h"
 #include "eav/progress.h"
 #include "eav/request.h"
+#include "eav/saved_state.h"
 #include "eav/trace.h"
 
 namespace eav {
@@ -67,7 +69,8 @@ struct VideoSize {
   int64_t frames, height, width;  // in pixels
 };
 
-// Where a checkpoint lies. A folder holds all parts of a model; of a single file, others are told apart.
+// Where a checkpoint lies. A folder holds all parts of a model; of a single file, others are told apart. The root of a
+// model in the cache of the hub (models--ORG--NAME) stands for its snapshot.
 struct ModelPaths {
   std::filesystem::path model;           // a folder, or the original single file of a release
   std::filesystem::path vae{};           // where the model has none of its own
@@ -114,6 +117,8 @@ class Generator {
   Job open(const Request& request) const;
 
   Inspection inspect() const;
+  // What a user should know of this checkpoint's own defaults, in one line; empty for most.
+  std::string note() const;
   // The runtime with 0 threads replaced by what was chosen, and after run() also "auto".
   const Runtime& runtime() const;
   const ModelPaths& paths() const;
@@ -127,7 +132,12 @@ class Generator {
   // loaded, used for all prompts and released before the transformer; with a single job the transformer is released
   // before the VAE. Throws eav::Error before any work when memory does not suffice or check_complete() would, and
   // Cancelled when `progress` asks to stop.
-  void run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done);
+  // A video whose latents are not finite after denoising is not decoded: `failed` gets its error in the place of
+  // `done`, in the order of the jobs, and the videos after it are made. Without `failed` that error is thrown.
+  // `saving` keeps the state of the video that is being made, and the first one goes on from such a state: it must be
+  // one of that job, from the same checkpoint, else it throws eav::Error or gives another video.
+  void run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done,
+           const std::function<void(const Error&)>& failed = nullptr, const Saving& saving = {});
 
  private:
   struct [[gnu::visibility("hidden")]] State;

@@ -3,8 +3,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <memory>
 #include <string>
 
+#include "eav/files.h"
 #include "eav/progress.h"
 
 namespace [[gnu::visibility("default")]] eav {
@@ -34,13 +36,34 @@ void check_output(const std::filesystem::path& out, bool overwrite);
 // `progress`, asked once a frame) nothing new is left. The same frames give the same bytes, on any number of cores.
 void write_video(const std::filesystem::path& out, const at::Tensor& frames, double fps, const std::string& metadata,
                  const Progress& progress = Progress());
+// The same, as a file or folder that appears when it is finished.
+Temporary prepare_video(const std::filesystem::path& out, const at::Tensor& frames, double fps,
+                        const std::string& metadata, const Progress& progress = Progress());
 
 // Writes one picture (uint8 [H, W, 3], CPU, RGB) as PNG, like write_video.
 void write_picture(const std::filesystem::path& out, const at::Tensor& picture);
 
-// The frames of a video or picture that FFmpeg can read, [F, H, W, 3] uint8 on the CPU, RGB, upright (a rotation that
-// the file asks for is done), without transparency (the colours below it are kept). At most `most` frames; 0: all.
-// Throws eav::Error that names the file when it cannot be read, is neither, or ends early.
+// The frames of a video or picture, one after the other: uint8 [H, W, 3] on the CPU, RGB, upright (a rotation that the
+// file asks for is done), without transparency (the colours below it are kept). PNG, JPEG, WebP, GIF, BMP, TIFF, PPM,
+// MP4, MOV, Matroska, WebM, AVI, MPEG-TS and Y4M are read, as the content says, whatever the name; of at most 2^28
+// pixels a frame. No other file is opened, whatever this one refers to.
+class VideoReader {
+ public:
+  // Throws eav::Error that names the file when it cannot be read, or is neither video nor picture.
+  explicit VideoReader(const std::filesystem::path& file);
+  ~VideoReader();
+  VideoReader(const VideoReader&) = delete;
+  VideoReader& operator=(const VideoReader&) = delete;
+
+  // The next frame; undefined after the last. Throws eav::Error that names the file when it is damaged.
+  at::Tensor next();
+
+ private:
+  struct [[gnu::visibility("hidden")]] State;
+  std::unique_ptr<State> state_;
+};
+
+// All frames, or the first `most`, as VideoReader gives them: [F, H, W, 3].
 at::Tensor read_frames(const std::filesystem::path& file, int64_t most = 0);
 
 // The version of the FFmpeg that writes and reads.

@@ -1,12 +1,14 @@
 #include "base/tensor_memory.h"
 
 #include <c10/core/Allocator.h>
-#include <c10/core/impl/alloc_cpu.h>
+#include <c10/core/alignment.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
+#include <new>
 
 namespace eav {
 namespace {
@@ -39,7 +41,9 @@ std::byte* map(size_t size) {
   return begin + before;
 }
 
-size_t in_pages(size_t bytes) { return (bytes + page_size() - 1) / page_size() * page_size(); }
+size_t rounded_up(size_t bytes, size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
+
+size_t in_pages(size_t bytes) { return rounded_up(bytes, page_size()); }
 
 }  // namespace
 
@@ -105,14 +109,15 @@ TensorMemory& memory() {
 }
 
 void free_tensor(void* data) {
-  if (!memory().free(data)) c10::free_cpu(data);
+  if (!memory().free(data)) std::free(data);
 }
 
 class TensorAllocator : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
     void* data = bytes >= kLeast ? memory().allocate(bytes) : nullptr;
-    if (data == nullptr) data = c10::alloc_cpu(bytes);  // which throws where there is no memory
+    if (data == nullptr && bytes > 0) data = std::aligned_alloc(c10::gAlignment, rounded_up(bytes, c10::gAlignment));
+    if (data == nullptr && bytes > 0) throw std::bad_alloc();  // c10::alloc_cpu may end the process instead
     return {data, data, &free_tensor, c10::Device(c10::kCPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &free_tensor; }

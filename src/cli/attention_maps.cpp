@@ -8,6 +8,7 @@
 #include "eav/video.h"
 #include "errors.h"
 #include "files.h"
+#include "printable.h"
 
 namespace eav {
 namespace {
@@ -27,7 +28,7 @@ int run(const AttentionMapsOptions& options) {
     suffix == ".html" ? write_file(options.out, attention_maps_page(trace))
                       : write_picture(options.out, attention_maps_picture(trace));
   });
-  fmt::print("{}: {} token frames, {} steps, {} layers\n", options.out.string(), trace.token_frames, trace.steps,
+  print_text("{}: {} token frames, {} steps, {} layers\n", options.out.string(), trace.token_frames, trace.steps,
              trace.layers);
   return 0;
 }

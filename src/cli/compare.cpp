@@ -1,12 +1,18 @@
 // eav compare: videos with and without the enhancement, measured side by side.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <fstream>
+#include <set>
+#include <sstream>
 #include <thread>
 
 #include "commands.h"
@@ -18,6 +24,7 @@
 #include "files.h"
 #include "interrupt.h"
 #include "options.h"
+#include "printable.h"
 #include "request_options.h"
 #include "terminal.h"
 
@@ -26,6 +33,34 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// A process that another one started for its part of a comparison: every `count`-th pair, from `number` on.
+struct Worker {
+  size_t number, count;
+  pid_t parent;
+};
+
+constexpr int64_t kMostJobs = 256;
+
+// "1/2/4711": number, count and parent, as start_worker() writes them.
+Worker parse_worker(const std::string& text) {
+  std::istringstream in(text);
+  int64_t number = 0, count = 0;
+  pid_t parent = 0;
+  std::array<char, 2> slashes{};
+  in >> number >> slashes[0] >> count >> slashes[1] >> parent;
+  if (!in || in.peek() != EOF || slashes != std::array{'/', '/'} || count < 1 || count > kMostJobs || number < 0 ||
+      number >= count)
+    throw CLI::ValidationError(
+        "--worker", fmt::format("'{}' does not work: this program alone gives it, to processes that it starts", text));
+  return {static_cast<size_t>(number), static_cast<size_t>(count), parent};
+}
+
+// This process ends when its parent does, however that ends.
+void end_with(pid_t parent) {
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (getppid() != parent) throw Cancelled();  // it ended before it could be followed
+}
+
 struct CompareOptions {
   AskedOptions asked;
   fs::path prompts, out;
@@ -33,7 +68,7 @@ struct CompareOptions {
   uint64_t first_seed = 1;
   std::string weights, primary = "temporal_ssim";
   bool resume = false;
-  std::optional<std::pair<size_t, size_t>> worker;  // number and how many: does every so many-th pair
+  std::optional<Worker> worker;
 };
 
 std::vector<Variant> parse_variants(const std::string& list) {
@@ -55,7 +90,7 @@ class Comparison {
   int run() {
     folder_.folder = options_.out;
     auto runtime = options_.asked.runtime_over({});
-    if (options_.worker && runtime.threads == 0) runtime.threads = threads_of(options_.worker->second);
+    if (options_.worker && runtime.threads == 0) runtime.threads = threads_of(options_.worker->count);
     Generator generator(options_.asked.paths_over({}), runtime);
     plan_ = make_plan(generator);
     prepare_folder();
@@ -118,7 +153,7 @@ class Comparison {
   std::vector<size_t> unfinished() const {
     std::vector<size_t> left;
     for (size_t i = 0; i < plan_.pair_count(); ++i)
-      if ((!options_.worker || i % options_.worker->second == options_.worker->first) &&
+      if ((!options_.worker || i % options_.worker->count == options_.worker->number) &&
           !fs::exists(folder_.samples(i)))
         left.push_back(i);
     return left;
@@ -161,15 +196,29 @@ class Comparison {
     };
     label();
     PairSamples samples;
-    generator.run(wanted, progress, [&](Output&& output) {
-      const auto pair = pairs[done / variants];
-      const auto& variant = plan_.variants[done % variants];
-      samples[variant.name] = sample_of(output);
-      write_video(folder_.video(pair, variant), output.frames, *output.request.fps,
-                  to_json(make_record(generator, output.request), output.trace), progress);
-      if (++done % variants == 0) write_file(folder_.samples(pair), to_json(std::exchange(samples, {})));
+    const auto end_video = [&](size_t pair) {
+      if (++done % variants == 0)
+        if (const auto of_pair = std::exchange(samples, {}); of_pair.size() == variants)
+          write_file(folder_.samples(pair), to_json(of_pair));
       label();
-    });
+    };
+    generator.run(
+        wanted, progress,
+        [&](Output&& output) {
+          const auto pair = pairs[done / variants];
+          const auto& variant = plan_.variants[done % variants];
+          samples[variant.name] = sample_of(output);
+          write_video(folder_.video(pair, variant), output.frames, *output.request.fps,
+                      to_json(without_folders(make_record(generator, output.request)), output.trace), progress);
+          end_video(pair);
+        },
+        [&](const Error& error) {
+          const auto pair = pairs[done / variants];
+          shown.clear();
+          print_error(
+              fmt::format("{}: {}", folder_.video(pair, plan_.variants[done % variants]).string(), error.what()));
+          end_video(pair);
+        });
   }
 
   static Sample sample_of(const Output& output) {
@@ -236,7 +285,7 @@ class Comparison {
     std::vector<std::string> arguments;
     std::ifstream in("/proc/self/cmdline", std::ios::binary);
     for (std::string argument; std::getline(in, argument, '\0');) arguments.push_back(argument);
-    arguments.insert(arguments.end(), {"--worker", fmt::format("{}/{}", number, jobs)});
+    arguments.insert(arguments.end(), {"--worker", fmt::format("{}/{}/{}", number, jobs, getpid())});
     std::vector<char*> pointers;
     for (auto& argument : arguments) pointers.push_back(argument.data());
     pointers.push_back(nullptr);
@@ -254,6 +303,15 @@ class Comparison {
   }
 
   int finish() {
+    if (const auto left = unfinished(); !left.empty()) {
+      const auto all = plan_.pairs();
+      std::set<size_t> prompts;
+      for (const auto pair : left) prompts.insert(all[pair].prompt + 1);
+      throw Error(
+          fmt::format("{} of {} pairs lack a video, and nothing is concluded: those of the prompts {}; --resume "
+                      "tries them again",
+                      left.size(), all.size(), fmt::join(prompts, ", ")));
+    }
     std::vector<PairSamples> samples;
     for (size_t i = 0; i < plan_.pair_count(); ++i) samples.push_back(read_samples(folder_.samples(i), plan_.variants));
     const auto all = contrasts(plan_, samples);
@@ -261,11 +319,11 @@ class Comparison {
     write_file(folder_.report(), comparison_report(plan_, samples, all, folder_));
     for (const auto& contrast : all)
       if (contrast.measure == plan_.primary)
-        fmt::print("{} against {}: {} {:+.3g} ({:+.3g} to {:+.3g}), better in {:.0f} % of {} pairs, p {:.3g}\n",
+        print_text("{} against {}: {} {:+.3g} ({:+.3g} to {:+.3g}), better in {:.0f} % of {} pairs, p {:.3g}\n",
                    contrast.variant, contrast.baseline, contrast.measure, contrast.difference.mean,
                    contrast.difference.low, contrast.difference.high, 100 * contrast.difference.win_rate,
                    contrast.difference.pairs, contrast.difference.p);
-    fmt::print("{}: the report\n", folder_.report().string());
+    print_text("{}: the report\n", folder_.report().string());
     return 0;
   }
 
@@ -285,6 +343,7 @@ class Comparison {
 int compare(const CompareOptions& options) {
   Interrupt interrupt;
   try {
+    if (options.worker) end_with(options.worker->parent);
     return Comparison(options, interrupt).run();
   } catch (const Cancelled&) {
     if (!options.worker) print_error("stopped; --resume goes on");
@@ -316,14 +375,10 @@ Command add_compare(CLI::App& program) {
       ->type_name("NAME");
   command.add_flag("--resume", options->resume, "Go on with the stopped comparison that --out holds");
   add_whole(command, "--jobs",
-            "Videos to make at once, each in a process of its own [as many as memory and cores allow]", 1, 256,
+            "Videos to make at once, each in a process of its own [as many as memory and cores allow]", 1, kMostJobs,
             [=](uint64_t v) { options->jobs = static_cast<int64_t>(v); });
   command
-      .add_option_function<std::string>("--worker",
-                                        [=](const std::string& part) {  // "1/2"
-                                          const auto slash = part.find('/');
-                                          options->worker = {std::stoul(part), std::stoul(part.substr(slash + 1))};
-                                        })
+      .add_option_function<std::string>("--worker", [=](const std::string& v) { options->worker = parse_worker(v); })
       ->group("");  // this program's own
   add_request_options(command, options->asked,
                       {"prompt", "seed", "conditions", "denoise_strength", "init_latents", "latents_only", "enhance",

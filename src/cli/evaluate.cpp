@@ -11,6 +11,7 @@
 #include "eav/video.h"
 #include "errors.h"
 #include "files.h"
+#include "printable.h"
 
 namespace eav {
 namespace {
@@ -48,13 +49,16 @@ std::string shown(const std::optional<double>& value, int decimals) {
 // A row a measure, a column a video.
 void print_table(const std::vector<Evaluation>& evaluations) {
   const auto row = [&](const std::string& label, const std::string& better, auto cell) {
-    fmt::print("{:<26}{:<8}", label, better);
-    for (const auto& evaluation : evaluations) fmt::print("{:>18}", cell(evaluation));
-    fmt::print("\n");
+    print_text("{:<26}{:<8}", label, better);
+    for (const auto& evaluation : evaluations) print_text("{:>18}", cell(evaluation));
+    print_text("\n");
   };
   row("", "better", [](const Evaluation& e) {
     const auto name = e.video.filename().string();
-    return name.size() > 17 ? "…" + name.substr(name.size() - 16) : name;
+    if (name.size() <= 17) return name;
+    auto begin = name.size() - 16;
+    while (begin < name.size() && (name[begin] & 0xC0) == 0x80) ++begin;  // not within a character
+    return "…" + name.substr(begin);
   });
   for (const auto& measure : all_measures()) {
     const auto better = measure.better == Better::more ? "more" : measure.better == Better::less ? "less" : "";
@@ -79,7 +83,7 @@ std::string to_json(const std::vector<Evaluation>& evaluations, const fs::path& 
                           {"ssim", fidelity->ssim}};
     json["videos"].push_back(std::move(one));
   }
-  return json.dump(2) + "\n";
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 int run(const EvaluateOptions& options) {

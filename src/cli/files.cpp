@@ -20,9 +20,4 @@ void check_file(const fs::path& path, bool overwrite) {
   check_takes_files(path.has_filename() ? target_of(path).parent_path() : path, path);
 }
 
-Unfinished::~Unfinished() {
-  std::error_code ignored;
-  for (const auto& path : paths_) fs::remove(path, ignored);
-}
-
 }  // namespace eav

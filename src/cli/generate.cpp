@@ -3,22 +3,21 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <chrono>
-#include <map>
 #include <optional>
+#include <set>
+#include <span>
 
 #include "commands.h"
 #include "eav/generator.h"
-#include "eav/human.h"
 #include "eav/prompts.h"
 #include "eav/record.h"
-#include "eav/safetensors.h"
-#include "eav/trace.h"
-#include "eav/video.h"
 #include "errors.h"
-#include "files.h"
+#include "from.h"
 #include "interrupt.h"
+#include "options.h"
+#include "outputs.h"
 #include "request_options.h"
+#include "resume_file.h"
 #include "terminal.h"
 
 namespace eav {
@@ -28,59 +27,18 @@ namespace fs = std::filesystem;
 
 struct GenerateOptions {
   fs::path from, prompt_file, out, save_latents, trace;
-  bool overwrite = false;
+  bool overwrite = false, no_metadata = false, force = false;
+  double checkpoint_every = 30;
+  std::optional<fs::path> resume;  // empty: the only one here
   AskedOptions asked;
 };
 
-// The files of one video; empty are those that nobody asked for.
-struct Files {
-  fs::path video, record, latents, trace;
-};
-
-// "clips/red.mp4" -> "clips/red-002.mp4", "frames/" -> "frames-002/"
-fs::path numbered(const fs::path& path, size_t index) {
-  if (path.empty()) return path;
-  const auto suffix = fmt::format("-{:03}", index);
-  if (!path.has_filename()) return path.parent_path().concat(suffix) / "";
-  return path.parent_path() / path.stem().concat(suffix).concat(path.extension().string());
-}
-
-// The record's place: "red.mp4" -> "red.json", "frames/" -> "frames.json" beside the folder.
-fs::path record_of(const fs::path& video) {
-  if (output_kind(video) != OutputKind::frames) return fs::path(video).replace_extension(".json");
-  auto folder = fs::absolute(video).lexically_normal();
-  if (!folder.has_filename()) folder = folder.parent_path();
-  return video.is_absolute() ? folder.concat(".json") : fs::proximate(folder.concat(".json"));
-}
-
-Files name_files(const GenerateOptions& options, const Request& request, std::optional<size_t> index) {
-  const auto place = [&](const fs::path& path) { return index ? numbered(path, *index) : path; };
-  if (request.latents_only) {
-    const auto latents = place(options.save_latents);
-    return {"", fs::path(latents).replace_extension(".json"), latents, place(options.trace)};
-  }
-  const auto video =
-      place(options.out.empty() ? fs::path(fmt::format("eav-{}.mp4", *request.seed - index.value_or(0))) : options.out);
-  return {video, record_of(video), place(options.save_latents), place(options.trace)};
-}
-
-// Throws when a file could not be written, or when two of them are one.
-void check_files(const std::vector<Files>& all, bool overwrite) {
-  std::map<fs::path, std::string> taken;
-  const auto take = [&](const fs::path& path, const std::string& what) {
-    if (path.empty()) return;
-    const auto [other, is_new] = taken.emplace(fs::weakly_canonical(fs::absolute(path)), what);
-    if (!is_new) throw Error(fmt::format("{} and {} would both be '{}'", other->second, what, path.string()));
-  };
-  for (const auto& files : all) {
-    take(files.video, "the video");
-    take(files.record, "the record beside the video");
-    take(files.latents, "--save-latents");
-    take(files.trace, "--trace");
-    if (!files.video.empty()) check_output(files.video, overwrite);
-    for (const auto& path : {files.record, files.latents, files.trace})
-      if (!path.empty()) check_file(path, overwrite);
-  }
+// Throws where more is asked for than a run that goes on can take.
+void check_alone(const CLI::App& command) {
+  static const std::set<std::string> taken{"--resume", "--vae-tiling", "--force"};
+  for (const auto* option : command.get_options())
+    if (option->count() > 0 && !taken.contains(option->get_name()))
+      throw Error(fmt::format("{} cannot be given with --resume: a run goes on as it was begun", option->get_name()));
 }
 
 // A job for each prompt.
@@ -98,51 +56,124 @@ std::vector<Job> open_jobs(const Generator& generator, const Request& wanted, co
   return jobs;
 }
 
-uintmax_t size_on_disk(const fs::path& path) {
-  if (!fs::is_directory(path)) return fs::file_size(path);
-  uintmax_t bytes = 0;
-  for (const auto& entry : fs::directory_iterator(path)) bytes += entry.file_size();
-  return bytes;
-}
-
-// Writes all files of a video, or none; returns the seconds that it took.
-double write(const Files& files, const Record& record, const Output& output, TerminalProgress& progress) {
-  const auto start = std::chrono::steady_clock::now();
-  progress.phase("write");
-  Unfinished unfinished;
-  const auto write_text = [&](const fs::path& path, const std::string& text) {
-    write_file(path, text);
-    unfinished.add(path);
-  };
-  if (!files.latents.empty()) {
-    save_safetensors(files.latents, {{"latents", output.latents}});
-    unfinished.add(files.latents);
+// What is to be made, of the command line.
+Run new_run(const GenerateOptions& options, const Generator& generator, const std::vector<Job>& jobs) {
+  Run run{.existing = options.overwrite ? Existing::replace : Existing::refuse,
+          .metadata = !options.no_metadata,
+          .checkpoint_every = options.checkpoint_every};
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const auto request = jobs[i].request();
+    const auto named = fs::path(fmt::format("eav-{}.mp4", *request.seed - i));
+    const auto video = request.latents_only ? fs::path() : options.out.empty() ? named : options.out;
+    run.files.push_back(name_files(video, options.save_latents, options.trace,
+                                   options.prompt_file.empty() ? std::nullopt : std::optional(i)));
+    run.videos.push_back(make_record(generator, request));
   }
-  if (!files.trace.empty()) write_text(files.trace, to_json(output.trace));
-  write_text(files.record, to_json(record, output.trace, &output.seconds));
-  if (!files.video.empty())
-    write_video(files.video, output.frames, *output.request.fps, to_json(record, output.trace), progress);
-  unfinished.keep();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return run;
 }
 
-void report(const Files& files, const Output& output, double write_seconds) {
-  const auto& [request, latents, frames, trace, seconds] = output;
-  if (files.video.empty())
-    fmt::print("{}: latents of {}, {}, seed {}\n", files.latents.string(), fmt::join(latents.sizes(), " x "),
-               human_size(static_cast<int64_t>(size_on_disk(files.latents))), *request.seed);
-  else
-    fmt::print("{}: {} frames of {}x{} at {} fps, {}, seed {}\n", files.video.string(), frames.size(0), frames.size(2),
-               frames.size(1), *request.fps, human_size(static_cast<int64_t>(size_on_disk(files.video))),
-               *request.seed);
-  fmt::print("time: text encoder {}, transformer {}, vae {}, write {}\n", human_seconds(seconds.text_encoder),
-             human_seconds(seconds.transformer), human_seconds(seconds.vae), human_seconds(write_seconds));
-  fmt::print("enhancement: {}\n", request.enhance.enabled ? with_flags(describe(trace)) : "off");
-  std::fflush(stdout);
+// The state of a run whose first video is named so, before it is numbered.
+fs::path resume_file(const GenerateOptions& options, const Run& run) {
+  if (options.prompt_file.empty()) return resume_file_of(run.files[0].main());
+  return resume_file_of(!options.out.empty()         ? options.out
+                        : run.files[0].video.empty() ? options.save_latents
+                                                     : run.files[0].video);
+}
+
+// Makes the videos of a run that are not there yet.
+int make(const fs::path& resume_file, Run& run, Generator& generator, std::span<const Job> jobs,
+         const Interrupt& interrupt, TerminalProgress& progress) {
+  const auto label_next = [&] {
+    const auto count = run.videos.size();
+    if (count > 1) progress.set_label(fmt::format("{}/{} ", std::min(run.next + 1, count), count));
+  };
+  label_next();
+  ResumeFile kept(resume_file, run, generator, progress);
+  const auto go_on = [&](const char* more) {
+    return kept.is_there() ? fmt::format("; `eav generate --resume {}{}` goes on", kept.path().string(), more) : "";
+  };
+  Saving saving{.keep = [&](const SavedState& state) { kept.keep(state); }};
+  if (!run.state.tensors.empty()) saving.from = run.state;
+  std::vector<size_t> without_video;  // numbers of prompts, from 1
+  const auto note_failure = [&](const Error& error) {
+    kept.finished();  // its state leads to nothing
+    if (run.videos.size() == 1) throw error;
+    progress.clear();
+    without_video.push_back(run.next);
+    print_error(fmt::format("prompt {}: {}", run.next, error.what()));
+    label_next();
+  };
+  // A run that was stopped while it renamed its files finds them there.
+  const auto renamed = run.state.denoised() ? std::optional(run.next) : std::nullopt;
+  try {
+    generator.run(
+        jobs, progress,
+        [&](Output&& output) {
+          const auto& files = run.files[run.next];
+          const auto existing = renamed == run.next ? Existing::replace : run.existing;
+          const double seconds = write(files, make_record(generator, output.request), run.metadata, output, existing, progress);
+          progress.clear();
+          report(files, output, seconds);
+          kept.finished();
+          label_next();
+        },
+        note_failure, saving);
+  } catch (const Cancelled& stopped) {
+    kept.stop();
+    progress.clear();
+    print_error(stopped.what() + go_on(""));
+    return interrupt.exit_code();
+  } catch (const OutOfMemory& error) {
+    kept.stop();
+    throw Error(error.what() + go_on(run.state.denoised() ? " --vae-tiling on" : ""));
+  } catch (const Error& error) {
+    kept.stop();
+    throw Error(error.option(), error.what() + go_on(""));
+  }
+  if (!without_video.empty())
+    throw Error(fmt::format("{} of {} videos were not made: those of the prompts {}", without_video.size(),
+                            run.videos.size(), fmt::join(without_video, ", ")));
+  return 0;
+}
+
+void announce(const Generator& generator, const Job& job, TerminalProgress& progress) {
+  const auto request = job.request();
+  const auto size = job.video_size();
+  progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", generator.paths().model.filename().string(),
+                            size.frames, size.width, size.height, *request.steps, *request.seed));
+  if (const auto note = generator.note(); !note.empty()) progress.line(with_flags(note));
+}
+
+// Goes on with a run that ended early.
+int resume(const GenerateOptions& options) {
+  Interrupt interrupt;
+  TerminalProgress progress(interrupt);
+  const auto file = options.resume->empty() ? find_resume_file() : *options.resume;
+  auto run = read_run(file);
+  const auto& first = run.videos[run.next];
+  Generator generator(first.paths, first.runtime);
+  std::vector<Job> jobs;
+  for (size_t i = run.next; i < run.videos.size(); ++i) {
+    auto request = run.videos[i].request;
+    if (const auto tiling = options.asked.settings.find("vae_tiling"); tiling != options.asked.settings.end())
+      request.set("vae_tiling", tiling->second);
+    jobs.push_back(generator.open(request));
+    jobs.back().check_complete();
+  }
+  const auto changed = differences(first, make_record(generator, jobs[0].request()));
+  for (const auto& difference : changed) progress.warning(difference);
+  if (!changed.empty() && !options.force)
+    throw Error("this would not be the video that was begun: restore what differs, or go on all the same with --force");
+  for (const auto& files : run.files) remove_left_over(target_of(files.main()).parent_path());
+  const auto unwritten = static_cast<std::ptrdiff_t>(run.next + (run.state.denoised() ? 1 : 0));
+  check_files({run.files.begin() + unwritten, run.files.end()}, run.existing == Existing::replace);
+  announce(generator, jobs[0], progress);
+  return make(file, run, generator, jobs, interrupt, progress);
 }
 
 int generate(const GenerateOptions& options) {
-  const auto& asked = options.asked;
+  if (options.resume) return resume(options);
+  auto asked = options.asked;
   const bool has_prompt = asked.settings.contains("prompt");
   if (has_prompt && !options.prompt_file.empty()) throw Error("give a PROMPT or --prompt-file, not both");
   if (!has_prompt && options.prompt_file.empty() && options.from.empty())
@@ -150,7 +181,7 @@ int generate(const GenerateOptions& options) {
 
   Interrupt interrupt;
   TerminalProgress progress(interrupt);
-  const Record recorded = options.from.empty() ? Record{} : read_record(options.from);
+  const Record recorded = options.from.empty() ? Record{} : read_from(options.from, asked);
   Generator generator(asked.paths_over(recorded.paths), asked.runtime_over(recorded.runtime));
   const auto wanted = asked.over(request_for(generator, recorded));
   if (wanted.enhance.maps && options.trace.empty())
@@ -163,38 +194,16 @@ int generate(const GenerateOptions& options) {
                               options.prompt_file.empty() ? std::vector{wanted.prompt} : naming("--prompt-file ", [&] {
                                 return read_prompts(options.prompt_file);
                               }));
-  std::vector<Files> files;
-  for (size_t i = 0; i < jobs.size(); ++i)
-    files.push_back(
-        name_files(options, jobs[i].request(), options.prompt_file.empty() ? std::nullopt : std::optional(i)));
-  check_files(files, options.overwrite);
+  auto run = new_run(options, generator, jobs);
+  check_files(run.files, options.overwrite);
+  const auto state = resume_file(options, run);
+  if (fs::exists(state) && !options.overwrite)
+    throw Error(fmt::format("'{0}' holds an unfinished run: go on with `eav generate --resume {0}`, or --overwrite it",
+                            state.string()));
   if (!options.from.empty())
-    for (const auto& difference : differences(recorded, make_record(generator, jobs[0].request())))
-      progress.warning(difference);
-
-  const auto first = jobs[0].request();
-  const auto size = jobs[0].video_size();
-  progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", generator.paths().model.filename().string(),
-                            size.frames, size.width, size.height, *first.steps, *first.seed));
-  size_t index = 0;
-  const auto label_next = [&] {
-    if (jobs.size() > 1) progress.set_label(fmt::format("{}/{} ", std::min(index + 1, jobs.size()), jobs.size()));
-  };
-  label_next();
-  try {
-    generator.run(jobs, progress, [&](Output&& output) {
-      const double seconds = write(files[index], make_record(generator, output.request), output, progress);
-      progress.clear();
-      report(files[index], output, seconds);
-      ++index;
-      label_next();
-    });
-  } catch (const Cancelled& stopped) {
-    progress.clear();
-    print_error(stopped.what());
-    return interrupt.exit_code();
-  }
-  return 0;
+    for (const auto& difference : differences(recorded, run.videos[0])) progress.warning(difference);
+  announce(generator, jobs[0], progress);
+  return make(state, run, generator, jobs, interrupt, progress);
 }
 
 }  // namespace
@@ -215,14 +224,32 @@ Command add_generate(CLI::App& program) {
   path("--out", options->out,
        "Video to write: .mp4, .webm, .gif, or folder/ of PNG; a .json beside it [eav-<seed>.mp4]");
   command.add_flag("--overwrite", options->overwrite, "Replace files that exist");
+  command.add_flag("--no-metadata", options->no_metadata,
+                   "Leave out of an .mp4 or .webm how it was made: the .json beside it alone says so");
   path("--save-latents", options->save_latents, "Write the final latents to this .safetensors file");
   path("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file");
   command.add_flag_callback(
       "--trace-maps,--enhance-maps", [=] { options->asked.settings["enhance_maps"] = true; },
       "Write the mean temporal attention map of every step and layer into the trace too");
   path("--from", options->from, "Make a video again from its .json, .mp4 or .webm; other options change it");
+  add_number(command, "--checkpoint-every",
+             "Seconds between the times that a run's state is kept in OUT.resume; 0: each step [30]", 0, 86400,
+             [=](double seconds) { options->checkpoint_every = seconds; });
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--resume",
+          [=](const std::vector<std::string>& file) {
+            options->resume = file.empty() ? fs::path() : fs::path(file[0]);
+          },
+          "Go on with a stopped run, from its .resume file; options beside: --vae-tiling, --force")
+      ->expected(0, 1)
+      ->type_name("[FILE]");
+  command.add_flag("--force", options->force, "With --resume: go on though the model or the machine has changed");
   add_request_options(command, options->asked, {"prompt", "enhance_maps"});
-  return {&command, [options] { return generate(*options); }};
+  return {&command, [options, &command] {
+            if (options->resume) check_alone(command);
+            return generate(*options);
+          }};
 }
 
 }  // namespace eav

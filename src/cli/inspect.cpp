@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "eav/generator.h"
 #include "eav/human.h"
+#include "printable.h"
 #include "request_options.h"
 #include "terminal.h"
 
@@ -35,30 +36,32 @@ int inspect(const AskedOptions& asked) {
   const auto plan = job.plan();
   const auto grid = job.grid();
 
-  fmt::print("{}, {}\n\n", inspection.family, generator.paths().model.string());
+  print_text("{}, {}\n\n", inspection.family, generator.paths().model.string());
   constexpr const char* kPart = "  {:<16}{:<32}{:>12}{:>12}  {}\n";
-  fmt::print(kPart, "part", "class", "parameters", "on disk", "stored as");
+  print_text(kPart, "part", "class", "parameters", "on disk", "stored as");
   for (const auto& part : inspection.parts)
-    part.parameters > 0 ? fmt::print(kPart, part.name, part.kind, human_count(part.parameters), human_size(part.bytes),
+    part.parameters > 0 ? print_text(kPart, part.name, part.kind, human_count(part.parameters), human_size(part.bytes),
                                      stored_types(part))
-                        : fmt::print(kPart, part.name, part.kind, "-", "-", "-");
+                        : print_text(kPart, part.name, part.kind, "-", "-", "-");
+
+  if (const auto note = generator.note(); !note.empty()) fmt::print("  {}\n", with_flags(note));
 
   const auto video = job.video_size();
-  fmt::print("\nmemory for {} frames of {}x{} in {} on {}\n", video.frames, video.width, video.height,
+  print_text("\nmemory for {} frames of {}x{} in {} on {}\n", video.frames, video.width, video.height,
              to_string(plan.dtype), generator.runtime().device);
   constexpr const char* kPhase = "  {:<16}{:>12}{:>14}{:>12}\n";
-  fmt::print(kPhase, "phase", "weights", "activations", "together");
+  print_text(kPhase, "phase", "weights", "activations", "together");
   const auto print_phase = [&](const char* name, const MemoryPlan::Phase& phase) {
-    fmt::print(kPhase, name, human_size(phase.weights), human_size(phase.activations), human_size(phase.total()));
+    print_text(kPhase, name, human_size(phase.weights), human_size(phase.activations), human_size(phase.total()));
   };
   print_phase("text encoder", plan.text_encoder);
   print_phase("transformer", plan.transformer);
   if (plan.vae) print_phase("vae", *plan.vae);
-  fmt::print("  one phase follows another: a run needs {}\n", human_size(plan.peak()));
+  print_text("  one phase follows another: a run needs {}\n", human_size(plan.peak()));
 
-  fmt::print("\nenhancement\n  {}\n  weight {} unless --enhance-weight says otherwise\n", inspection.enhanced_layers,
+  print_text("\nenhancement\n  {}\n  weight {} unless --enhance-weight says otherwise\n", inspection.enhanced_layers,
              *request.enhance.weight);
-  fmt::print("  {} token frames (T) of {} positions (S): a layer is scaled where CFI > 1 / (T + weight) = {:.3f}\n",
+  print_text("  {} token frames (T) of {} positions (S): a layer is scaled where CFI > 1 / (T + weight) = {:.3f}\n",
              grid.frames, grid.positions, 1 / (static_cast<double>(grid.frames) + *request.enhance.weight));
   return 0;
 }

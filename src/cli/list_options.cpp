@@ -5,6 +5,7 @@
 #include "commands.h"
 #include "eav/generator.h"
 #include "options.h"
+#include "printable.h"
 
 namespace eav {
 namespace {
@@ -15,19 +16,19 @@ struct ListOptions {
 };
 
 void print_option(const OptionSpec& spec, const std::string& standard, const std::string& families) {
-  fmt::print("  {:<40}{}{}{}\n", fmt::format("{} {}", flag_of(spec.name), kind_of_value(spec)), families, spec.help,
+  print_text("  {:<40}{}{}{}\n", fmt::format("{} {}", flag_of(spec.name), kind_of_value(spec)), families, spec.help,
              standard.empty() ? "" : fmt::format(" [{}]", standard));
 }
 
 int list_options(const ListOptions& options) {
   if (options.markdown) {
-    fmt::print("{}", options_markdown());
+    print_lines(options_markdown());
     return 0;
   }
   if (!options.paths.model.empty()) {
     const auto of_model = Generator(options.paths, {}).options();
     if (options.json) {
-      fmt::print("{}", options_json(of_model));
+      print_lines(options_json(of_model));
       return 0;
     }
     for (const auto& option : of_model) print_option(option, standard_in_words(option), "");
@@ -36,7 +37,7 @@ int list_options(const ListOptions& options) {
   if (options.json) {
     std::vector<OptionSpec> all;
     for (const auto& option : shared_options()) all.push_back(option.spec);
-    fmt::print("{}", options_json(all));
+    print_lines(options_json(all));
     return 0;
   }
   for (const auto& option : shared_options())

@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 
+#include "bus_error.h"
 #include "commands.h"
 #include "eav/generator.h"
 #include "eav/memory.h"
 #include "eav/video.h"
+#include "printable.h"
 #include "terminal.h"
 
 namespace {
@@ -56,9 +59,14 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  eav::explain_bus_errors();
   eav::keep_freed_memory();
+  std::signal(SIGPIPE, SIG_IGN);  // whoever reads what is printed may go, the video is made all the same
   try {
-    return run(argc, argv);
+    const int code = run(argc, argv);
+    if (eav::flush_stdout()) return code;
+    eav::print_error("cannot write to standard output");
+    return kFailed;
   } catch (const std::exception& error) {
     eav::print_error(error.what());
     return kFailed;

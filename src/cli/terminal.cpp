@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "options.h"
+#include "printable.h"
 
 namespace eav {
 namespace {
@@ -56,7 +57,7 @@ std::string with_flags(const std::string& text) {
 void print_error(const std::string& message) {
   auto line = with_flags(message);
   std::ranges::replace(line, '\n', ' ');
-  fmt::print(stderr, "eav: {}\n", line);
+  print_to_stderr(fmt::format("eav: {}\n", printable(line)));
 }
 
 TerminalProgress::TerminalProgress(Interrupt& interrupt)
@@ -66,10 +67,12 @@ void TerminalProgress::phase(std::string_view name) {
   interrupt_.set_writing(name == "write");
   phase_ = fmt::format("{}{}", label_, name);
   start_ = std::chrono::steady_clock::now();
+  before_ = -1;
   watched_ ? draw(0, 0) : line(phase_);
 }
 
 void TerminalProgress::step(int64_t done, int64_t total) {
+  if (before_ < 0) before_ = std::max<int64_t>(done - 1, 0);
   if (watched_) return draw(done, total);
   if (done * 10 / total == (done - 1) * 10 / total) return;  // ten lines a phase
   line(state(done, total));
@@ -78,7 +81,7 @@ void TerminalProgress::step(int64_t done, int64_t total) {
 std::string TerminalProgress::state(int64_t done, int64_t total) const {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
   if (done == total) return fmt::format("{} {}/{} in {}", phase_, done, total, human_seconds(elapsed.count()));
-  const double each = elapsed.count() / static_cast<double>(done);
+  const double each = elapsed.count() / static_cast<double>(done - before_);
   return fmt::format("{} {}/{}, {} each, {} left", phase_, done, total, human_seconds(each),
                      human_seconds(each * static_cast<double>(total - done)));
 }
@@ -94,19 +97,18 @@ void TerminalProgress::draw(int64_t done, int64_t total) {
     else
       text = text.substr(0, width - 1);
   }
-  fmt::print(stderr, "\r\x1b[K{}{}", text, filled);
-  std::fflush(stderr);
+  print_to_stderr(fmt::format("\r\x1b[K{}{}", text, filled));
   drawn_ = true;
 }
 
 void TerminalProgress::clear() noexcept {
-  if (drawn_) std::fputs("\r\x1b[K", stderr);  // where stderr is closed, nothing is to be cleared
+  if (drawn_) print_to_stderr("\r\x1b[K");
   drawn_ = false;
 }
 
 void TerminalProgress::line(const std::string& text) {
   clear();
-  std::fputs((text + "\n").c_str(), stderr);
+  print_to_stderr(printable(text) + "\n");
 }
 
 void TerminalProgress::warning(std::string_view message) {

@@ -42,6 +42,7 @@ class TerminalProgress : public Progress {
   bool drawn_ = false;
   std::string label_, phase_;
   std::chrono::steady_clock::time_point start_;  // of the phase
+  int64_t before_ = -1;                          // units that an earlier run has done; -1: not yet known
 };
 
 }  // namespace eav

@@ -50,7 +50,7 @@ std::string shared_settings(Record record) {
   record.runtime.threads = 0;
   auto json = Json::parse(to_json(record, {}));
   json.erase("enhanced");
-  return json.dump();
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 std::string to_json(const ComparisonPlan& plan) {

@@ -1,11 +1,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <numeric>
 
+#include "base/regular_file.h"
 #include "compare/json.h"
 #include "eav/comparison.h"
 #include "options/json.h"
@@ -18,11 +17,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kMostEmbedded = 24 << 20;  // bytes of videos in the page; more are shown from their files
-
-std::string read_file(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 // Pairs from the worst difference to the best; without one they come first.
 std::vector<size_t> ranking(const Contrast& contrast) {

@@ -1,10 +1,13 @@
 #include "enhance/enhancer.h"
 
+#include "eav/error.h"
 #include "enhance/adaptive.h"
 #include "enhance/cfi.h"
 
 namespace eav {
 namespace {
+
+constexpr int64_t kMostTokenFrames = 1 << 20;  // that a state may speak of
 
 template <typename T>
 std::vector<T> values(const Tensor& tensor) {
@@ -39,10 +42,12 @@ Gain Enhancer::gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid) 
   // A single frame has no other to look at: the gain is 1.
   if (!active(layer) || grid.frames == 1) return {};
   if (q.is_meta()) return Gain(at::empty({1, 1, 1}, q.options().dtype(at::kFloat)));
-  const auto heads = cfi_per_head(q, k, grid.frames);  // [B, heads]
+  // A CFI that is no number, of attention that is none either, counts as 0: it asks for no gain.
+  const auto heads = cfi_per_head(q, k, grid.frames).nan_to_num_(0);  // [B, heads]
   const auto measured = heads.mean(at::kDouble).to(at::kFloat);
   if (!weight_) weight_ = first_adapted_weight(grid.frames);
-  const auto map = options_.maps ? attention_map(q, k, grid.frames).mean({0, 1}).to(at::kHalf) : Tensor();  // [T, T]
+  const auto map =
+      options_.maps ? attention_map(q, k, grid.frames).nan_to_num_(0).mean({0, 1}).to(at::kHalf) : Tensor();  // [T, T]
   measured_.push_back({step_, layer, *weight_, measured, heads, map});
   return Gain((measured * scale(*weight_)).clamp_min(1).view({1, 1, 1}));
 }
@@ -58,6 +63,52 @@ Trace Enhancer::trace() const {
                              map.defined() ? values<float>(map) : std::vector<float>()});
   }
   return trace;
+}
+
+SavedState Enhancer::save() const {
+  SavedState state{{{"token_frames", at::scalar_tensor(token_frames_, at::kLong)}}};
+  if (weight_) state.tensors["weight"] = at::scalar_tensor(*weight_, at::kDouble);
+  if (measured_.empty()) return state;
+  std::vector<int64_t> steps, layers;
+  std::vector<double> weights;
+  std::vector<Tensor> cfi, heads, maps;
+  for (const auto& m : measured_) {
+    steps.push_back(m.step), layers.push_back(m.layer), weights.push_back(m.weight);
+    cfi.push_back(m.cfi), heads.push_back(m.heads);
+    if (m.map.defined()) maps.push_back(m.map);
+  }
+  state.tensors["steps"] = at::tensor(steps, at::kLong);
+  state.tensors["layers"] = at::tensor(layers, at::kLong);
+  state.tensors["weights"] = at::tensor(weights, at::kDouble);
+  state.tensors["cfi"] = at::stack(cfi);      // [measured]
+  state.tensors["heads"] = at::stack(heads);  // [measured, B, heads]
+  if (!maps.empty()) state.tensors["maps"] = at::stack(maps);
+  return state;
+}
+
+void Enhancer::load(const SavedState& state) {
+  token_frames_ = state.whole("token_frames", 0, kMostTokenFrames);
+  if (state.tensors.contains("weight")) weight_ = state.like("weight", at::empty({}, at::kDouble)).item<double>();
+  measured_.clear();
+  if (!state.tensors.contains("steps")) return;
+  const auto count = state.tensor("steps").numel();
+  const auto numbers = [&](const char* name, at::ScalarType type) {
+    return state.like(name, at::empty({count}, type));
+  };
+  const auto steps = values<int64_t>(numbers("steps", at::kLong)),
+             layers = values<int64_t>(numbers("layers", at::kLong));
+  const auto weights = values<double>(numbers("weights", at::kDouble));
+  const auto cfi = numbers("cfi", at::kFloat);
+  const auto& heads = state.tensor("heads");
+  if (heads.dim() != 3) throw Error("the state to go on from has malformed \"heads\"");
+  const auto all_heads = state.like("heads", at::empty({count, heads.size(1), heads.size(2)}, at::kFloat));
+  Tensor maps;
+  if (options_.maps) maps = state.like("maps", at::empty({count, token_frames_, token_frames_}, at::kHalf));
+  for (int64_t i = 0; i < count; ++i) {
+    const auto at = static_cast<size_t>(i);
+    measured_.push_back(
+        {steps[at], layers[at], weights[at], cfi[i], all_heads[i], maps.defined() ? maps[i] : Tensor()});
+  }
 }
 
 }  // namespace eav

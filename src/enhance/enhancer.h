@@ -8,6 +8,7 @@
 
 #include "eav/grid.h"
 #include "eav/request.h"
+#include "eav/saved_state.h"
 #include "eav/trace.h"
 #include "enhance/gain.h"
 
@@ -23,11 +24,15 @@ class Enhancer {
 
   // The gain of one layer: from queries and keys of the video tokens alone, after their norm and rotary embedding,
   // [B, heads, T*S, d] with any strides. All B rows are branches of one video (the guidance pair), and share the mean
-  // of their CFI. 1 where this step and layer are not enhanced. Layers ask for it through nn/attention.h.
+  // of their CFI. 1 where this step and layer are not enhanced, or CFI is not a number. Layers ask for it through nn/attention.h.
   Gain gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid);
 
   // What was computed so far; waits for the device once.
   Trace trace() const;
+
+  // What it remembers of earlier steps.
+  SavedState save() const;
+  void load(const SavedState& state);
 
  private:
   struct Measured {

@@ -20,6 +20,8 @@ class Family {
   // Throws eav::Error when a value cannot work, naming values that do. All that is asked for is among options().
   virtual std::unique_ptr<VideoJob> open(Asked asked) const = 0;
   virtual Inspection inspect() const = 0;
+  // See Generator::note().
+  virtual std::string note() const { return ""; }
 
   // The parts that work in a phase, the phase's own first.
   virtual std::vector<PartFiles*> parts(Phase phase) = 0;
@@ -37,6 +39,7 @@ class Family {
 // A family by its Model: a checkpoint's configurations and parts. It has a kFamily, the family's name, and
 //   Options options(Asked asked) const;
 //   Inspection inspect() const;
+//   std::string note() const;  // where there is one
 //   std::vector<PartFiles*> parts(Phase phase);
 //   static std::unique_ptr<VideoJob> open(std::shared_ptr<Model> model, Asked asked);
 template <class Model>
@@ -51,6 +54,10 @@ class FamilyOf : public Family {
   }
   std::unique_ptr<VideoJob> open(Asked asked) const override { return Model::open(model_, std::move(asked)); }
   Inspection inspect() const override { return model_->inspect(); }
+  std::string note() const override {
+    if constexpr (requires { model_->note(); }) return model_->note();
+    return "";
+  }
   std::vector<PartFiles*> parts(Phase phase) override { return model_->parts(phase); }
 
  private:

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "eav/generator.h"
+#include "eav/saved_state.h"
 #include "models/media.h"
 #include "options/common.h"
 #include "weights/part.h"
@@ -47,7 +48,8 @@ class VideoJob {
   virtual void encode(Progress& progress) = 0;
   // Takes the encodings of a job of the same checkpoint that differs in seed and enhancement alone.
   virtual void share_encodings(const VideoJob& other) = 0;
-  virtual Denoised denoise(Progress& progress) = 0;
+  // Goes on from a state, where `saving` has one.
+  virtual Denoised denoise(Progress& progress, const Saving& saving) = 0;
   // Of the latents, those whose frames the video shows.
   virtual Tensor shown_latents(const Tensor& latents) const { return latents; }
   // -> [frames, height, width, 3] uint8 on the CPU.

@@ -124,7 +124,7 @@ std::string options_json(const std::vector<OptionSpec>& options) {
     if (!option.stands_for.empty()) json["stands_for"] = option.stands_for;
     list.push_back(std::move(json));
   }
-  return list.dump(2) + "\n";
+  return list.dump(2, ' ', /*ensure_ascii=*/true, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace eav

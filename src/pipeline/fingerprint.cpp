@@ -3,15 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <string_view>
 #include <vector>
+
+#include "base/regular_file.h"
 
 namespace eav {
 namespace {
 
-constexpr uintmax_t kWhole = 1 << 20;    // files up to this size are hashed whole
-constexpr uintmax_t kSample = 64 << 10;  // of larger ones, three samples
+constexpr int64_t kWhole = 1 << 20;    // files up to this size are hashed whole
+constexpr int64_t kSample = 64 << 10;  // of larger ones, three samples
 
 // FNV-1a, 64 bits.
 class Hash {
@@ -20,16 +21,16 @@ class Hash {
     for (const unsigned char byte : bytes) value_ = (value_ ^ byte) * 0x100000001b3ULL;
   }
   void add_file(const std::filesystem::path& file) {
-    const auto size = std::filesystem::file_size(file);
-    std::ifstream in(file, std::ios::binary);
+    const RegularFile read(file);
+    const auto size = read.size();
     std::string bytes;
-    const auto add_part = [&](uintmax_t begin, uintmax_t length) {
-      bytes.resize(length);
-      in.seekg(static_cast<std::streamoff>(begin)).read(bytes.data(), static_cast<std::streamsize>(length));
+    const auto add_part = [&](int64_t begin, int64_t length) {
+      bytes.assign(static_cast<size_t>(length), '\0');
+      read.read(begin, bytes.data(), bytes.size());
       add(bytes);
     };
     if (size <= kWhole) return add_part(0, size);
-    for (const auto begin : {uintmax_t{0}, size / 2, size - kSample}) add_part(begin, kSample);
+    for (const auto begin : {int64_t{0}, size / 2, size - kSample}) add_part(begin, kSample);
   }
   std::string text() const { return fmt::format("{:016x}", value_); }
 

@@ -10,13 +10,16 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <set>
 #include <thread>
 
 #include "eav/fingerprint.h"
 #include "models/family.h"
 #include "options/json.h"
 #include "pipeline/memory.h"
+#include "pipeline/model_path.h"
 #include "pipeline/registry.h"
+#include "pipeline/saved.h"
 
 namespace eav {
 namespace {
@@ -39,6 +42,24 @@ bool encoded_alike(Request a, const Request& b) {
   a.seed = b.seed;
   a.enhance = b.enhance;
   return a == b;
+}
+
+// Does work that may need more memory than there is, whatever its plan said.
+template <class Work>
+void within_memory(const char* when, const Work& work) {
+  const auto ran_out = [&] { return OutOfMemory(fmt::format("memory ran out while {}", when)); };
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    throw ran_out();
+  } catch (const c10::OutOfMemoryError&) {
+    throw ran_out();
+  } catch (const c10::Error& error) {
+    // What ATen's allocator for the CPU throws is told apart by its text alone.
+    const std::string text = error.what_without_backtrace();
+    if (text.find("allocate memory") != std::string::npos) throw ran_out();
+    throw Error(fmt::format("PyTorch failed while {}: {}", when, text.substr(0, text.find('\n'))));
+  }
 }
 
 const OptionSpec* find(const std::vector<OptionSpec>& options, const std::string& name) {
@@ -82,6 +103,17 @@ Settings read_standards(const std::filesystem::path& model, const std::vector<Op
     }
   }
   return standards;
+}
+
+// Of latents that hold NaN or infinite values.
+Error not_finite(Dtype dtype) {
+  const auto* wider = dtype == Dtype::float16    ? "`dtype` float32 or bfloat16, "
+                      : dtype == Dtype::bfloat16 ? "`dtype` float32, "
+                                                 : "";
+  return Error(fmt::format(
+      "the latents are not finite (NaN or infinite) after denoising, and no video can be made of them: "
+      "{}another number of `steps` or a lower `guidance` may help, or a weight of the checkpoint is damaged",
+      wider));
 }
 
 }  // namespace
@@ -213,9 +245,10 @@ void Job::check_complete() const { job_->check_complete(); }
 
 // ---- the generator -------------------------------------------------------------------------------------------------
 
-Generator::Generator(const ModelPaths& paths, const Runtime& runtime)
-    : state_(std::make_shared<State>(
-          State{paths, runtime, parse_device(runtime.device), open_family(paths), at::kFloat})) {
+Generator::Generator(const ModelPaths& given, const Runtime& runtime) {
+  const ModelPaths paths{resolve_model_path(given.model), resolve_model_path(given.vae),
+                         resolve_model_path(given.text_encoder)};
+  state_ = std::make_shared<State>(State{paths, runtime, parse_device(runtime.device), open_family(paths), at::kFloat});
   if (runtime.threads < 0) throw Error("threads", fmt::format("threads is {}, expected at least 1", runtime.threads));
   if (runtime.threads == 0)
     state_->runtime.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -244,6 +277,8 @@ Job Generator::open(const Request& request) const {
 
 Inspection Generator::inspect() const { return state_->family->inspect(); }
 
+std::string Generator::note() const { return state_->family->note(); }
+
 const Runtime& Generator::runtime() const { return state_->runtime; }
 
 const ModelPaths& Generator::paths() const { return state_->paths; }
@@ -252,7 +287,8 @@ std::string Generator::fingerprint() const { return eav::fingerprint(state_->pat
 
 void Generator::keep_models(bool keep) { state_->keep = keep; }
 
-void Generator::run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done) {
+void Generator::run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done,
+                    const std::function<void(const Error&)>& failed, const Saving& saving) {
   auto& family = *state_->family;
   const c10::InferenceMode no_autograd;
   std::vector<const VideoJob*> all;
@@ -274,6 +310,14 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     give_freed_memory_back();
   };
 
+  const bool decode_only = saving.from && saving.from->denoised();  // the first job
+  std::set<std::string> warned;
+  const auto warn = [&](Phase phase) {
+    for (const auto* part : family.parts(phase))
+      if (const auto warning = part->take_warning(); !warning.empty() && warned.insert(warning).second)
+        progress.warning(warning);
+  };
+
   std::vector<Output> outputs;
   progress.phase("text encoder");
   for (size_t i = 0; i < jobs.size(); ++i) {
@@ -281,8 +325,10 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     // Jobs that follow one another and differ in what comes later alone share it.
     if (i > 0 && encoded_alike(outputs[i - 1].request, outputs[i].request))
       jobs[i].job_->share_encodings(*jobs[i - 1].job_);
-    jobs[i].job_->encode(progress);
+    if (i == 0 && decode_only) continue;
+    within_memory("a text encoder works", [&] { jobs[i].job_->encode(progress); });
   }
+  warn(Phase::text_encoder);
   release(Phase::text_encoder);
 
   // Several videos share one transformer and one VAE where both fit side by side.
@@ -295,22 +341,32 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     auto& job = *jobs[i].job_;
     auto& output = outputs[i];
     Denoised denoised;
-    {
+    if (i == 0 && decode_only) {
+      denoised = load_denoised(*saving.from);
+      denoised.latents = denoised.latents.to(state_->device);
+    } else {
       progress.phase("transformer");
       const Stopwatch watch(output.seconds.transformer);
-      denoised = job.denoise(progress);
-      output.trace = denoised.trace;
-      output.latents = job.shown_latents(denoised.latents);
+      within_memory("the transformer works", [&] {
+        denoised = job.denoise(progress, {i == 0 ? saving.from : std::nullopt, saving.keep});
+      });
+      warn(Phase::transformer);
     }
+    output.trace = denoised.trace;
+    output.latents = job.shown_latents(denoised.latents);
     const bool last = i + 1 == jobs.size();
     if (last || !keep_loaded) release(Phase::transformer);
-    if (!job.options().latents_only) {
+    const bool finite = at::isfinite(denoised.latents).all().item<bool>();
+    if (!finite && !failed) throw not_finite(placement.dtype);
+    if (finite && saving.keep) saving.keep(save(denoised));
+    if (finite && !job.options().latents_only) {
       progress.phase("vae");
       const Stopwatch watch(output.seconds.vae);
-      output.frames = job.decode(denoised, progress);
+      within_memory("the VAE decodes", [&] { output.frames = job.decode(denoised, progress); });
+      warn(Phase::vae);
     }
     if (last || !keep_loaded) release(Phase::vae);
-    done(std::move(output));
+    finite ? done(std::move(output)) : failed(not_finite(placement.dtype));
     output = {};
   }
 }

@@ -23,14 +23,14 @@ namespace eav {
 namespace {
 
 // The number in the first line of a file; unlimited where there is none ("max", or no such file).
-int64_t number_in(const char* file) {
+int64_t number_in(const std::filesystem::path& file) {
   std::ifstream in(file);
   int64_t value = 0;
   return in >> value ? value : std::numeric_limits<int64_t>::max();
 }
 
 // The number behind a name in a file of such lines; `otherwise` where there is none.
-int64_t number_after(const char* file, const std::string& wanted, int64_t otherwise) {
+int64_t number_after(const std::filesystem::path& file, const std::string& wanted, int64_t otherwise) {
   std::ifstream in(file);
   std::string name;
   int64_t value = 0;
@@ -41,19 +41,53 @@ int64_t number_after(const char* file, const std::string& wanted, int64_t otherw
   return otherwise;
 }
 
+// What a version of control groups calls its files.
+struct GroupFiles {
+  const char *limit, *used, *cached;  // the last is the name of a line of memory.stat
+};
+constexpr GroupFiles kVersion1{"memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"};
+constexpr GroupFiles kVersion2{"memory.max", "memory.current", "inactive_file"};
+
+// What is left in the group at `root`/`group` and in all above it, which hold it too. In a container, `group` may be a
+// path of the system outside: then its own group is the root.
+int64_t left_in_group(const std::filesystem::path& root, std::filesystem::path group, const GroupFiles& files) {
+  auto left = std::numeric_limits<int64_t>::max();
+  for (bool at_root = false; !at_root; group = group.parent_path()) {
+    at_root = group.empty();
+    const auto folder = root / group;
+    const auto limit = number_in(folder / files.limit);
+    if (limit == std::numeric_limits<int64_t>::max()) continue;
+    // Cached files count as used in a control group, but yield to whoever needs memory.
+    const auto used = number_in(folder / files.used) - number_after(folder / "memory.stat", files.cached, 0);
+    left = std::min(left, std::max<int64_t>(limit - used, 0));
+  }
+  return left;
+}
+
 }  // namespace
+
+int64_t left_in_control_groups(const std::filesystem::path& root, const std::filesystem::path& own) {
+  auto left = std::min(left_in_group(root, "", kVersion2), left_in_group(root / "memory", "", kVersion1));
+  std::ifstream in(own);
+  // "0::/user.slice" of version 2, "7:cpu,memory:/docker/0123" of version 1
+  for (std::string line; std::getline(in, line);) {
+    const auto first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const auto controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    const auto group = std::filesystem::path(line.substr(second + 1)).relative_path();
+    if (controllers == ",,") left = std::min(left, left_in_group(root, group, kVersion2));
+    if (controllers.find(",memory,") != std::string::npos)
+      left = std::min(left, left_in_group(root / "memory", group, kVersion1));
+  }
+  return left;
+}
 
 int64_t available_memory(at::Device device) {
   if (!device.is_cpu())
     return static_cast<int64_t>(c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).first);
   const int64_t unlimited = std::numeric_limits<int64_t>::max();
   const int64_t in_system = number_after("/proc/meminfo", "MemAvailable:", unlimited / 1024) * 1024;
-  const int64_t limit = number_in("/sys/fs/cgroup/memory.max");
-  if (limit == unlimited) return in_system;
-  // Cached files count as used in a control group, but yield to whoever needs memory.
-  const int64_t used =
-      number_in("/sys/fs/cgroup/memory.current") - number_after("/sys/fs/cgroup/memory.stat", "inactive_file", 0);
-  return std::min(in_system, std::max<int64_t>(limit - used, 0));
+  return std::min(in_system, left_in_control_groups());
 }
 
 int64_t available_memory(const std::string& device) { return available_memory(parse_device(device)); }
@@ -100,7 +134,7 @@ MemoryPlan plan_memory(const VideoJob& job, const Placement& placement, int64_t 
   MemoryPlan plan;
   plan.text_encoder = measure(Phase::text_encoder, [&] { rehearsal->encode(progress); });
   if (plan.text_encoder.total() > enough) return plan;
-  plan.transformer = measure(Phase::transformer, [&] { denoised = rehearsal->denoise(progress); });
+  plan.transformer = measure(Phase::transformer, [&] { denoised = rehearsal->denoise(progress, {}); });
   if (plan.transformer.total() <= enough && !job.options().latents_only)
     plan.vae = measure(Phase::vae, [&] { rehearsal->decode(denoised, progress); });
   return plan;

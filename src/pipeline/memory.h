@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/ATen.h>
 
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <string>
@@ -14,6 +15,11 @@ namespace eav {
 
 // As that of eav/memory.h.
 int64_t available_memory(at::Device device);
+
+// Bytes that this process may still take within its control groups, of version 1 and 2: `root` is where they are
+// mounted, `own` tells which they are.
+int64_t left_in_control_groups(const std::filesystem::path& root = "/sys/fs/cgroup",
+                               const std::filesystem::path& own = "/proc/self/cgroup");
 
 // What a job's phases take, each alone in memory: what they do is done with tensors that have no data, and counted.
 // `dtype` is left as it is. Phases that follow one which takes more than `enough` bytes are not looked at.

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cctype>
-#include <fstream>
-#include <iterator>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
 #include "base/json.h"
+#include "base/regular_file.h"
 #include "eav/fingerprint.h"
 #include "eav/video.h"
 #include "options/json.h"
@@ -97,6 +97,35 @@ Request read_request(const fs::path& file, const nlohmann::json& json) {
   return request;
 }
 
+const std::vector<Condition>& conditions_of(const Request& request) {
+  return std::get<std::vector<Condition>>(request.settings.at("conditions"));
+}
+
+// Calls visit(option, path) for each path of a record.
+void each_path(Record& record, const std::function<void(const char*, fs::path&)>& visit) {
+  const auto visit_one = [&](const char* option, fs::path& path) {
+    if (!path.empty()) visit(option, path);
+  };
+  visit_one("model", record.paths.model);
+  visit_one("vae", record.paths.vae);
+  visit_one("text_encoder", record.paths.text_encoder);
+  visit_one("init_latents", record.request.init_latents);
+  if (const auto found = record.request.settings.find("conditions"); found != record.request.settings.end())
+    for (auto& condition : std::get<std::vector<Condition>>(found->second)) visit_one("conditions", condition.file);
+}
+
+// Files that the record in a video names lie beside it, or are missing.
+void find_beside(const fs::path& video, Record& record) {
+  each_path(record, [&](const char* option, fs::path& path) {
+    if (path != path.filename() || path == "." || path == "..") return;
+    std::error_code ignored;
+    if (const auto beside = video.parent_path() / path; fs::exists(beside, ignored))
+      path = beside;
+    else if (record.missing.empty() || record.missing.back() != option)
+      record.missing.emplace_back(option);
+  });
+}
+
 bool is_video(const fs::path& file) {
   auto suffix = file.extension().string();
   std::ranges::transform(suffix, suffix.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -126,6 +155,15 @@ Record make_record(const Generator& generator, const Request& request) {
       condition.file = absolute(condition.file);
       record.conditions.push_back(file_fingerprint(condition.file));
     }
+  return record;
+}
+
+Record without_folders(Record record) {
+  each_path(record, [](const char*, fs::path& path) {
+    if (!path.has_filename()) path = path.parent_path();
+    const auto folder = path.parent_path(), cached = folder.parent_path().filename();
+    path = folder.filename() == "snapshots" && cached.string().starts_with("models--") ? cached : path.filename();
+  });
   return record;
 }
 
@@ -169,7 +207,7 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
   if (seconds != nullptr)
     json["seconds"] = {
         {"text_encoder", seconds->text_encoder}, {"transformer", seconds->transformer}, {"vae", seconds->vae}};
-  return json.dump(2) + "\n";
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";  // names of files need not be UTF-8
 }
 
 std::string to_json(const Trace& trace) {
@@ -202,16 +240,16 @@ std::string to_json(const Trace& trace) {
   return text + "}\n";
 }
 
-Trace read_trace(const fs::path& file) {
+Trace read_trace(const fs::path& file) { return parse_trace(read_file(file), file); }
+
+Trace parse_trace(std::string_view text, const fs::path& file) {
   const auto no_trace = [&](const std::string& why) {
     return Error(
         fmt::format("'{}' holds no trace of the enhancement, or a part of one: {}; --trace of eav generate "
                     "writes them",
                     file.string(), why));
   };
-  if (!fs::is_regular_file(file)) throw Error(fmt::format("'{}': there is no such file", file.string()));
-  std::ifstream in(file, std::ios::binary);
-  const auto json = parse_json(std::string(std::istreambuf_iterator<char>(in), {}));
+  const auto json = parse_json(text);
   if (json.is_discarded()) throw no_trace("it is no complete JSON");
   // More than any run has, and little enough for a picture of it.
   for (const auto& [field, most] : {std::pair{"token_frames", 4096}, {"steps", 10000}, {"layers", 1000}}) {
@@ -260,19 +298,11 @@ Trace read_trace(const fs::path& file) {
   return trace;
 }
 
-Record read_record(const fs::path& file) {
-  const auto no_record = [&](const char* why) {
-    return Error(fmt::format("'{}' holds no record of a generated video: {}", file.string(), why));
-  };
-  nlohmann::json json;
-  if (is_video(file)) {
-    const auto text = read_metadata(file);
-    if (text.empty()) throw no_record("its metadata has no comment");
-    json = parse_json(text);
-  } else {
-    json = JsonFile(file).json();
-  }
-  if (!json.is_object() || !json.contains("request")) throw no_record("there is no \"request\" in it");
+namespace {
+
+Record record_of(const nlohmann::json& json, const fs::path& file) {
+  if (!json.is_object() || !json.contains("request"))
+    throw Error(fmt::format("'{}' holds no record of a generated video: there is no \"request\" in it", file.string()));
 
   static const std::set<std::string> kFields{"eav",
                                              "torch",
@@ -309,13 +339,19 @@ Record read_record(const fs::path& file) {
   return record;
 }
 
-namespace {
-
-const std::vector<Condition>& conditions_of(const Request& request) {
-  return std::get<std::vector<Condition>>(request.settings.at("conditions"));
-}
-
 }  // namespace
+
+Record parse_record(std::string_view json, const fs::path& name) { return record_of(parse_json(json), name); }
+
+Record read_record(const fs::path& file) {
+  if (!is_video(file)) return record_of(JsonFile(file).json(), file);
+  const auto text = read_metadata(file);
+  if (text.empty())
+    throw Error(fmt::format("'{}' holds no record of a generated video: its metadata has no comment", file.string()));
+  auto record = parse_record(text, file);
+  find_beside(file, record);
+  return record;
+}
 
 std::vector<std::string> differences(const Record& then, const Record& now) {
   std::vector<std::string> lines;

@@ -11,6 +11,7 @@
 #include "models/ltx_video/family.h"
 #include "models/ltx_video/single_file.h"
 #include "models/open_sora/family.h"
+#include "pipeline/model_path.h"
 #include "weights/config.h"
 
 namespace eav {
@@ -52,19 +53,22 @@ std::shared_ptr<Family> open_family(const ModelPaths& paths) {
   const auto index = model / "model_index.json";
   if (std::filesystem::is_regular_file(model) && model.extension() == ".safetensors")
     return std::make_shared<FamilyOf<ltx_video::Model>>(ltx_video::open_single_file(paths));
-  if (!std::filesystem::is_directory(model))
-    throw Error("model", fmt::format("{}: is neither a folder nor a .safetensors file; a checkpoint is a folder with a "
-                                     "model_index.json, or LTX-Video's original single file",
-                                     model.string()));
+  if (!std::filesystem::is_directory(model)) {
+    const auto advice = advice_for(model);
+    throw Error("model", fmt::format("{}: is neither a folder nor a .safetensors file{}", model.string(),
+                                     !advice.empty() ? advice
+                                                     : "; a checkpoint is a folder with a model_index.json, or "
+                                                       "LTX-Video's original single file"));
+  }
   if (open_sora::Layout::is_in(model)) return std::make_shared<FamilyOf<open_sora::Model>>(paths);
   for (const auto& [option, path] : {std::pair{"vae", paths.vae}, {"text_encoder", paths.text_encoder}})
     if (!path.empty())
       throw Error(option,
                   fmt::format("{}: is a folder with all parts of a model: leave `{}` out", model.string(), option));
   if (!std::filesystem::exists(index))
-    throw Error("model",
-                fmt::format("{}: is no checkpoint: it has no model_index.json (diffusers' save_pretrained writes one)",
-                            model.string()));
+    throw Error("model", fmt::format("{}: is no checkpoint, as it has no model_index.json (diffusers' save_pretrained "
+                                     "writes one){}",
+                                     model.string(), advice_for(model)));
   const auto name = JsonFile(index).get<std::string>("_class_name");
   const auto found = families_by_class().find(name);
   if (found == families_by_class().end()) {

@@ -1,5 +1,7 @@
 #include "sampling/sample.h"
 
+#include <tuple>
+#include <utility>
 #include <vector>
 
 namespace eav {
@@ -29,13 +31,37 @@ Tensor guided_prediction(Denoiser& denoiser, const Tensor& latents, Step& step) 
   return guidance.rescale > 0 ? rescaled(guided, prompt, guidance.rescale) : guided;
 }
 
+// After `steps` steps.
+SavedState save(int64_t steps, const Tensor& latents, const Denoiser& denoiser, const Scheduler& scheduler,
+                const SamplingContext& context) {
+  SavedState state{{{"steps", at::scalar_tensor(steps, at::kLong)},
+                    {"latents", latents},
+                    {"generator", context.generator.get_state()}}};
+  state.add("denoiser.", denoiser.save());
+  state.add("scheduler.", scheduler.save());
+  state.add("enhancer.", context.enhance.save());
+  return state;
+}
+
+// Puts all as it was, but for the latents, which it returns with the number of steps that are done.
+std::pair<int64_t, Tensor> load(const SavedState& state, const Tensor& first, Denoiser& denoiser, Scheduler& scheduler,
+                                const SamplingContext& context) {
+  denoiser.load(state.part("denoiser."));
+  scheduler.load(state.part("scheduler."), first);
+  context.enhance.load(state.part("enhancer."));
+  context.generator.set_state(state.like("generator", context.generator.get_state()));
+  return {state.whole("steps", 0, scheduler.steps()), state.like("latents", first)};
+}
+
 }  // namespace
 
 Tensor sample(Denoiser& denoiser, Scheduler& scheduler, Tensor latents, const SamplingContext& context) {
   const auto count = scheduler.steps(), of_run = context.steps_before + count + context.steps_after;
   Step step{context.grid, context.enhance, context.progress};
   step.count = count;
-  for (step.index = 0; step.index < count; ++step.index) {
+  int64_t done = 0;
+  if (context.saving.from) std::tie(done, latents) = load(*context.saving.from, latents, denoiser, scheduler, context);
+  for (step.index = done; step.index < count; ++step.index) {
     context.progress.check();
     context.enhance.begin_step(step.index);
     latents = denoiser.before_step(latents, step);
@@ -43,6 +69,7 @@ Tensor sample(Denoiser& denoiser, Scheduler& scheduler, Tensor latents, const Sa
     const auto next = scheduler.step(predicted, step.index, latents, context.generator);
     latents = denoiser.after_step(next, latents, step);
     context.progress.step(context.steps_before + step.index + 1, of_run);
+    if (context.saving.keep) context.saving.keep(save(step.index + 1, latents, denoiser, scheduler, context));
     if (latents.is_meta() && step.index == 1)
       break;  // of a plan: the steps that follow take as much memory as this one
   }

@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/ATen.h>
 
+#include "eav/saved_state.h"
 #include "enhance/enhancer.h"
 #include "enhance/step.h"
 #include "schedulers/scheduler.h"
@@ -34,6 +35,10 @@ class Denoiser {
   // Where latents change beside the schedule: the input of a step, and what becomes of its result `next`.
   virtual Tensor before_step(const Tensor& latents, const Step& /*step*/) { return latents; }
   virtual Tensor after_step(const Tensor& next, const Tensor& /*input*/, const Step& /*step*/) { return next; }
+
+  // What it remembers of earlier steps.
+  virtual SavedState save() const { return {}; }
+  virtual void load(const SavedState& /*state*/) {}
 };
 
 // What the loop works with beside it.
@@ -42,6 +47,7 @@ struct SamplingContext {
   Grid grid;
   at::Generator& generator;  // of noise that schedulers add
   Progress& progress;
+  Saving saving = {};
   int64_t steps_before = 0;  // and after: of a run of several clips, whose progress is one
   int64_t steps_after = 0;
 };

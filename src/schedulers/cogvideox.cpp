@@ -146,6 +146,14 @@ Tensor CogVideoXScheduler::step(const Tensor& predicted, int64_t index, const Te
   return keep * latents - move * target + spread * noise;
 }
 
+SavedState CogVideoXScheduler::save() const {
+  return last_denoised_.defined() ? SavedState{{{"last_denoised", last_denoised_}}} : SavedState{};
+}
+
+void CogVideoXScheduler::load(const SavedState& state, const Tensor& latents) {
+  if (state.tensors.contains("last_denoised")) last_denoised_ = state.like("last_denoised", latents.to(at::kFloat));
+}
+
 Tensor CogVideoXScheduler::ddim_step(const Tensor& denoised, const Tensor& latents, const Tensor& alpha,
                                      const Tensor& alpha_prev) const {
   const auto keep = ((1 - alpha_prev) / (1 - alpha)).sqrt();

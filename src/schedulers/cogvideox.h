@@ -27,6 +27,9 @@ class CogVideoXScheduler : public Scheduler {
   // Of float32 predictions. DPM draws noise, twice a step where it corrects by the step before.
   Tensor step(const Tensor& predicted, int64_t index, const Tensor& latents, at::Generator& generator) override;
 
+  SavedState save() const override;
+  void load(const SavedState& state, const Tensor& latents) override;
+
  private:
   void set_timesteps(int64_t steps);
   int64_t timestep(int64_t index) const { return timesteps_.const_data_ptr<int64_t>()[index]; }

@@ -2,6 +2,8 @@
 #pragma once
 #include <ATen/ATen.h>
 
+#include "eav/saved_state.h"
+
 namespace eav {
 using at::Tensor;
 
@@ -16,6 +18,10 @@ class Scheduler {
   // The latents of the next step, from those of step `index` and the model's prediction for them. Steps come in their
   // order, each once. Noise, where a scheduler adds any, is drawn from `generator`, shaped as the latents.
   virtual Tensor step(const Tensor& predicted, int64_t index, const Tensor& latents, at::Generator& generator) = 0;
+
+  // What it remembers of earlier steps.
+  virtual SavedState save() const { return {}; }
+  virtual void load(const SavedState& /*state*/, const Tensor& /*latents*/) {}
 };
 
 }  // namespace eav

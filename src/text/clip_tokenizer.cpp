@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
+#include <sstream>
 
+#include "base/regular_file.h"
 #include "eav/error.h"
 #include "text/tokenizer/bpe.h"
 #include "text/tokenizer/special_tokens.h"
@@ -16,8 +17,7 @@ namespace {
 constexpr const char* kWordEnd = "</w>";
 
 text::Bpe::Merges read_merges(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error("cannot be read");
+  std::istringstream file(read_file(path));
   text::Bpe::Merges merges;
   for (std::string line; std::getline(file, line);)
     if (!line.starts_with("#version")) merges.push_back(text::parse_merge(line));

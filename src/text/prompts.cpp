@@ -10,7 +10,7 @@
 namespace eav {
 
 std::vector<std::string> read_prompts(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
+  std::ifstream in(file, std::ios::binary);  // a pipe too, such as /dev/stdin
   if (!in || std::filesystem::is_directory(file)) throw Error(fmt::format("'{}' cannot be read", file.string()));
   std::vector<std::string> prompts;
   for (std::string line; std::getline(in, line);) {

@@ -5,9 +5,13 @@ extern "C" {
 }
 
 #include <cstdlib>
+#include <iterator>
+#include <memory>
 #include <vector>
 
+#include "base/regular_file.h"
 #include "video/ffmpeg.h"
+#include "video/input.h"
 
 namespace eav {
 namespace {
@@ -25,6 +29,8 @@ at::Tensor upright(at::Tensor frame, const int32_t* matrix) {
   if ((swaps ? c : a) < 0) mirrored.push_back(1);
   return mirrored.empty() ? frame : frame.flip(mirrored);
 }
+
+}  // namespace
 
 // Converts the frames of one file to RGB.
 class ToRgb {
@@ -55,67 +61,96 @@ class ToRgb {
   ffmpeg::Scaler scaler_;
 };
 
-}  // namespace
+struct VideoReader::State {
+  explicit State(const fs::path& path)
+      : file(path), input(open(path)), convert(file), packet(av_packet_alloc()), frame(av_frame_alloc()) {
+    if (!packet || !frame) throw std::bad_alloc();
+    const AVCodec* codec = nullptr;
+    if (input->find_stream_info() < 0) throw unreadable(file);
+    index = av_find_best_stream(input->get(), AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0);
+    if (index < 0 || codec == nullptr) throw unreadable(file);
+    const auto* stream = (*input)->streams[index];
+    const int64_t width = stream->codecpar->width, height = stream->codecpar->height;
+    if (height > 0 && width > ffmpeg::kMostPixels / height)
+      throw Error(fmt::format("'{}' is {}x{}, more than 2^28 pixels a frame", file.string(), width, height));
+    decoder = ffmpeg::open_decoder(*stream, *codec, unreadable(file));
+    matrix = reinterpret_cast<const int32_t*>(av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, nullptr));
+  }
 
-at::Tensor read_frames(const fs::path& file, int64_t most) {
-  if (!fs::exists(file)) throw Error(fmt::format("'{}': there is no such file", file.string()));
-  if (fs::is_directory(file)) throw Error(fmt::format("'{}' is a folder, expected a picture or video", file.string()));
-  const ffmpeg::Quiet quiet;
-  const auto unreadable = [&] {
-    return Error(fmt::format("'{}' is no picture or video that FFmpeg can read", file.string()));
-  };
+  static Error unreadable(const fs::path& file) {
+    return Error(fmt::format(
+        "'{}' is no picture or video that can be read: expected PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, .mp4, "
+        ".mov, .mkv, .webm, .avi, .ts or .y4m, of at most 2^28 pixels a frame",
+        file.string()));
+  }
 
-  AVFormatContext* opened = nullptr;
-  if (avformat_open_input(&opened, ffmpeg::url(file).c_str(), nullptr, nullptr) < 0) throw unreadable();
-  const ffmpeg::Input input(opened);
-  const AVCodec* codec = nullptr;
-  if (avformat_find_stream_info(input.get(), nullptr) < 0) throw unreadable();
-  const int index = av_find_best_stream(input.get(), AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0);
-  if (index < 0 || codec == nullptr) throw unreadable();
-  const auto* stream = input->streams[index];
-  const ffmpeg::Encoder decoder(avcodec_alloc_context3(codec));
-  if (!decoder) throw std::bad_alloc();
-  decoder->thread_count = 0;
-  if (avcodec_parameters_to_context(decoder.get(), stream->codecpar) < 0 ||
-      avcodec_open2(decoder.get(), codec, nullptr) < 0)
-    throw unreadable();
-  const auto* stream_matrix =
-      reinterpret_cast<const int32_t*>(av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, nullptr));
-
-  ToRgb convert(file);
-  std::vector<at::Tensor> frames;
-  const ffmpeg::Packet packet(av_packet_alloc());
-  const ffmpeg::Frame frame(av_frame_alloc());
-  if (!packet || !frame) throw std::bad_alloc();
-  const auto full = [&] { return most > 0 && static_cast<int64_t>(frames.size()) >= most; };
-  const auto broken = [&] {
-    if (frames.empty()) return unreadable();
-    return Error(fmt::format("'{}' is damaged: frame {} cannot be decoded", file.string(), frames.size()));
-  };
-  const auto receive = [&] {
-    while (!full()) {
-      const int result = avcodec_receive_frame(decoder.get(), frame.get());
-      if (result == AVERROR(EAGAIN) || result == AVERROR_EOF) return;
-      if (result < 0 || frame->decode_error_flags != 0) throw broken();
-      const auto* side = av_frame_get_side_data(frame.get(), AV_FRAME_DATA_DISPLAYMATRIX);
-      const auto* matrix = side != nullptr ? reinterpret_cast<const int32_t*>(side->data) : stream_matrix;
-      frames.push_back(upright(convert(*frame), matrix));
-      if (frames.back().sizes() != frames[0].sizes())
-        throw Error(fmt::format("'{}': its frames differ in size", file.string()));
+  static std::unique_ptr<ffmpeg::InputFile> open(const fs::path& file) {
+    const RegularFile readable(file);  // says why it is not
+    try {
+      return std::make_unique<ffmpeg::InputFile>(file, ffmpeg::kMediaFormats);
+    } catch (const Error&) {
+      throw unreadable(file);
     }
-  };
-  while (!full()) {
-    const int result = av_read_frame(input.get(), packet.get());
+  }
+
+  Error broken() const {
+    if (count == 0) return unreadable(file);
+    return Error(fmt::format("'{}' is damaged: frame {} cannot be decoded", file.string(), count));
+  }
+
+  // Gives the decoder the next packet of the video, or tells it that there is none left.
+  void send() {
+    const int result = av_read_frame(input->get(), packet.get());
     if (result < 0 && result != AVERROR_EOF) throw broken();
     const bool ended = result < 0;
-    if (ended || packet->stream_index == index) {
-      if (avcodec_send_packet(decoder.get(), ended ? nullptr : packet.get()) < 0) throw broken();
-      receive();
-    }
+    if ((ended || packet->stream_index == index) &&
+        avcodec_send_packet(decoder.get(), ended ? nullptr : packet.get()) < 0)
+      throw broken();
     av_packet_unref(packet.get());
-    if (ended) break;
   }
-  if (frames.empty()) throw unreadable();
+
+  const fs::path file;
+  std::unique_ptr<ffmpeg::InputFile> input;
+  ffmpeg::Encoder decoder;
+  const int32_t* matrix = nullptr;  // how the file wants to be turned
+  ToRgb convert;
+  ffmpeg::Packet packet;
+  ffmpeg::Frame frame;
+  int index = -1;
+  int64_t count = 0;
+  std::vector<int64_t> size;  // of its first frame
+};
+
+VideoReader::VideoReader(const fs::path& file) {
+  const ffmpeg::Quiet quiet;
+  state_ = std::make_unique<State>(file);
+}
+
+VideoReader::~VideoReader() = default;
+
+at::Tensor VideoReader::next() {
+  auto& s = *state_;
+  const ffmpeg::Quiet quiet;
+  int result = 0;
+  while ((result = avcodec_receive_frame(s.decoder.get(), s.frame.get())) == AVERROR(EAGAIN)) s.send();
+  if (result == AVERROR_EOF && s.count > 0) return {};
+  if (result < 0 || s.frame->decode_error_flags != 0) throw s.broken();
+  const auto* side = av_frame_get_side_data(s.frame.get(), AV_FRAME_DATA_DISPLAYMATRIX);
+  auto frame = upright(s.convert(*s.frame), side != nullptr ? reinterpret_cast<const int32_t*>(side->data) : s.matrix);
+  if (s.count == 0) s.size = frame.sizes().vec();
+  if (frame.sizes() != s.size) throw Error(fmt::format("'{}': its frames differ in size", s.file.string()));
+  ++s.count;
+  return frame;
+}
+
+at::Tensor read_frames(const fs::path& file, int64_t most) {
+  VideoReader reader(file);
+  std::vector<at::Tensor> frames;
+  while (most == 0 || std::ssize(frames) < most) {
+    auto frame = reader.next();
+    if (!frame.defined()) break;
+    frames.push_back(std::move(frame));
+  }
   return at::stack(frames);
 }
 

@@ -12,6 +12,7 @@
 #include "eav/files.h"
 #include "eav/video.h"
 #include "video/ffmpeg.h"
+#include "video/input.h"
 #include "video/palette.h"
 
 namespace eav {
@@ -24,15 +25,9 @@ using at::Tensor;
 
 std::string picture_name(int64_t index) { return fmt::format("frame_{:05}.png", index); }
 
-// Puts `count` finished pictures from `part` into a folder that exists (and may be a mount point, which cannot be
-// renamed over) in the place of those that an earlier run left there. Other files are not ours to remove.
-void move_pictures(const fs::path& part, const fs::path& folder, int64_t count) {
-  const std::regex ours("frame_[0-9]{5,}\\.png");
-  std::vector<fs::path> old;
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (std::regex_match(entry.path().filename().string(), ours)) old.push_back(entry.path());
-  for (const auto& path : old) fs::remove(path);
-  for (int64_t i = 0; i < count; ++i) fs::rename(part / picture_name(i), folder / picture_name(i));
+bool is_picture_name(const std::string& name) {
+  static const std::regex ours("frame_[0-9]{5,}\\.png");
+  return std::regex_match(name, ours);
 }
 
 // ---- encoding ----
@@ -235,8 +230,8 @@ Tensor pad_to_even(Tensor frames) {
   return frames;
 }
 
-void write_movie(const fs::path& out, OutputKind kind, const Tensor& frames, double fps, const std::string& metadata,
-                 const Progress& progress) {
+Temporary prepare_movie(const fs::path& out, OutputKind kind, const Tensor& frames, double fps,
+                        const std::string& metadata, const Progress& progress) {
   const auto rate = frame_rate(fps);
   // GIF counts in hundredths of a second, and viewers play a frame of fewer than two of them slowly.
   const bool gif = kind == OutputKind::gif;
@@ -245,7 +240,7 @@ void write_movie(const fs::path& out, OutputKind kind, const Tensor& frames, dou
 
   const auto format = format_of(kind);
   const auto convert = converter(frames, format.pixels);
-  const auto part = Temporary::file(out);
+  auto part = Temporary::file(out);
   Muxer muxer(part.path(), out, format.muxer);
   Encoder encode(format, frames.size(2), frames.size(1), time_base, muxer.wants_global_header());
   muxer.start(encode.context(), rate, metadata);
@@ -264,7 +259,7 @@ void write_movie(const fs::path& out, OutputKind kind, const Tensor& frames, dou
   }
   encode(nullptr, sink);
   muxer.finish();
-  part.finish();
+  return part;
 }
 
 void write_bytes(const fs::path& file, const AVPacket& packet, const std::string& what) {
@@ -293,20 +288,14 @@ void encode_pictures(const Tensor& frames, const Progress& progress, const Sink&
   encode(nullptr, sink);
 }
 
-void write_pictures(const fs::path& out, const Tensor& frames, const Progress& progress) {
+Temporary prepare_pictures(const fs::path& out, const Tensor& frames, const Progress& progress) {
   const auto target = target_of(out);
-  const bool existed = fs::is_directory(target);
-  const auto part = Temporary::folder(existed ? target : target.parent_path(), out);
+  auto part = Temporary::folder(fs::is_directory(target) ? target : target.parent_path(), out, is_picture_name);
   int64_t written = 0;
   encode_pictures(frames, progress, [&](AVPacket& packet) {
     write_bytes(part.path() / picture_name(written++), packet, fmt::format("cannot write '{}'", out.string()));
   });
-  if (!existed) return part.finish();
-  try {
-    move_pictures(part.path(), target, written);
-  } catch (const fs::filesystem_error& failure) {
-    throw Error(fmt::format("cannot write '{}': {}", out.string(), failure.code().message()));
-  }
+  return part;
 }
 
 void check_frames(const Tensor& frames, double fps) {
@@ -357,18 +346,23 @@ void check_output(const fs::path& out, bool overwrite) {
   check_takes_files(folder, out);
 }
 
-void write_video(const fs::path& out, const Tensor& frames, double fps, const std::string& metadata,
-                 const Progress& progress) {
+Temporary prepare_video(const fs::path& out, const Tensor& frames, double fps, const std::string& metadata,
+                        const Progress& progress) {
   check_frames(frames, fps);
   const ffmpeg::Quiet quiet;
   switch (const auto kind = output_kind(out)) {
     case OutputKind::frames:
-      return write_pictures(out, frames.contiguous(), progress);
+      return prepare_pictures(out, frames.contiguous(), progress);
     case OutputKind::mp4:
-      return write_movie(out, kind, pad_to_even(frames).contiguous(), fps, metadata, progress);
+      return prepare_movie(out, kind, pad_to_even(frames).contiguous(), fps, metadata, progress);
     default:
-      return write_movie(out, kind, frames.contiguous(), fps, metadata, progress);
+      return prepare_movie(out, kind, frames.contiguous(), fps, metadata, progress);
   }
+}
+
+void write_video(const fs::path& out, const Tensor& frames, double fps, const std::string& metadata,
+                 const Progress& progress) {
+  prepare_video(out, frames, fps, metadata, progress).finish();
 }
 
 void write_picture(const fs::path& out, const Tensor& picture) {
@@ -387,16 +381,17 @@ std::string ffmpeg_version() { return av_version_info(); }
 std::string read_metadata(const fs::path& video) {
   const ffmpeg::Quiet quiet;
   const auto what = fmt::format("cannot read '{}' as a .mp4 or .webm video", video.string());
-  ffmpeg::Dictionary options;
-  options.set("format_whitelist", "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm");  // never a playlist that names other files
-  options.set("protocol_whitelist", "file");
-  AVFormatContext* opened = nullptr;
-  ffmpeg::check(avformat_open_input(&opened, ffmpeg::url(video).c_str(), nullptr, &options.entries), what);
-  const ffmpeg::Input input(opened);
-  const auto streams = std::span(input->streams, input->nb_streams);
+  const auto input = [&] {
+    try {
+      return std::make_unique<ffmpeg::InputFile>(video, ffmpeg::kVideoFormats);
+    } catch (const Error& error) {
+      throw Error(fmt::format("{}: {}", what, error.what()));
+    }
+  }();
+  const auto streams = std::span((*input)->streams, (*input)->nb_streams);
   if (std::ranges::none_of(streams, [](const AVStream* s) { return s->codecpar->codec_type == AVMEDIA_TYPE_VIDEO; }))
     throw Error(what + ": it holds no pictures");
-  const auto* comment = av_dict_get(input->metadata, "comment", nullptr, 0);
+  const auto* comment = av_dict_get((*input)->metadata, "comment", nullptr, 0);
   return comment ? comment->value : "";
 }
 

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 
 #include "base/json.h"
+#include "base/lfs.h"
+#include "base/regular_file.h"
 
 namespace eav {
 namespace {
@@ -50,9 +50,9 @@ std::string shown(const nlohmann::json& value) {
 }  // namespace
 
 JsonFile::JsonFile(const std::filesystem::path& path) : path_(path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in || std::filesystem::is_directory(path)) throw Error(fmt::format("{}: cannot be read", path.string()));
-  json_ = parse_json(std::string(std::istreambuf_iterator<char>(in), {}));
+  const auto text = read_file(path);
+  refuse_lfs_pointer(path, text);
+  json_ = parse_json(text);
   if (!json_.is_object()) throw Error(fmt::format("{}: is no valid JSON object", path.string()));
 }
 

@@ -59,6 +59,8 @@ class PartFiles {
   const Placement& placement() const { return placement_; }
   virtual bool is_open() const = 0;
   virtual void release() = 0;
+  // What the last opening has to say, in one line, given out once; empty where nothing.
+  std::string take_warning() const { return std::exchange(warning_, {}); }
 
   // What the table of its tensors tells. Throws eav::Error as Checkpoint::open does.
   PartInfo describe() const;
@@ -70,14 +72,14 @@ class PartFiles {
 
  protected:
   ~PartFiles() = default;
-  // Calls build(weights), then throws eav::Error where weights are left over.
+  // Calls build(weights), then throws eav::Error where weights are left over beside those that it took.
   template <class Build>
   auto open(const Build& build) const {
     // A plan reads the table of tensors alone, which is at hand.
     const auto policy = placement_.policy();
     const auto checkpoint = policy.device.is_meta() ? table().with(policy) : Checkpoint::open(source_, policy);
     auto model = build(Weights(checkpoint));
-    checkpoint.check_all_read(keys_.unneeded);
+    warning_ = checkpoint.check_all_read(keys_.unneeded);
     return model;
   }
 
@@ -90,6 +92,7 @@ class PartFiles {
   PartKeys keys_;
   Placement placement_;
   std::shared_ptr<const Lazy<Checkpoint>> table_;  // of its tensors, read once for all copies
+  mutable std::string warning_;
 };
 
 template <class Model>

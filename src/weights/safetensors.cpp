@@ -1,20 +1,18 @@
 #include "weights/safetensors.h"
 
 #include <c10/core/alignment.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
+#include "base/lfs.h"
+#include "base/regular_file.h"
 #include "eav/error.h"
 #include "eav/files.h"
 
@@ -50,12 +48,10 @@ constexpr std::array kDtypes{
 class SafetensorsFile::Mapping {
  public:
   explicit Mapping(const std::filesystem::path& path) {
-    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) throw Error(fmt::format("{}: cannot be opened: {}", path.string(), std::strerror(errno)));
-    struct stat status {};
-    if (::fstat(file, &status) == 0 && S_ISREG(status.st_mode)) size_ = static_cast<size_t>(status.st_size);
-    if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file, 0);
-    ::close(file);
+    const RegularFile file(path);
+    size_ = static_cast<size_t>(file.size());
+    if (size_ > 0)
+      data_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.descriptor(), 0);
     if (size_ == 0) throw Error(fmt::format("{}: is no safetensors file: it is empty", path.string()));
     if (data_ == MAP_FAILED) throw Error(fmt::format("{}: cannot be mapped into memory", path.string()));
   }
@@ -76,6 +72,7 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
   const auto fail = [&](const std::string& what) {
     return Error(fmt::format("{}: is no valid safetensors file: {}", path.string(), what));
   };
+  refuse_lfs_pointer(path, {reinterpret_cast<const char*>(mapping_->bytes()), mapping_->size()});
   uint64_t header_size = 0;
   if (mapping_->size() < sizeof header_size) throw fail("it is shorter than its header's length field");
   std::memcpy(&header_size, mapping_->bytes(), sizeof header_size);
@@ -171,8 +168,8 @@ void SafetensorsFile::forget(size_t begin, size_t end) const {
   ::madvise(mapping_->bytes() + begin, end - begin, MADV_DONTNEED);
 }
 
-void save_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
-                      const std::map<std::string, std::string>& metadata) {
+Temporary prepare_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
+                              const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::vector<Tensor> data;
@@ -196,11 +193,18 @@ void save_safetensors(const std::filesystem::path& path, const std::map<std::str
   };
   std::vector<std::string_view> parts{bytes(&size, sizeof size), text};
   for (const auto& tensor : data) parts.push_back(bytes(tensor.const_data_ptr(), tensor.nbytes()));
-  write_file(path, parts);
+  return prepare_file(path, parts);
 }
 
-std::map<std::string, Tensor> read_safetensors(const std::filesystem::path& path) {
+void save_safetensors(const std::filesystem::path& path, const std::map<std::string, Tensor>& tensors,
+                      const std::map<std::string, std::string>& metadata) {
+  prepare_safetensors(path, tensors, metadata).finish();
+}
+
+std::map<std::string, Tensor> read_safetensors(const std::filesystem::path& path,
+                                               std::map<std::string, std::string>* metadata) {
   const SafetensorsFile file(path);
+  if (metadata != nullptr) *metadata = file.metadata();
   std::map<std::string, Tensor> tensors;
   for (const auto& [key, entry] : file.entries()) tensors[key] = file.view(entry);
   return tensors;

@@ -4,9 +4,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
+#include <ranges>
 
 #include "eav/error.h"
 #include "weights/config.h"
+#include "weights/weight_files.h"
 
 namespace eav {
 namespace {
@@ -14,6 +17,36 @@ namespace {
 bool fits(std::span<const int64_t> expected, const std::vector<int64_t>& found) {
   return std::equal(expected.begin(), expected.end(), found.begin(), found.end(),
                     [](int64_t want, int64_t have) { return want == -1 || want == have; });
+}
+
+// The file of every key, as an index tells.
+std::map<std::string, std::string> read_index(const std::filesystem::path& path) {
+  const JsonFile index(path);
+  if (!index.has("weight_map") || !index.json()["weight_map"].is_object())
+    throw Error(fmt::format("{}: \"weight_map\" is missing or no object", path.string()));
+  std::map<std::string, std::string> files;
+  for (const auto& [key, file] : index.json()["weight_map"].items()) {
+    if (!file.is_string()) throw Error(fmt::format("{}: the file of \"{}\" is no string", path.string(), key));
+    const auto name = file.get<std::string>();
+    if (std::filesystem::path(name).has_parent_path())
+      throw Error(fmt::format("{}: the file of \"{}\" must lie beside the index, not at {}", path.string(), key, name));
+    files[key] = name;
+  }
+  return files;
+}
+
+// Throws where a file that an index lists is not there.
+void check_complete(const std::filesystem::path& index, const std::map<std::string, std::string>& files) {
+  std::set<std::string> listed, missing;
+  for (const auto& name : files | std::views::values) {
+    listed.insert(name);
+    if (!std::filesystem::exists(index.parent_path() / name)) missing.insert(name);
+  }
+  if (!missing.empty())
+    throw Error(fmt::format(
+        "{}: is missing, as {} of the {} files are that {} lists: the download is not complete, "
+        "begin it again to go on with it",
+        (index.parent_path() / *missing.begin()).string(), missing.size(), listed.size(), index.filename().string()));
 }
 
 }  // namespace
@@ -27,37 +60,18 @@ Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string&
   Checkpoint checkpoint;
   checkpoint.dir_ = dir;
   checkpoint.policy_ = policy;
-  const auto single = dir / (stem + ".safetensors"), sharded = dir / (stem + ".safetensors.index.json");
-
-  if (std::filesystem::exists(single)) {
-    checkpoint.name_ = single.string();
-    checkpoint.files_.emplace_back(single);
+  const auto [path, sharded] = find_weight_files(dir, stem);
+  checkpoint.name_ = path.string();
+  if (!sharded) {
+    checkpoint.files_.emplace_back(path);
     for (const auto& [key, entry] : checkpoint.files_[0].entries()) checkpoint.index_[key] = {0, entry};
     return checkpoint;
   }
-  if (!std::filesystem::exists(sharded)) {
-    std::string hint;
-    if (std::filesystem::is_directory(dir))
-      for (const auto& entry : std::filesystem::directory_iterator(dir))
-        if (const auto suffix = entry.path().extension(); suffix == ".bin" || suffix == ".pt" || suffix == ".pth")
-          hint =
-              "; there are pickled weights, which must be converted first (load and save them again with their Python "
-              "library)";
-    throw Error(fmt::format("{}: has neither {} nor {}{}", dir.string(), single.filename().string(),
-                            sharded.filename().string(), hint));
-  }
 
-  checkpoint.name_ = sharded.string();
-  const JsonFile index(sharded);
-  if (!index.has("weight_map") || !index.json()["weight_map"].is_object())
-    throw Error(fmt::format("{}: \"weight_map\" is missing or no object", sharded.string()));
+  const auto files = read_index(path);
+  check_complete(path, files);
   std::map<std::string, size_t> opened;
-  for (const auto& [key, file] : index.json()["weight_map"].items()) {
-    if (!file.is_string()) throw Error(fmt::format("{}: the file of \"{}\" is no string", sharded.string(), key));
-    const auto name = file.get<std::string>();
-    if (std::filesystem::path(name).has_parent_path())
-      throw Error(
-          fmt::format("{}: the file of \"{}\" must lie beside the index, not at {}", sharded.string(), key, name));
+  for (const auto& [key, name] : files) {
     if (!opened.contains(name)) {
       checkpoint.files_.emplace_back(dir / name);
       opened[name] = checkpoint.files_.size() - 1;
@@ -66,7 +80,7 @@ Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string&
     const auto entry = entries.find(key);
     if (entry == entries.end())
       throw Error(fmt::format("{}: has no tensor \"{}\", which {} places there", (dir / name).string(), key,
-                              sharded.filename().string()));
+                              path.filename().string()));
     checkpoint.index_[key] = {opened[name], entry->second};
   }
   return checkpoint;
@@ -104,6 +118,9 @@ const std::pair<size_t, SafetensorsFile::Entry>& Checkpoint::find(const std::str
     throw Error(fmt::format("{}: the tensor \"{}\"{} is missing", name_, key, expected));
   }
   const auto& [number, entry] = found->second;
+  if (!at::isFloatingType(entry.dtype))
+    throw Error(fmt::format("{}: the tensor \"{}\" holds {} numbers, expected floating point",
+                            files_[number].path().string(), key, c10::toString(entry.dtype)));
   if (!shape.empty() && !fits(shape, entry.shape))
     throw Error(fmt::format("{}: the tensor \"{}\" has shape [{}], expected [{}]", files_[number].path().string(), key,
                             fmt::join(entry.shape, ", "), fmt::join(shape, ", ")));
@@ -134,13 +151,28 @@ void Checkpoint::forget(const std::string& prefix) const {
     files_[it->second.first].forget(it->second.second);
 }
 
-void Checkpoint::check_all_read(std::span<const UnneededKey> unneeded) const {
+std::string Checkpoint::check_all_read(std::span<const UnneededKey> unneeded) const {
+  std::set<std::string> read_below;  // such as "decoder."
+  for (const auto& key : read_)
+    if (const auto dot = key.find('.'); dot != std::string::npos) read_below.insert(key.substr(0, dot + 1));
+  std::vector<std::string> unknown;
+  std::string file;
   for (const auto& [key, place] : index_) {
     if (read_.contains(key)) continue;
     if (std::any_of(unneeded.begin(), unneeded.end(), [&](const auto& u) { return u.matches(key); })) continue;
-    throw Error(fmt::format("{}: the tensor \"{}\" of shape [{}] belongs to no layer of this model",
-                            files_[place.first].path().string(), key, fmt::join(place.second.shape, ", ")));
+    file = files_[place.first].path().string();
+    if (read_below.contains(key.substr(0, key.find('.') + 1)))
+      throw Error(fmt::format("{}: the tensor \"{}\" of shape [{}] belongs to no layer of this model", file, key,
+                              fmt::join(place.second.shape, ", ")));
+    unknown.push_back(key);
   }
+  if (unknown.empty()) return "";
+  constexpr size_t kNamed = 3;
+  const auto count = unknown.size();
+  unknown.resize(std::min(count, kNamed));
+  return fmt::format("{}: {} no part of this model, and left out: {}{}", file,
+                     count == 1 ? std::string("a tensor is") : fmt::format("{} tensors are", count),
+                     fmt::join(unknown, ", "), count > kNamed ? ", …" : "");
 }
 
 }  // namespace eav

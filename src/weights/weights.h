@@ -44,7 +44,7 @@ struct CheckpointSource {
 // The tensors of one part of a pipeline: a single .safetensors file or the shards that an index lists.
 class Checkpoint {
  public:
-  // Opens `dir`/`stem`.safetensors, or the shards in `dir`/`stem`.safetensors.index.json. Throws eav::Error.
+  // Opens the file, or the shards, that find_weight_files() finds. Throws eav::Error.
   static Checkpoint open(const std::filesystem::path& dir, const std::string& stem, LoadPolicy policy);
   // Opens a folder as above, or the tensors of a single file that are the part's, by its names for them.
   static Checkpoint open(const CheckpointSource& source, LoadPolicy policy);
@@ -59,8 +59,10 @@ class Checkpoint {
   Tensor describe(const std::string& key, std::span<const int64_t> shape = {}) const;
   // Lets the system drop the pages of every tensor whose key starts with `prefix`.
   void forget(const std::string& prefix) const;
-  // Throws when a tensor was never read and no pattern of `unneeded` matches it. Call it after a model is built.
-  void check_all_read(std::span<const UnneededKey> unneeded = {}) const;
+  // Looks for tensors that were never read and that no pattern of `unneeded` matches; call it after a model is built.
+  // Throws when one lies beside others that were read, as in "decoder."; of the rest it returns a warning, empty where
+  // there are none.
+  std::string check_all_read(std::span<const UnneededKey> unneeded = {}) const;
 
   const std::filesystem::path& dir() const { return dir_; }
   const LoadPolicy& policy() const { return policy_; }

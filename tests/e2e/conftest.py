@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests"))
 PROGRAM = os.environ.get("EAV_PROGRAM", str(ROOT / "build" / "eav"))
 SMALL = ("--width", "32", "--height", "16", "--frames", "9", "--steps", "2", "--threads", "1")
 PROMPT = "a red circle"
@@ -20,7 +21,6 @@ def tiny(tmp_path_factory):
     if "EAV_TINY" in os.environ:
         return Path(os.environ["EAV_TINY"])
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
-    sys.path.insert(0, str(ROOT / "tests"))
     from tiny import save_tiny_cogvideox
 
     save_tiny_cogvideox(folder)

@@ -1,10 +1,13 @@
 """Checkpoints that are damaged or of another kind: the line names the file, the tensor or the field."""
 
 import json
+import os
 import struct
+import subprocess
 
 import numpy
 import pytest
+from conftest import PROGRAM, PROMPT
 from safetensors.numpy import load_file, save_file
 
 TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
@@ -94,6 +97,24 @@ def test_a_truncated_file(refused, checkpoint, size):
     assert str(file) in refused(model=checkpoint)
 
 
+def test_a_file_that_is_cut_while_it_is_used(checkpoint, out):
+    file = checkpoint / TRANSFORMER
+    content = file.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = content[8 : 8 + length].ljust(-(-length // 64) * 64 + 56)  # tensors then lie in the file itself
+    file.write_bytes(struct.pack("<Q", len(header)) + header + content[8 + length :])
+    process = subprocess.Popen([PROGRAM, "generate", PROMPT, "--model", checkpoint, "--steps", "1000", "--width", "192", "--height",
+                                "192", "--out", "a.mp4"], cwd=out, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    for line in process.stderr:
+        if line.startswith("transformer "):  # a tenth of the steps
+            break
+    os.truncate(file, 0)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr.splitlines()[-1].startswith(f"eav: {file}: cannot be read any more: the file was cut short")
+    assert stderr.count("eav: ") == 1 and not list(out.iterdir())
+
+
 def test_a_header_that_claims_to_be_huge(refused, checkpoint):
     file = checkpoint / TRANSFORMER
     file.write_bytes(struct.pack("<Q", 1 << 60) + file.read_bytes()[8:])
@@ -135,6 +156,7 @@ def test_a_tensor_of_another_shape(refused, checkpoint):
 
 
 def test_a_tensor_that_nobody_knows(refused, checkpoint):
-    edit_tensors(checkpoint / TRANSFORMER, lambda tensors: tensors.update(lora=numpy.zeros(3, numpy.float32)))
+    lora = {"transformer_blocks.0.lora": numpy.zeros(3, numpy.float32)}
+    edit_tensors(checkpoint / TRANSFORMER, lambda tensors: tensors.update(lora))
     line = refused(model=checkpoint)
     assert "lora" in line and TRANSFORMER in line

@@ -2,12 +2,14 @@
 
 import base64
 import json
+import resource
+import signal
 import subprocess
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-from conftest import PROMPT
+from conftest import PROMPT, SMALL
 from safetensors.numpy import load_file, save_file
 
 
@@ -35,6 +37,7 @@ def test_a_video_plays_and_carries_its_record(generate, out, suffix):
     record = json.loads((out / "clip.json").read_text())
     comment = json.loads(tags.get("comment") or tags["COMMENT"])
     record.pop("seconds")  # not in the video: the same request gives the same bytes
+    record["model"] = record["model"].rsplit("/", 1)[1]  # a video is given away, its folders are nobody's business
     assert comment == record
     assert result.stdout.startswith(f"clip.{suffix}: 9 frames of 32x16 at 12 fps, ")
     assert "seed 7\n" in result.stdout
@@ -93,17 +96,18 @@ def test_the_record_holds_every_option_of_the_model(generate, out, tiny):
 
 
 @pytest.mark.parametrize("source", ["first.json", "first.mp4", "first.webm"])
-def test_from_makes_the_same_video_again(generate, eav, out, source):
+def test_from_makes_the_same_video_again(generate, eav, out, tiny, source):
+    model = () if source == "first.json" else ("--model", tiny)  # a video says no more than its name
     video = "first.webm" if source == "first.webm" else "first.mp4"
     changed = ("--seed", "5", "--negative-prompt", "blur", "--scheduler", "dpm", "--guidance", "3", "--dynamic-guidance",
                "--enhance-weight", "7.25", "--enhance-start", "0.25", "--vae-tiling", "on")  # fmt: skip
     generate(*changed, "--out", video)
     generate(*changed, "--out", "frames/")
-    again = eav("generate", "--from", source, "--out", "again/")
+    again = eav("generate", "--from", source, *model, "--out", "again/")
     assert again.returncode == 0, again.stderr
     assert "warning" not in again.stderr
     assert pictures(out / "again") == pictures(out / "frames")
-    again = eav("generate", "--from", source, "--out", f"copy{video[5:]}")
+    again = eav("generate", "--from", source, *model, "--out", f"copy{video[5:]}")
     assert (out / f"copy{video[5:]}").read_bytes() == (out / video).read_bytes()
 
 
@@ -252,3 +256,35 @@ def test_offload_changes_nothing(eav, tiny, out):
     for name, more in (("a", []), ("b", ["--offload"])):
         assert eav("generate", PROMPT, *options, *more, "--save-latents", f"{name}.safetensors", cwd=out).returncode == 0
     assert (out / "a.safetensors").read_bytes() == (out / "b.safetensors").read_bytes()
+
+
+def test_frames_go_into_a_folder_that_holds_others(eav, generate, out, tiny):
+    (out / "prompts.txt").write_text("a red circle\na blue square\n")
+    for index in (0, 1):
+        (out / f"frames-00{index}" / "kept").mkdir(parents=True)
+        (out / f"frames-00{index}" / "frame_00009.png").write_text("of an earlier run")
+    made = eav("generate", "--prompt-file", "prompts.txt", "--model", tiny, "--seed", "1", *SMALL, "--out", "frames/", "--overwrite")
+    assert made.returncode == 0, made.stderr
+    for index in (0, 1):
+        names = sorted(file.name for file in (out / f"frames-00{index}").iterdir())
+        assert names == [*(f"frame_{i:05}.png" for i in range(9)), "kept"]
+
+
+def test_what_fails_to_be_replaced_stays(eav, generate, out, tiny):
+    """The video cannot take its place: the record, trace and latents of the one before are still there."""
+    files = ("--save-latents", "l.safetensors", "--trace", "t.json", "--out", "a.mp4")
+    generate("--seed", "1", *files)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    most = len(before["a.mp4"]) * 3 // 4
+    assert all(len(content) < most for name, content in before.items() if name != "a.mp4")
+    code = eav("generate", "another", "--model", tiny, "--seed", "2", *SMALL, *files, "--overwrite",
+               preexec_fn=lambda: limit_written(most))  # fmt: skip
+    assert code.returncode == 1 and "cannot write 'a.mp4'" in code.stderr
+    after = {file.name: file.read_bytes() for file in out.iterdir() if file.suffix != ".resume"}
+    assert after == before
+
+
+def limit_written(most):
+    """No file may grow beyond: less than a video, more than what lies beside it."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from diffusers.loaders.single_file_utils import (
     convert_ltx_transformer_checkpoint_to_diffusers,
     convert_ltx_vae_checkpoint_to_diffusers,
 )
+from diffusers.pipelines.ltx.pipeline_ltx_condition import linear_quadratic_schedule
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -277,6 +279,29 @@ def test_layouts_of_the_text_encoder_and_records(made, run, generate, tmp_path):
     assert b"LTXVideoTransformer3DModel" in said and b"AutoencoderKLLTXVideo" in said
 
 
+def test_distilled_files_have_steps_and_guidance_of_their_own(made, run, tmp_path):
+    folder = made("0.9.5")
+    tensors = safetensors.torch.load_file(folder / "file.safetensors")
+    levels = [1.0, 0.9937, 0.9875, 0.9812, 0.975, 0.9094, 0.725, 0.4219]  # as the releases' metadata lists them
+
+    def asked_for(model, *text):
+        listed = json.loads(run("eav", "options", "--model", model, *text, "--json"))
+        shown = run("eav", "inspect", model, *text, "--width", 64, "--height", 64, "--frames", 9).decode()
+        defaults = {option["name"]: option["default"] for option in listed}
+        return defaults["steps"], defaults["guidance"], "a distilled checkpoint: 8 steps" in shown
+
+    text = ("--text-encoder", folder / "converted")
+    told, named = tmp_path / "told.safetensors", tmp_path / "ltxv-2b-0.9.6-Distilled-04-25.safetensors"
+    safetensors.torch.save_file(tensors, told, {"config": json.dumps({**METADATA, "allowed_inference_steps": levels})})
+    with safetensors.safe_open(folder / "file.safetensors", "pt") as file:
+        safetensors.torch.save_file(tensors, named, file.metadata())
+    cached = tmp_path / "models--Lightricks--LTX-Video-0.9.7-distilled"
+    shutil.copytree(folder / "converted", cached / "snapshots" / "0123")
+    assert asked_for(told, *text) == asked_for(named, *text) == asked_for(cached) == (8, 1, True)
+    assert asked_for(folder / "file.safetensors", *text) == asked_for(folder / "converted") == (50, 3, False)
+    assert linear_quadratic_schedule(8).tolist() == pytest.approx(levels, abs=1e-4)  # what eight steps run
+
+
 def test_bad_files(made, run, tmp_path):
     folder = made("0.9.1")
     tensors = safetensors.torch.load_file(folder / "file.safetensors")
@@ -300,7 +325,7 @@ def test_bad_files(made, run, tmp_path):
     assert f'"{whole}"' in fails(without(whole))
     assert '"vae.encoder.conv_out.conv.weight" is missing' in fails(without("vae.encoder.conv_out"))
     assert "no original file" in fails({"some.weight": torch.ones(2)})
-    assert "belongs to no layer" in fails({**tensors, "stranger.weight": torch.ones(2)})
+    assert "belongs to no layer" in fails({**tensors, "transformer_blocks.0.stranger": torch.ones(2)})
     assert "metadata is no JSON" in fails(tensors, metadata={"config": "{"})
     assert "res_z" in fails(tensors, metadata={"config": json.dumps({"vae": {"decoder_blocks": [["res_z", {}]]}})})
     assert "shifting" in fails(tensors, metadata={"config": json.dumps({"scheduler": {"shifting": "Other"}})})

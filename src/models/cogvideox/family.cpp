@@ -25,11 +25,20 @@ Model::Model(const std::filesystem::path& folder)
   check_agree(folder, "channels of text embeddings", config.text_embed_dim, "text encoder", text_config.channels);
 }
 
-Options Model::options(Asked asked) const {
+// The size in pixels that a video has where nobody asks for another. CogVideoX 1.5, which is known by its patches in
+// time, names the end of its rotary table as its sample size: far more than it was made to run at.
+Model::Size Model::standard_size() const {
   const auto pixels = vae_config.spatial_compression();
+  const Size sample{config.sample_width * pixels, config.sample_height * pixels}, recommended{1360, 768};
+  const bool reaches = recommended.width <= sample.width && recommended.height <= sample.height;
+  return config.patch_size_t && reaches ? recommended : sample;
+}
+
+Options Model::options(Asked asked) const {
+  const auto size = standard_size();
   const bool dpm = CogVideoXScheduler::kind_of(scheduler_config) == CogVideoXScheduler::Kind::dpm;
-  return Options(std::move(asked), {.width = config.sample_width * pixels,
-                                    .height = config.sample_height * pixels,
+  return Options(std::move(asked), {.width = size.width,
+                                    .height = size.height,
                                     .frames = config.sample_frames,
                                     .fps = config.patch_size_t ? 16.0 : 8.0,
                                     .scheduler = std::string(dpm ? "dpm" : "ddim")});

@@ -32,6 +32,12 @@ struct Model {
   Inspection inspect() const;
   std::vector<PartFiles*> parts(Phase phase);
   static std::unique_ptr<VideoJob> open(std::shared_ptr<Model> model, Asked asked);
+
+ private:
+  struct Size {
+    int64_t width, height;
+  };
+  Size standard_size() const;
 };
 
 }  // namespace eav::cogvideox

@@ -101,7 +101,7 @@ Encodings Job::read_encodings(Progress& progress) {
   return {at::cat({embed(asked().negative_prompt.value_or(""), progress), prompt})};
 }
 
-Denoised Job::denoise(Progress& progress) {
+Denoised Job::denoise(Progress& progress, const Saving& saving) {
   const auto& where = model().transformer.placement();
   const auto& transformer = *model().transformer;
   auto schedule = scheduler(model(), asked());
@@ -113,7 +113,7 @@ Denoised Job::denoise(Progress& progress) {
                              transformer.prepare(encodings().text, latents.size(1), latents.size(3), latents.size(4)),
                              where.compute);
   Enhancer enhancer(asked().enhance, asked().steps, model().config.num_layers);
-  const auto result = sample(denoiser, schedule, latents, {enhancer, grid(), generator, progress});
+  const auto result = sample(denoiser, schedule, latents, {enhancer, grid(), generator, progress, saving});
   return {result, generator, enhancer.trace()};
 }
 

@@ -16,7 +16,7 @@ class Job : public JobOf<Model, Options, Encodings> {
   Job(std::shared_ptr<Model> model, Options options);
 
   Grid grid() const override;
-  Denoised denoise(Progress& progress) override;
+  Denoised denoise(Progress& progress, const Saving& saving) override;
   Tensor decode(const Denoised& denoised, Progress& progress) const override;
 
  private:

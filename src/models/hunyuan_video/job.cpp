@@ -100,7 +100,7 @@ Transformer::Caption HunyuanJob::caption(const Tensor& text, const std::string& 
   return {text, (*model().clip)(tokens.ids, where.compute, progress)};
 }
 
-Denoised HunyuanJob::denoise(Progress& progress) {
+Denoised HunyuanJob::denoise(Progress& progress, const Saving& saving) {
   auto schedule = this->schedule();
   at::Generator generator = at::detail::createCPUGenerator(asked().seed);
   // Latents stay in float32 between the steps, whatever the model computes in.
@@ -108,7 +108,7 @@ Denoised HunyuanJob::denoise(Progress& progress) {
                                      at::TensorOptions(at::kFloat).device(model().transformer.placement().device));
   HunyuanDenoiser denoiser(*this, schedule);
   Enhancer enhancer(enhancement(), asked().steps, model().config.layers());
-  const auto latents = sample(denoiser, schedule, first_latents(noise), {enhancer, grid(), generator, progress});
+  const auto latents = sample(denoiser, schedule, first_latents(noise), {enhancer, grid(), generator, progress, saving});
   return {latents, generator, enhancer.trace()};
 }
 

@@ -19,7 +19,7 @@ class HunyuanJob : public JobOf<Model, Options, Encodings> {
   HunyuanJob(std::shared_ptr<Model> model, Options options);
 
   Grid grid() const override;
-  Denoised denoise(Progress& progress) override;
+  Denoised denoise(Progress& progress, const Saving& saving) override;
   Tensor decode(const Denoised& denoised, Progress& progress) const override;
 
  protected:

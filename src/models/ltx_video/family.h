@@ -36,6 +36,7 @@ struct Model {
   // Throws eav::Error where the checkpoint's VAE has none.
   VaeEncoderConfig encoder_config() const { return VaeEncoderConfig::read(layout.vae_config); }
   Options options(Asked asked) const;
+  std::string note() const;
   Inspection inspect() const;
   std::vector<PartFiles*> parts(Phase phase);
   static std::unique_ptr<VideoJob> open(std::shared_ptr<Model> model, Asked asked);

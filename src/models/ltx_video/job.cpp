@@ -174,7 +174,7 @@ EncodedCondition LtxJob::encode_condition(const Picture& picture, Progress& prog
   return {to_host(mean), to_host(std), first, condition.strength.value_or(1)};
 }
 
-Denoised LtxJob::denoise(Progress& progress) {
+Denoised LtxJob::denoise(Progress& progress, const Saving& saving) {
   at::Generator generator = at::detail::createCPUGenerator(asked().seed);
   const auto begin = start(generator);
   const auto schedule = scheduler(begin);
@@ -182,7 +182,7 @@ Denoised LtxJob::denoise(Progress& progress) {
   Enhancer enhancer(asked().enhance, schedule->steps(), model().config.num_layers);
   // Latents stay in float32 between the steps, whatever the model computes in.
   const auto tokens = sample(denoiser, *schedule, begin.latents.to(model().transformer.placement().device),
-                             {enhancer, grid(), generator, progress});  // [1, L, in_channels]
+                             {enhancer, grid(), generator, progress, saving});  // [1, L, in_channels]
   return {latents_of(tokens.slice(1, begin.conditions)), generator, enhancer.trace()};
 }
 

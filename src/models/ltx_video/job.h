@@ -20,7 +20,7 @@ class LtxJob : public JobOf<Model, Options, Encodings> {
   LtxJob(std::shared_ptr<Model> model, Options options);
 
   Grid grid() const override { return {size_.frames, size_.height * size_.width}; }
-  Denoised denoise(Progress& progress) override;
+  Denoised denoise(Progress& progress, const Saving& saving) override;
   Tensor decode(const Denoised& denoised, Progress& progress) const override;
 
  protected:

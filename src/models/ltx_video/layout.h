@@ -10,6 +10,7 @@ namespace eav::ltx_video {
 struct Layout {
   std::filesystem::path model;  // as it was named
   bool conditional;             // LTXConditionPipeline serves it
+  bool distilled;               // to few steps without guidance
   JsonFile transformer_config, vae_config, scheduler_config;
   CheckpointSource transformer, vae;
   std::filesystem::path text_encoder, tokenizer;  // folders
@@ -17,5 +18,8 @@ struct Layout {
   // That of a folder that diffusers saved. Throws eav::Error.
   static Layout of_folder(const std::filesystem::path& model);
 };
+
+// Whether a file, or a folder that may be a snapshot in the cache of the hub, is called distilled.
+bool is_named_distilled(const std::filesystem::path& model);
 
 }  // namespace eav::ltx_video

@@ -20,10 +20,10 @@ Options::Options(Asked asked, Abilities of)
                                        .height = 512,
                                        .frames = 161,
                                        .fps = 25.0,
-                                       .guidance = 3.0,
+                                       .guidance = of.distilled ? 1.0 : 3.0,
                                        .schedulers = {"euler"},
                                        .scheduler = std::string("euler"),
-                                       .steps = 50,
+                                       .steps = of.distilled ? kDistilledSteps : 50,
                                        .enhance_weight = 4}),  // that of both known implementations for this family
       of(of) {
   take_vae_tiling("auto");

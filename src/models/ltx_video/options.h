@@ -11,7 +11,11 @@ namespace eav::ltx_video {
 struct Abilities {
   bool conditions = true;       // from 0.9.5 on: several pictures and clips, anywhere
   bool decode_timestep = true;  // from 0.9.1 on: the VAE is told one
+  bool distilled = false;       // from 0.9.6 on, beside others: few steps, and the prompt's prediction alone
 };
+
+// Of all distilled releases: the noise levels of that many steps are those that they were distilled for.
+inline constexpr int64_t kDistilledSteps = 8;
 
 struct Options : CommonOptions {
   explicit Options(Asked asked, Abilities of = {});

@@ -121,6 +121,11 @@ class Original {
     return has("vae.decoder.last_time_embedder.timestep_embedder.linear_1.weight") ? Release::v091 : Release::v090;
   }
 
+  // The metadata of distilled releases lists the noise levels that they were distilled for.
+  bool distilled() const {
+    return config_.contains("allowed_inference_steps") && !config_["allowed_inference_steps"].is_null();
+  }
+
   // What the metadata tells of a part: an object, empty where it tells nothing.
   JsonFile told(const std::string& part) const {
     return {file_.path().string() + ", metadata of the " + part, config_.value(part, Json::object())};
@@ -343,6 +348,7 @@ Layout open_single_file(const ModelPaths& paths) {
   const auto release = file.release();
   return {.model = path,
           .conditional = is_conditional(release),
+          .distilled = file.distilled() || is_named_distilled(path),
           .transformer_config = JsonFile(path, transformer_config(file, release)),
           .vae_config = JsonFile(path, vae_config(file, release)),
           .scheduler_config = JsonFile(path, scheduler_config(file, release)),

@@ -43,4 +43,10 @@ Tensor OpenSoraDenoiser::after_step(const Tensor& next, const Tensor& input, con
   return given_ ? choose(of_frames(changing_), next, input) : next;
 }
 
+SavedState OpenSoraDenoiser::save() const { return given_ ? SavedState{{{"noised", noised_}}} : SavedState{}; }
+
+void OpenSoraDenoiser::load(const SavedState& state) {
+  if (given_) noised_ = state.like("noised", noised_);
+}
+
 }  // namespace eav::open_sora

@@ -36,6 +36,8 @@ class OpenSoraDenoiser : public Denoiser {
   Tensor before_step(const Tensor& latents, const Step& step) override;
   Tensor predict(const Tensor& latents, Step& step) override;
   Tensor after_step(const Tensor& next, const Tensor& input, const Step& step) override;
+  SavedState save() const override;
+  void load(const SavedState& state) override;
 
  private:
   int64_t rows() const { return static_cast<int64_t>(told_.captions.size()); }

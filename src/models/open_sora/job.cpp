@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "models/open_sora/denoiser.h"
 #include "nn/planned.h"
@@ -29,6 +30,48 @@ std::string with_scores(const Options& options) {
   if (options.camera_motion) append("camera motion:", *options.camera_motion);
   return prompt;
 }
+
+// The clips that are finished.
+struct Clips {
+  std::vector<Tensor> latents;
+  std::vector<Enhancer> enhancers;
+
+  int64_t count() const { return std::ssize(latents); }
+
+  // With how the next one finds the generator.
+  SavedState save(const at::Generator& generator) const {
+    SavedState state{{{"clips", at::scalar_tensor(count(), at::kLong)}, {"generator", generator.get_state()}}};
+    for (size_t i = 0; i < latents.size(); ++i) {
+      state.tensors[fmt::format("clip{}.latents", i)] = latents[i];
+      state.add(fmt::format("clip{}.enhancer.", i), enhancers[i].save());
+    }
+    return state;
+  }
+  void load(const SavedState& state, int64_t loop, const Tensor& like, const Enhancer& unused,
+            at::Generator& generator) {
+    generator.set_state(state.like("generator", generator.get_state()));
+    const auto saved = state.whole("clips", 0, loop - 1);
+    for (int64_t i = 0; i < saved; ++i) {
+      const auto clip = state.part(fmt::format("clip{}.", i));
+      latents.push_back(clip.like("latents", like));
+      enhancers.emplace_back(unused).load(clip.part("enhancer."));
+    }
+  }
+
+  // A clip's steps follow those of the one before.
+  Trace trace(int64_t steps) const {
+    std::vector<TraceEntry> entries;
+    Trace trace;
+    for (const auto& enhancer : enhancers) {
+      trace = enhancer.trace();
+      for (auto& entry : trace.entries) entry.step += steps * (&enhancer - enhancers.data());
+      entries.insert(entries.end(), trace.entries.begin(), trace.entries.end());
+    }
+    trace.entries = std::move(entries);
+    trace.steps = steps * count();
+    return trace;
+  }
+};
 
 }  // namespace
 
@@ -159,11 +202,11 @@ Tensor Job::encode_end(const Tensor& clip, Progress& progress) const {
   return to_host(encoded.to(at::kFloat));
 }
 
-Denoised Job::denoise(Progress& progress) {
+Denoised Job::denoise(Progress& progress, const Saving& saving) {
   const auto& where = model().transformer.placement();
   const auto& transformer = *model().transformer;
   at::Generator generator = at::detail::createCPUGenerator(asked().seed);
-  const auto length = asked().frames;
+  const auto length = asked().frames, loop = asked().loop;
   RectifiedFlowScheduler scheduler(asked().steps, asked().height, asked().width, length);
   const auto& caption = encodings().caption;
   Captions captions{caption};
@@ -175,34 +218,38 @@ Denoised Job::denoise(Progress& progress) {
                   where.compute};
   const auto start = at::TensorOptions(at::kFloat).device(host_of(where.device));
   const auto draw = [&] { return draw_noise(latents_shape_, generator, start); };
+  const Enhancer unused(asked().enhance, scheduler.steps(), model().config.depth);
 
-  Denoised denoised{{}, generator, {}};
-  auto& trace = denoised.trace;
-  std::vector<Tensor> clips;
-  for (int64_t clip = 0; clip < asked().loop; ++clip) {
+  Clips clips;
+  if (saving.from) clips.load(*saving.from, loop, at::empty(latents_shape_, start).to(where.device), unused, generator);
+  auto resumed = saving.from;  // by the first clip that is made here
+  for (auto clip = clips.count(); clip < loop; ++clip) {
+    Saving of_clip;
+    if (resumed) of_clip.from = std::exchange(resumed, std::nullopt)->part("sampling.");
+    if (saving.keep)
+      of_clip.keep = [&, before = clips.save(generator)](const SavedState& sampling) {
+        auto state = before;
+        state.add("sampling.", sampling);
+        saving.keep(state);
+      };
+
     const auto noise = clip == 0 ? initial_latents(asked().init_latents, latents_shape_, generator, start) : draw();
-    const auto frames = given(clip, clip == 0 ? Tensor() : encode_end(clips.back(), progress), noise);
+    const auto frames = given(clip, clip == 0 ? Tensor() : encode_end(clips.latents.back(), progress), noise);
     std::optional<GivenFrames> mask;
     if (frames) mask = GivenFrames{frames->edited.to(where.device), [&] { return draw().to(where.device); }};
-
     OpenSoraDenoiser denoiser(transformer, scheduler, told, mask);
-    Enhancer enhancer(asked().enhance, scheduler.steps(), model().config.depth);
-    clips.push_back(sample(denoiser, scheduler, (frames ? frames->latents : noise).to(where.device),
-                           {.enhance = enhancer,
-                            .grid = grid(),
-                            .generator = generator,
-                            .progress = progress,
-                            .steps_before = clip * scheduler.steps(),
-                            .steps_after = (asked().loop - 1 - clip) * scheduler.steps()}));
-
-    auto part = enhancer.trace();  // a clip's steps follow those of the one before
-    for (auto& entry : part.entries) entry.step += clip * scheduler.steps();
-    if (clip > 0) part.entries.insert(part.entries.begin(), trace.entries.begin(), trace.entries.end());
-    trace = std::move(part);
+    auto enhancer = unused;
+    clips.latents.push_back(sample(denoiser, scheduler, (frames ? frames->latents : noise).to(where.device),
+                                   {.enhance = enhancer,
+                                    .grid = grid(),
+                                    .generator = generator,
+                                    .progress = progress,
+                                    .saving = of_clip,
+                                    .steps_before = clip * scheduler.steps(),
+                                    .steps_after = (loop - 1 - clip) * scheduler.steps()}));
+    clips.enhancers.push_back(std::move(enhancer));
   }
-  trace.steps = asked().loop * scheduler.steps();
-  denoised.latents = at::cat(clips, 2);
-  return denoised;
+  return {at::cat(clips.latents, 2), generator, clips.trace(scheduler.steps())};
 }
 
 Tensor Job::decode(const Denoised& denoised, Progress& progress) const {

@@ -23,7 +23,7 @@ class Job : public JobOf<Model, Options, Encodings> {
   VideoSize video_size() const override;
   Grid grid() const override;
   // The latents of all clips, one after another: [1, C, clips * F, h, w].
-  Denoised denoise(Progress& progress) override;
+  Denoised denoise(Progress& progress, const Saving& saving) override;
   Tensor decode(const Denoised& denoised, Progress& progress) const override;
 
  private:

@@ -86,5 +86,41 @@ TEST(HumanSize, NamesItsUnit) {
   EXPECT_EQ(human_size(138'000'000'000), "138.0 GB");
 }
 
+TEST_F(Files, ReplaceNothingThatCameMeanwhile) {
+  const auto part = prepare_file(dir / "a", "ours");
+  std::ofstream(dir / "a") << "theirs";
+  EXPECT_THROW(part.finish(Existing::refuse), Error);
+  EXPECT_EQ(text_of(dir / "a"), "theirs");
+  part.finish(Existing::replace);
+  EXPECT_EQ(text_of(dir / "a"), "ours");
+}
+
+TEST_F(Files, MoveIntoAFolderThatIsThere) {
+  const auto fill = [&] {
+    auto part = Temporary::folder(dir / "elsewhere", dir / "elsewhere",
+                                  [](const std::string& name) { return name.starts_with("ours"); });
+    std::ofstream(part.path() / "ours-1") << "new";
+    return part;
+  };
+  std::ofstream(dir / "elsewhere/ours-2") << "old";
+  std::ofstream(dir / "elsewhere/other") << "kept";
+  EXPECT_THROW(fill().finish(Existing::refuse), Error);
+  EXPECT_TRUE(fs::exists(dir / "elsewhere/ours-2"));
+  fill().finish();
+  EXPECT_EQ(text_of(dir / "elsewhere/ours-1"), "new");
+  EXPECT_EQ(text_of(dir / "elsewhere/other"), "kept");
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir / "elsewhere"), {}), 2);
+}
+
+TEST_F(Files, WhatAnEndedProcessLeftIsRemoved) {
+  std::ofstream(dir / ".eav-00000001.part") << "left over";
+  fs::create_directory(dir / ".eav-00000002.part");
+  std::ofstream(dir / ".eav-00000002.part/a") << "left over";
+  std::ofstream(dir / ".other.part") << "kept";
+  const auto at_work = Temporary::file(dir / "a");
+  remove_left_over(dir);
+  EXPECT_EQ(names(), (std::set<std::string>{".other.part", "elsewhere", at_work.path().filename()}));
+}
+
 }  // namespace
 }  // namespace eav

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "enhance/enhancer.h"
 
@@ -53,6 +54,27 @@ TEST(Gain, OfTheEnhancerIsTheMethods) {
   Enhancer off({.enabled = false, .weight = 3.5}, 1, 1);
   EXPECT_TRUE((off.gain(0, q, k, {T, S}) * one).is_same(one));
   EXPECT_TRUE(off.trace().entries.empty());
+}
+
+// Where attention is broken, the adapted weights and the trace stay numbers.
+TEST(Gain, IsOneWhereCfiIsNotANumber) {
+  const int64_t T = 3, S = 4;
+  const auto good = at::randn({1, 2, T * S, 16}), bad = at::full_like(good, std::nan(""));
+  Enhancer enhancer({.enabled = true, .adaptive = true, .maps = true}, 3, 2);
+  for (int64_t step = 0; step < 3; ++step) {
+    enhancer.begin_step(step);
+    const auto gain = enhancer.gain(0, bad, good, {T, S}) * at::ones({1}, at::kDouble);
+    EXPECT_EQ(gain.item<double>(), 1) << step;
+    enhancer.gain(1, good, good, {T, S});
+  }
+  const auto trace = enhancer.trace();
+  ASSERT_EQ(trace.entries.size(), 6);
+  for (const auto& entry : trace.entries) {
+    EXPECT_TRUE(std::isfinite(entry.weight) && std::isfinite(entry.cfi)) << entry.weight << " " << entry.cfi;
+    EXPECT_GE(entry.gain, 1);
+    for (const auto cfi : entry.heads) EXPECT_TRUE(std::isfinite(cfi));
+    for (const auto part : entry.map) EXPECT_TRUE(std::isfinite(part));
+  }
 }
 
 }  // namespace

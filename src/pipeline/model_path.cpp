@@ -1,0 +1,95 @@
+#include "pipeline/model_path.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <fstream>
+#include <system_error>
+#include <vector>
+
+#include "eav/error.h"
+#include "weights/weight_files.h"
+
+namespace eav {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<fs::path> entries_of(const fs::path& folder) {
+  std::vector<fs::path> entries;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) entries.push_back(entry.path());
+  std::ranges::sort(entries);
+  return entries;
+}
+
+template <class Matches>
+std::vector<std::string> names_in(const fs::path& folder, const Matches& matches) {
+  std::vector<std::string> names;
+  for (const auto& path : entries_of(folder))
+    if (matches(path)) names.push_back(path.filename().string());
+  return names;
+}
+
+std::string listed(std::vector<std::string> names) {
+  constexpr size_t kMost = 5;
+  const auto count = names.size();
+  names.resize(std::min(count, kMost));
+  return fmt::format("{}{}", fmt::join(names, ", "), count > kMost ? ", …" : "");
+}
+
+bool is_in_cache(const fs::path& folder) {
+  std::error_code ignored;
+  return fs::is_directory(folder / "snapshots", ignored) &&
+         (folder.filename().string().starts_with("models--") || fs::is_directory(folder / "refs", ignored));
+}
+
+bool is_checkpoint(const fs::path& folder) {
+  std::error_code ignored;
+  return fs::exists(folder / "model_index.json", ignored) || is_in_cache(folder);
+}
+
+}  // namespace
+
+fs::path resolve_model_path(const fs::path& path) {
+  if (!is_in_cache(path) || fs::exists(path / "model_index.json")) return path;
+  const auto snapshots = path / "snapshots";
+  std::string main;
+  std::ifstream(path / "refs" / "main") >> main;
+  const auto names = names_in(snapshots, [](const fs::path& entry) { return fs::is_directory(entry); });
+  if (std::ranges::find(names, main) != names.end()) return snapshots / main;
+  if (names.size() == 1) return snapshots / names[0];
+  if (names.empty())
+    throw Error("model", fmt::format("{}: holds no snapshot yet: the download has not begun", path.string()));
+  throw Error("model", fmt::format("{}: refs/main names none of its snapshots: give one of them, {} with {}",
+                                   path.string(), snapshots.string(), listed(names)));
+}
+
+std::string advice_for(const fs::path& path) {
+  if (path.extension() == ".incomplete") return ", but a download that did not finish: download it again";
+  if (fs::is_regular_file(path) && is_pickled(path)) {
+    const auto name = path.string(), converted = fs::path(path).replace_extension(".safetensors").string();
+    return fmt::format(
+        ", but a file of pickled objects: convert it to safetensors with: python -c \"import torch, safetensors.torch; "
+        "safetensors.torch.save_file(torch.load('{}', map_location='cpu', weights_only=True), '{}')\"",
+        name, converted);
+  }
+  const auto parent = (fs::absolute(path) / "").lexically_normal().parent_path().parent_path();
+  if (fs::exists(path / "config.json") && is_checkpoint(parent))
+    return fmt::format(": it is a part of one, which is {}", parent.string());
+  for (const auto& folder : {path, path / "hub"})
+    if (const auto names = names_in(folder, is_checkpoint); !names.empty())
+      return fmt::format(": give one of the folders in {}: {}", folder.string(), listed(names));
+  const auto with = [](const char* suffix) { return [=](const fs::path& file) { return file.extension() == suffix; }; };
+  if (const auto names = names_in(path, with(".safetensors")); !names.empty())
+    return fmt::format(": give one of the files in it: {}", listed(names));
+  if (const auto names = names_in(path, with(".incomplete")); !names.empty())
+    return fmt::format(": a download of it did not finish: {}", listed(names));
+  if (const auto names = names_in(path, is_pickled); !names.empty())
+    return fmt::format(": it has files of pickled objects, which are to be converted to safetensors: {}",
+                       listed(names));
+  return "";
+}
+
+}  // namespace eav

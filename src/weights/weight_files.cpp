@@ -1,0 +1,104 @@
+#include "weights/weight_files.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <map>
+#include <ranges>
+#include <string_view>
+#include <vector>
+
+#include "weights/config.h"
+
+namespace eav {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kSuffix = ".safetensors", kIndex = ".safetensors.index.json";
+
+std::vector<fs::path> files_in(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) files.push_back(entry.path());
+  std::ranges::sort(files);
+  return files;
+}
+
+// "fp16" of "model.fp16.safetensors" for the beginning "model."; empty where the name is of another kind.
+std::string between(const std::string& name, const std::string& begin, std::string_view end) {
+  if (!name.starts_with(begin) || !name.ends_with(end) || name.size() <= begin.size() + end.size()) return "";
+  return name.substr(begin.size(), name.size() - begin.size() - end.size());
+}
+
+bool is_shard(const std::string& name) { return name.find("-of-") != std::string::npos; }
+
+std::map<std::string, WeightFiles> variants_in(const fs::path& folder, const std::string& stem) {
+  std::map<std::string, WeightFiles> variants;
+  for (const auto& file : files_in(folder)) {
+    const auto name = file.filename().string();
+    if (const auto whole = between(name, stem + ".", kSuffix); !whole.empty() && !is_shard(whole))
+      variants.insert_or_assign(whole, WeightFiles{file, false});
+    else if (const auto indexed = between(name, stem + ".safetensors.index.", ".json"); !indexed.empty())
+      variants.emplace(indexed, WeightFiles{file, true});
+  }
+  return variants;
+}
+
+// The command that writes a part's pickled weights again.
+std::string conversion(const fs::path& folder, const std::string& stem) {
+  std::string name;
+  if (fs::exists(folder / "config.json")) {
+    const JsonFile config(folder / "config.json");
+    name = config.get<std::string>("_class_name", "");
+    if (const auto names = config.get<std::vector<std::string>>("architectures", {}); !names.empty()) name = names[0];
+  }
+  const auto in_names = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; };
+  if (name.empty() || !std::ranges::all_of(name, in_names)) name = "AutoModel";
+  return fmt::format(
+      "python -c \"from {0} import {1}; {1}.from_pretrained('{2}', use_safetensors=False).save_pretrained('{2}')\"",
+      stem == "model" ? "transformers" : "diffusers", name, folder.string());
+}
+
+// What a folder without weights as they are wanted has instead.
+Error nothing_to_open(const fs::path& folder, const std::string& stem) {
+  const auto files = files_in(folder);
+  const auto first = [&](auto matches) {
+    const auto found = std::ranges::find_if(files, matches);
+    return found == files.end() ? std::string() : found->filename().string();
+  };
+  const auto neither = fmt::format("{}: has neither {}{} nor {}{}", folder.string(), stem, kSuffix, stem, kIndex);
+  if (const auto part = first([](const fs::path& f) { return f.extension() == ".incomplete"; }); !part.empty())
+    return Error(fmt::format("{}, but '{}', a download that did not finish: download it again", neither, part));
+  if (const auto shard = first([](const fs::path& f) { return f.extension() == kSuffix && is_shard(f.filename()); });
+      !shard.empty())
+    return Error(fmt::format("{}, but shards such as '{}' without their index: download that too", neither, shard));
+  if (const auto pickled = first(is_pickled); !pickled.empty())
+    return Error(fmt::format("{}, but '{}', which holds pickled objects: convert it to safetensors with: {}", neither,
+                             pickled, conversion(folder, stem)));
+  return Error(neither);
+}
+
+}  // namespace
+
+bool is_pickled(const fs::path& file) {
+  static constexpr std::array kSuffixes{".bin", ".ckpt", ".pt", ".pth"};
+  return std::ranges::find(kSuffixes, file.extension()) != kSuffixes.end();
+}
+
+WeightFiles find_weight_files(const fs::path& folder, const std::string& stem) {
+  for (const auto& [suffix, sharded] : {std::pair{kSuffix, false}, {kIndex, true}})
+    if (auto file = folder / (stem + std::string(suffix)); fs::exists(file)) return {std::move(file), sharded};
+  const auto variants = variants_in(folder, stem);
+  if (variants.empty()) throw nothing_to_open(folder, stem);
+  if (variants.size() == 1) return variants.begin()->second;
+  std::vector<std::string> names;
+  for (const auto& files : variants | std::views::values) names.push_back(files.path.filename().string());
+  throw Error(fmt::format("{}: has no {}{}, and several variants of it: {}; leave one of them in the folder",
+                          folder.string(), stem, kSuffix, fmt::join(names, ", ")));
+}
+
+}  // namespace eav

@@ -1,0 +1,20 @@
+// Which files of a folder hold a part's weights.
+#pragma once
+#include <filesystem>
+#include <string>
+
+namespace eav {
+
+struct WeightFiles {
+  std::filesystem::path path;  // the file, or the index of several
+  bool sharded;
+};
+
+// `stem`.safetensors or the index of its shards; where the folder has neither, those of its only variant, such as
+// `stem`.fp16.safetensors. Throws eav::Error that says what is there instead, and what to do.
+WeightFiles find_weight_files(const std::filesystem::path& folder, const std::string& stem);
+
+// How files of these names are told: they hold weights, but as pickled Python objects.
+bool is_pickled(const std::filesystem::path& file);
+
+}  // namespace eav
