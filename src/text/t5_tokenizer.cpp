@@ -44,7 +44,7 @@ text::UnigramParts read_parts(const std::filesystem::path& dir, int64_t sentinel
     for (auto i = sentinels; i-- > 0;) parts.vocabulary.emplace_back(sentinel(i), 0);
     return parts;
   }
-  if (std::filesystem::exists(json)) return text::read_unigram_parts(json);
+  if (std::filesystem::exists(json)) return text::read_unigram_parts(JsonFile(json));
   throw Error(fmt::format("{}: has neither spiece.model nor tokenizer.json", dir.string()));
 }
 

@@ -6,12 +6,11 @@
 #include <array>
 #include <bit>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
+#include "base/regular_file.h"
 #include "eav/error.h"
 #include "text/tokenizer/charsmap.h"
 #include "text/tokenizer/unicode.h"
@@ -199,9 +198,7 @@ UnigramParts read_sentencepiece(std::string_view bytes, const std::string& name)
 }
 
 UnigramParts read_sentencepiece(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || std::filesystem::is_directory(path)) throw Error(fmt::format("{}: cannot be read", path.string()));
-  return read_sentencepiece(std::string(std::istreambuf_iterator<char>(file), {}), path.string());
+  return read_sentencepiece(read_file(path), path.string());
 }
 
 }  // namespace eav::text
