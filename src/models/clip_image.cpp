@@ -5,12 +5,15 @@
 #include <algorithm>
 
 #include "video/resize.h"
+#include "weights/limits.h"
 
 namespace eav {
 namespace {
 
 // Pillow's numbers of filters.
 constexpr int64_t kLanczos = 1, kBicubic = 3;
+
+constexpr int64_t kLongestSide = 8192;  // in pixels; released models see 224 to 384
 
 std::array<double, 3> colours(const JsonFile& json, const std::string& field, std::vector<double> fallback) {
   const auto values = json.get<std::vector<double>>(field, std::move(fallback));
@@ -54,11 +57,11 @@ ClipImageProcessor::ClipImageProcessor(const JsonFile& json)
         fmt::format("{}: \"size\" limits the longer side; supported are \"shortest_edge\", and \"height\" and "
                     "\"width\"",
                     json.path().string()));
-  if (size.has("shortest_edge")) shortest_edge = size.count("shortest_edge");
-  height = shortest_edge ? 0 : size.count("height");
-  width = shortest_edge ? 0 : size.count("width");
-  crop_height = crop_size.count("height");
-  crop_width = crop_size.count("width");
+  if (size.has("shortest_edge")) shortest_edge = count_up_to(kLongestSide, size, "shortest_edge");
+  height = shortest_edge ? 0 : count_up_to(kLongestSide, size, "height");
+  width = shortest_edge ? 0 : count_up_to(kLongestSide, size, "width");
+  crop_height = count_up_to(kLongestSide, crop_size, "height");
+  crop_width = count_up_to(kLongestSide, crop_size, "width");
   const auto filter = json.get<int64_t>("resample", kBicubic);
   lanczos = filter == kLanczos;
   if (filter != kBicubic && filter != kLanczos)

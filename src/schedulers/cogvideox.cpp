@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "nn/planned.h"
+#include "weights/limits.h"
 
 namespace eav {
 namespace {
@@ -66,7 +67,7 @@ CogVideoXScheduler::Kind CogVideoXScheduler::parse_kind(const std::string& name)
 CogVideoXScheduler::CogVideoXScheduler(const JsonFile& config, Kind kind, int64_t steps)
     : name_(config.path().string()),
       kind_(kind),
-      train_steps_(config.count("num_train_timesteps", 1000)),
+      train_steps_(count_up_to(1'000'000, config, "num_train_timesteps", 1000)),
       prediction_type_(config.get<std::string>("prediction_type", "epsilon")),
       timestep_spacing_(config.get<std::string>("timestep_spacing", "leading")),
       steps_offset_(config.get<int64_t>("steps_offset", 0)) {
@@ -78,6 +79,9 @@ CogVideoXScheduler::CogVideoXScheduler(const JsonFile& config, Kind kind, int64_
     throw Error(
         fmt::format("{}: \"timestep_spacing\" is \"{}\", supported are \"linspace\", \"leading\" and \"trailing\"",
                     name_, timestep_spacing_));
+
+  if (steps_offset_ < 0 || steps_offset_ >= train_steps_)
+    throw Error(fmt::format("{}: \"steps_offset\" is {}, expected 0 to {}", name_, steps_offset_, train_steps_ - 1));
 
   const auto shift = config.get<double>("snr_shift_scale", 3.0);
   alphas_cumprod_ = (1.0 - betas(config, train_steps_)).cumprod(0);

@@ -5,12 +5,14 @@
 #include <cmath>
 #include <limits>
 
+#include "weights/limits.h"
+
 namespace eav {
 
 FlowMatchEulerScheduler::FlowMatchEulerScheduler(const JsonFile& config, std::optional<double> shift)
     : name_(config.path().string()),
       shift_(shift ? *shift : config.get<double>("shift", 1)),
-      train_steps_(config.count("num_train_timesteps", 1000)) {
+      train_steps_(count_up_to(1'000'000, config, "num_train_timesteps", 1000)) {
   if (const auto name = config.get<std::string>("_class_name"); name != "FlowMatchEulerDiscreteScheduler")
     throw Error(fmt::format("{}: the scheduler is {}, expected FlowMatchEulerDiscreteScheduler", name_, name));
   for (const auto* setting :

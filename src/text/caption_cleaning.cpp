@@ -1,5 +1,7 @@
 #include "text/caption_cleaning.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <string_view>
@@ -40,8 +42,14 @@ std::string apply(const Rules& rules, std::string caption) {
 
 // str.strip()
 std::string stripped(const std::string& caption) {
-  static const Rules rules{{R"(\A\s+)", ""}, {R"(\s+\z)", ""}};
-  return apply(rules, caption);
+  const auto is_space = [](char32_t c) { return text::is_whitespace(c) || (c >= 0x1C && c <= 0x1F); };
+  size_t begin = 0, end = caption.size();
+  while (begin < end && is_space(text::code_point(caption, begin))) begin += text::code_point_length(caption, begin);
+  for (size_t start; end > begin; end = start) {
+    start = text::code_point_start(caption, end);
+    if (!is_space(text::code_point(caption, start))) break;
+  }
+  return caption.substr(begin, end - begin);
 }
 
 // urllib.parse.unquote_plus: "+" and "%20" are spaces. Each run of ASCII characters is decoded by itself.
@@ -109,7 +117,7 @@ std::string with_plain_punctuation(const std::string& caption) {
       {R"(["']{2,})", "\""},
       {R"([\.]{2,})", " "},
       {R"([#®•©™&@·º½¾¿¡§~\)\(\]\[\}\{\|\\\/\*]{1,})", " "},
-      {R"(\s+\.\s+)", " "},
+      {R"((?<!\s)\s+\.\s+)", " "},
   };
   return apply(rules, caption);
 }
@@ -233,6 +241,11 @@ CleanCaption cleaned(const CleanCaption& before) {
 
 CleanCaption clean_caption(const std::string& utf8) {
   if (!text::is_utf8(utf8)) throw Error("the prompt is not UTF-8 text");
+  constexpr size_t kMost = 10'000;  // cleaning takes time with the square of it
+  if (utf8.size() > kMost)
+    throw Error(
+        fmt::format("the prompt has {} bytes, and at most {} can be cleaned: shorten it, or turn `clean_prompt` off",
+                    utf8.size(), kMost));
   return cleaned(cleaned({.text = utf8, .removed_tags = false, .removed_cjk = false}));
 }
 

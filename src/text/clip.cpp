@@ -4,6 +4,7 @@
 
 #include "eav/error.h"
 #include "nn/attention.h"
+#include "weights/limits.h"
 
 namespace eav {
 
@@ -11,7 +12,7 @@ ClipBlockConfig::ClipBlockConfig(const JsonFile& json, bool causal)
     : channels(json.count("hidden_size")),
       heads(json.count("num_attention_heads")),
       hidden(json.count("intermediate_size")),
-      layers(json.count("num_hidden_layers")),
+      layers(count_layers(json, "num_hidden_layers")),
       norm_eps(json.get<double>("layer_norm_eps", 1e-5)),
       causal(causal) {
   const auto activation = json.get<std::string>("hidden_act", "quick_gelu");

@@ -26,7 +26,7 @@ text::Bpe::Merges read_merges(const std::filesystem::path& path) {
 
 std::shared_ptr<const text::Model> read_model(const std::filesystem::path& dir, const std::string& unknown) {
   const auto json = dir / "tokenizer.json", vocabulary = dir / "vocab.json", merges = dir / "merges.txt";
-  if (std::filesystem::exists(json)) return text::read_tokenizer_json(json).stages().model;
+  if (std::filesystem::exists(json)) return text::read_tokenizer_json(JsonFile(json)).stages().model;
   if (!std::filesystem::exists(vocabulary))
     throw Error(fmt::format("{}: has neither tokenizer.json nor vocab.json", dir.string()));
   const JsonFile ids(vocabulary);

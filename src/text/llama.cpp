@@ -6,6 +6,7 @@
 
 #include "eav/error.h"
 #include "nn/attention.h"
+#include "weights/limits.h"
 
 namespace eav {
 namespace {
@@ -53,7 +54,7 @@ LlamaConfig::LlamaConfig(const JsonFile& json)
       kv_heads(json.count("num_key_value_heads", heads)),
       head_dim(json.count("head_dim", channels / heads)),
       hidden(json.count("intermediate_size")),
-      layers(json.count("num_hidden_layers")),
+      layers(count_layers(json, "num_hidden_layers")),
       vocabulary(json.count("vocab_size")),
       norm_eps(json.get<double>("rms_norm_eps", 1e-6)) {
   const auto rope = rope_parameters(json);

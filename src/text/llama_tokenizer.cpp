@@ -16,7 +16,7 @@ Tokenizer open_llama_tokenizer(const std::filesystem::path& dir) try {
                             (dir / "tokenizer_config.json").string(), side));
 
   const auto path = dir / "tokenizer.json";
-  const auto tokenizer = text::read_tokenizer_json(path);
+  const auto tokenizer = text::read_tokenizer_json(JsonFile(path));
   auto stages = tokenizer.stages();
   if (const auto padding = special.role("pad_token")) {
     const auto id = tokenizer.id(padding->content);

@@ -13,6 +13,18 @@ namespace {
 
 const OnigUChar* bytes(const char* text) { return reinterpret_cast<const OnigUChar*>(text); }
 
+// How much a search may try before it fails. Expressions come from files, and texts from anywhere: some pairs of them
+// would take longer than anybody waits.
+OnigMatchParam* limits() {
+  static const auto limits = [] {
+    std::unique_ptr<OnigMatchParam, void (*)(OnigMatchParam*)> made(onig_new_match_param(), onig_free_match_param);
+    onig_initialize_match_param(made.get());
+    onig_set_retry_limit_in_search_of_match_param(made.get(), 1'000'000);
+    return made;
+  }();
+  return limits.get();
+}
+
 // The text of Oniguruma's error `code`.
 std::string onig_message(int code, OnigErrorInfo* info = nullptr) {
   OnigUChar message[ONIG_MAX_ERROR_MESSAGE_LEN];
@@ -81,15 +93,16 @@ Regex Regex::python(std::string_view expression) {
 std::optional<Regex::Match> Regex::search(std::string_view text, size_t from) const {
   return found([&](OnigRegion* region) {
     const auto *begin = bytes(text.data()), *end = begin + text.size();
-    return onig_search(static_cast<regex_t*>(compiled_.get()), begin, end, begin + from, end, region, ONIG_OPTION_NONE);
+    return onig_search_with_param(static_cast<regex_t*>(compiled_.get()), begin, end, begin + from, end, region,
+                                  ONIG_OPTION_NONE, limits());
   });
 }
 
 std::optional<Regex::Match> Regex::match(std::string_view text, size_t at) const {
   return found([&](OnigRegion* region) {
     const auto* begin = bytes(text.data());
-    return onig_match(static_cast<regex_t*>(compiled_.get()), begin, begin + text.size(), begin + at, region,
-                      ONIG_OPTION_NONE);
+    return onig_match_with_param(static_cast<regex_t*>(compiled_.get()), begin, begin + text.size(), begin + at, region,
+                                 ONIG_OPTION_NONE, limits());
   });
 }
 

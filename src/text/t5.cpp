@@ -8,6 +8,7 @@
 #include "eav/error.h"
 #include "nn/attention.h"
 #include "nn/planned.h"
+#include "weights/limits.h"
 
 namespace eav {
 namespace {
@@ -40,7 +41,7 @@ T5Config::T5Config(const JsonFile& json)
       head_dim(json.count("d_kv")),
       heads(json.count("num_heads")),
       hidden(json.count("d_ff")),
-      layers(json.count("num_layers")),
+      layers(count_layers(json, "num_layers")),
       vocabulary(json.count("vocab_size")),
       buckets(json.count("relative_attention_num_buckets", 32)),
       max_distance(json.count("relative_attention_max_distance", 128)),

@@ -31,6 +31,16 @@ std::vector<AddedToken> additional_tokens(const std::vector<std::string>& symbol
   return tokens;
 }
 
+// How many sentinels the vocabulary has.
+int64_t count_sentinels(const std::filesystem::path& dir, const nlohmann::json& settings) {
+  constexpr uint64_t kMost = 100'000;
+  if (!settings.contains("extra_ids")) return 100;
+  const auto& count = settings.at("extra_ids");
+  if (!count.is_number_unsigned() || count.get<uint64_t>() > kMost)
+    throw Error(fmt::format("{}: \"extra_ids\" is no whole number from 0 to {}", dir.string(), kMost));
+  return count.get<int64_t>();
+}
+
 text::UnigramParts read_parts(const std::filesystem::path& dir, int64_t sentinels) {
   const auto sentencepiece = dir / "spiece.model", json = dir / "tokenizer.json";
   if (std::filesystem::exists(sentencepiece)) {
@@ -39,7 +49,7 @@ text::UnigramParts read_parts(const std::filesystem::path& dir, int64_t sentinel
     for (auto i = sentinels; i-- > 0;) parts.vocabulary.emplace_back(sentinel(i), 0);
     return parts;
   }
-  if (std::filesystem::exists(json)) return text::read_unigram_parts(json);
+  if (std::filesystem::exists(json)) return text::read_unigram_parts(JsonFile(json));
   throw Error(fmt::format("{}: has neither spiece.model nor tokenizer.json", dir.string()));
 }
 
@@ -50,7 +60,7 @@ Tokenizer open_t5_tokenizer(const std::filesystem::path& dir) try {
   const std::string kWordStart = "▁";
 
   const text::SpecialTokens special(dir, {{"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"pad_token", "<pad>"}});
-  const auto sentinels = special.settings().value("extra_ids", int64_t{100});
+  const auto sentinels = count_sentinels(dir, special.settings());
   auto parts = read_parts(dir, sentinels);
   if (std::ssize(parts.vocabulary) <= kUnknown)
     throw Error(fmt::format("{}: a vocabulary of {} tokens is not T5's", dir.string(), parts.vocabulary.size()));

@@ -77,8 +77,11 @@ T JsonFile::convert(const std::string& field, const nlohmann::json& value) const
 
 int64_t JsonFile::count(const std::string& field, std::optional<int64_t> fallback) const {
   const auto value = fallback ? get<int64_t>(field, *fallback) : get<int64_t>(field);
-  if (value < 1 || value > 1'000'000'000)
+  constexpr int64_t kMost = 1'000'000'000;
+  if (value < 1)
     throw Error(fmt::format("{}: \"{}\" is {}, expected a number of at least 1", path_.string(), field, value));
+  if (value > kMost)
+    throw Error(fmt::format("{}: \"{}\" is {}, expected a number of at most {}", path_.string(), field, value, kMost));
   return value;
 }
 

@@ -107,11 +107,12 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     const auto dtype = std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& d) { return d.name == name; });
     if (dtype == kDtypes.end()) throw bad(fmt::format("has the unknown dtype {}", name));
 
-    uint64_t bytes = c10::elementSize(dtype->dtype);
+    uint64_t bytes = c10::elementSize(dtype->dtype), most = bytes;  // `most`: if no length were 0
     std::vector<int64_t> shape;
     for (const auto& length : value["shape"]) {
       const auto n = length.get<uint64_t>();
-      if (n > 0 && bytes > std::numeric_limits<int64_t>::max() / n) throw bad("has an impossible shape");
+      if (n > 0 && most > std::numeric_limits<int64_t>::max() / n) throw bad("has an impossible shape");
+      most *= std::max<uint64_t>(n, 1);
       bytes *= n;
       shape.push_back(static_cast<int64_t>(n));
     }

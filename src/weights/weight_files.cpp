@@ -11,8 +11,6 @@
 #include <string_view>
 #include <vector>
 
-#include "weights/config.h"
-
 namespace eav {
 namespace {
 
@@ -83,6 +81,21 @@ Error nothing_to_open(const fs::path& folder, const std::string& stem) {
 }
 
 }  // namespace
+
+std::map<std::string, std::string> read_index(const JsonFile& index) {
+  const auto path = index.path().string();
+  if (!index.has("weight_map") || !index.json()["weight_map"].is_object())
+    throw Error(fmt::format("{}: \"weight_map\" is missing or no object", path));
+  std::map<std::string, std::string> files;
+  for (const auto& [key, file] : index.json()["weight_map"].items()) {
+    if (!file.is_string()) throw Error(fmt::format("{}: the file of \"{}\" is no string", path, key));
+    const auto name = file.get<std::string>();
+    if (fs::path(name).has_parent_path())
+      throw Error(fmt::format("{}: the file of \"{}\" must lie beside the index, not at {}", path, key, name));
+    files[key] = name;
+  }
+  return files;
+}
 
 bool is_pickled(const fs::path& file) {
   static constexpr std::array kSuffixes{".bin", ".ckpt", ".pt", ".pth"};

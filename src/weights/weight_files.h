@@ -1,7 +1,10 @@
 // Which files of a folder hold a part's weights.
 #pragma once
 #include <filesystem>
+#include <map>
 #include <string>
+
+#include "weights/config.h"
 
 namespace eav {
 
@@ -13,6 +16,9 @@ struct WeightFiles {
 // `stem`.safetensors or the index of its shards; where the folder has neither, those of its only variant, such as
 // `stem`.fp16.safetensors. Throws eav::Error that says what is there instead, and what to do.
 WeightFiles find_weight_files(const std::filesystem::path& folder, const std::string& stem);
+
+// The file of every key, as an index of shards tells. Throws eav::Error where it names one that is not beside it.
+std::map<std::string, std::string> read_index(const JsonFile& index);
 
 // How files of these names are told: they hold weights, but as pickled Python objects.
 bool is_pickled(const std::filesystem::path& file);

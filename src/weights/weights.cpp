@@ -19,22 +19,6 @@ bool fits(std::span<const int64_t> expected, const std::vector<int64_t>& found) 
                     [](int64_t want, int64_t have) { return want == -1 || want == have; });
 }
 
-// The file of every key, as an index tells.
-std::map<std::string, std::string> read_index(const std::filesystem::path& path) {
-  const JsonFile index(path);
-  if (!index.has("weight_map") || !index.json()["weight_map"].is_object())
-    throw Error(fmt::format("{}: \"weight_map\" is missing or no object", path.string()));
-  std::map<std::string, std::string> files;
-  for (const auto& [key, file] : index.json()["weight_map"].items()) {
-    if (!file.is_string()) throw Error(fmt::format("{}: the file of \"{}\" is no string", path.string(), key));
-    const auto name = file.get<std::string>();
-    if (std::filesystem::path(name).has_parent_path())
-      throw Error(fmt::format("{}: the file of \"{}\" must lie beside the index, not at {}", path.string(), key, name));
-    files[key] = name;
-  }
-  return files;
-}
-
 // Throws where a file that an index lists is not there.
 void check_complete(const std::filesystem::path& index, const std::map<std::string, std::string>& files) {
   std::set<std::string> listed, missing;
@@ -68,7 +52,7 @@ Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string&
     return checkpoint;
   }
 
-  const auto files = read_index(path);
+  const auto files = read_index(JsonFile(path));
   check_complete(path, files);
   std::map<std::string, size_t> opened;
   for (const auto& [key, name] : files) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "weights/limits.h"
+
 namespace eav::cogvideox {
 
 TransformerConfig TransformerConfig::read(const JsonFile& config) {
@@ -10,7 +12,7 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
       .num_attention_heads = config.count("num_attention_heads", 30),
       .attention_head_dim = config.count("attention_head_dim", 64),
       .in_channels = config.count("in_channels", 16),
-      .num_layers = config.count("num_layers", 30),
+      .num_layers = count_layers(config, "num_layers", 30),
       .time_embed_dim = config.count("time_embed_dim", 512),
       .text_embed_dim = config.count("text_embed_dim", 4096),
       .max_text_seq_length = config.count("max_text_seq_length", 226),

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "weights/limits.h"
+
 namespace eav::cogvideox {
 
 VaeConfig VaeConfig::read(const JsonFile& config) {
@@ -14,7 +16,7 @@ VaeConfig VaeConfig::read(const JsonFile& config) {
       .block_out_channels = config.get<std::vector<int64_t>>("block_out_channels", {128, 256, 256, 512}),
       .latent_channels = config.count("latent_channels", 16),
       .out_channels = config.count("out_channels", 3),
-      .layers_per_block = config.count("layers_per_block", 3),
+      .layers_per_block = count_layers(config, "layers_per_block", 3),
       .norm_num_groups = config.count("norm_num_groups", 32),
       .temporal_compression_ratio = ratio >= 1 && ratio <= 64 ? static_cast<int64_t>(ratio) : 0,
       .sample_height = config.count("sample_height", 480),

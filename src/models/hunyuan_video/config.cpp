@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "weights/limits.h"
+
 namespace eav::hunyuan_video {
 namespace {
 
@@ -28,9 +30,9 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
       .in_channels = config.count("in_channels", 16),
       .out_channels = 0,
       .image_condition = read_image_condition(config),
-      .num_layers = config.count("num_layers", 20),
-      .num_single_layers = config.count("num_single_layers", 40),
-      .num_refiner_layers = config.count("num_refiner_layers", 2),
+      .num_layers = count_layers(config, "num_layers", 20),
+      .num_single_layers = count_layers(config, "num_single_layers", 40),
+      .num_refiner_layers = count_layers(config, "num_refiner_layers", 2),
       .mlp_channels = 0,
       .patch_size = config.count("patch_size", 2),
       .patch_size_t = config.count("patch_size_t", 1),
@@ -41,8 +43,10 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
       .rope_axes_dim = config.get<std::vector<int64_t>>("rope_axes_dim", {16, 56, 56}),
   };
   const auto ratio = config.get<double>("mlp_ratio", 4);
-  c.mlp_channels = static_cast<int64_t>(static_cast<double>(c.channels()) * ratio);
-  if (c.mlp_channels < 1) throw fail(fmt::format("\"mlp_ratio\" is {}, expected a number above 0", ratio));
+  const auto mlp_channels = static_cast<double>(c.channels()) * ratio;
+  if (mlp_channels < 1) throw fail(fmt::format("\"mlp_ratio\" is {}, expected a number above 0", ratio));
+  if (!(mlp_channels <= 1e9)) throw fail(fmt::format("\"mlp_ratio\" is {}, which is too large", ratio));
+  c.mlp_channels = static_cast<int64_t>(mlp_channels);
   if (const auto norm = config.get<std::string>("qk_norm", "rms_norm"); norm != "rms_norm")
     throw fail(fmt::format("\"qk_norm\" is \"{}\", supported is \"rms_norm\"", norm));
   c.out_channels = config.count("out_channels", 16);
@@ -52,7 +56,8 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
     throw fail(fmt::format("\"in_channels\" is {}, expected {} beside {} \"out_channels\"", c.in_channels, expected,
                            c.out_channels));
   const auto& axes = c.rope_axes_dim;
-  if (axes.size() != 3 || std::ranges::any_of(axes, [](int64_t dim) { return dim < 2 || dim % 2 != 0; }) ||
+  if (axes.size() != 3 ||
+      std::ranges::any_of(axes, [&](int64_t dim) { return dim < 2 || dim > c.attention_head_dim || dim % 2 != 0; }) ||
       std::accumulate(axes.begin(), axes.end(), int64_t{0}) != c.attention_head_dim)
     throw fail(fmt::format("\"rope_axes_dim\" is [{}], expected three even numbers whose sum is the head size {}",
                            fmt::join(axes, ", "), c.attention_head_dim));

@@ -4,6 +4,8 @@
 
 #include <bit>
 
+#include "weights/limits.h"
+
 namespace eav::hunyuan_video {
 namespace {
 
@@ -18,7 +20,7 @@ VaeConfig VaeConfig::read(const JsonFile& config) {
       .block_out_channels = config.get<std::vector<int64_t>>("block_out_channels", {128, 256, 512, 512}),
       .latent_channels = config.count("latent_channels", 16),
       .out_channels = config.count("out_channels", 3),
-      .layers_per_block = config.count("layers_per_block", 2),
+      .layers_per_block = count_layers(config, "layers_per_block", 2),
       .norm_num_groups = config.count("norm_num_groups", 32),
       .spatial_compression_ratio = config.count("spatial_compression_ratio", 8),
       .temporal_compression_ratio = config.count("temporal_compression_ratio", kTemporalRatio),

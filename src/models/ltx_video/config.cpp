@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "weights/limits.h"
+
 namespace eav::ltx_video {
 
 TransformerConfig TransformerConfig::read(const JsonFile& config) {
@@ -10,7 +12,7 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
       .num_attention_heads = config.count("num_attention_heads", 32),
       .attention_head_dim = config.count("attention_head_dim", 64),
       .in_channels = config.count("in_channels", 128),
-      .num_layers = config.count("num_layers", 28),
+      .num_layers = count_layers(config, "num_layers", 28),
       .cross_attention_dim = config.count("cross_attention_dim", 2048),
       .caption_channels = config.count("caption_channels", 4096),
       .norm_eps = config.get<double>("norm_eps", 1e-6),

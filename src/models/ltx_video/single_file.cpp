@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/json.h"
 #include "text/t5_folders.h"
 
 namespace eav::ltx_video {
@@ -90,7 +91,7 @@ class Original {
  public:
   explicit Original(const std::filesystem::path& path) : file_(path) {
     if (const auto text = file_.metadata().find("config"); text != file_.metadata().end()) {
-      config_ = Json::parse(text->second, nullptr, /*allow_exceptions=*/false);
+      config_ = parse_json(text->second);
       if (!config_.is_object())
         throw Error(fmt::format("{}: the \"config\" in its metadata is no JSON object", path.string()));
     }

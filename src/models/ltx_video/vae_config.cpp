@@ -9,6 +9,8 @@
 namespace eav::ltx_video {
 namespace {
 
+constexpr int64_t kMostChannels = 1'000'000'000;
+
 Error failure(const JsonFile& config, const std::string& what) { return Error(config.path().string() + ": " + what); }
 
 // A list of `size` entries, which the file holds from the video's resolution to the latents': the other way round.
@@ -34,7 +36,8 @@ std::vector<VaeLevel> read_levels(const JsonFile& config, bool timestep_conditio
   const auto factors = reversed<int64_t>(config, "upsample_factor", {1, 1, 1, 1}, blocks);
 
   for (const auto count : channels)
-    if (count < 1) throw failure(config, fmt::format("\"{}\" has {}, expected at least 1", width, count));
+    if (count < 1 || count > kMostChannels)
+      throw failure(config, fmt::format("\"{}\" has {}, expected 1 to {}", width, count, kMostChannels));
   for (const auto count : layers)
     if (count < 0 || count > 1000)
       throw failure(config, fmt::format("\"decoder_layers_per_block\" has {}, expected 0 to 1000", count));
@@ -120,7 +123,8 @@ VaeEncoderConfig VaeEncoderConfig::read(const JsonFile& config) {
   check_size("spatio_temporal_scaling", std::ssize(halves), blocks);
   if (rearranges) check_size("downsample_type", std::ssize(how), blocks);
   for (const auto count : channels)
-    if (count < 1) throw failure(config, fmt::format("\"block_out_channels\" has {}, expected at least 1", count));
+    if (count < 1 || count > kMostChannels)
+      throw failure(config, fmt::format("\"block_out_channels\" has {}, expected 1 to {}", count, kMostChannels));
   for (const auto count : layers)
     if (count < 0 || count > 1000)
       throw failure(config, fmt::format("\"layers_per_block\" has {}, expected 0 to 1000", count));

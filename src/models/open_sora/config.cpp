@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "weights/limits.h"
+
 namespace eav::open_sora {
 
 TransformerConfig TransformerConfig::read(const JsonFile& config) {
@@ -17,12 +19,15 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
   if (config.get<bool>("skip_y_embedder", false)) throw fail("\"skip_y_embedder\" is not supported");
 
   const auto hidden_size = config.count("hidden_size", 1152), in_channels = config.count("in_channels", 4);
-  const auto mlp_ratio = config.get<double>("mlp_ratio", 4);
+  const auto mlp_ratio = config.get<double>("mlp_ratio", 4),
+             mlp_channels = static_cast<double>(hidden_size) * mlp_ratio;
+  if (mlp_channels < 1) throw fail(fmt::format("\"mlp_ratio\" is {}, expected a number above 0", mlp_ratio));
+  if (!(mlp_channels <= 1e9)) throw fail(fmt::format("\"mlp_ratio\" is {}, which is too large", mlp_ratio));
   TransformerConfig c{
       .hidden_size = hidden_size,
-      .depth = config.count("depth", 28),
+      .depth = count_layers(config, "depth", 28),
       .num_heads = config.count("num_heads", 16),
-      .mlp_channels = static_cast<int64_t>(static_cast<double>(hidden_size) * mlp_ratio),
+      .mlp_channels = static_cast<int64_t>(mlp_channels),
       .in_channels = in_channels,
       .out_channels = config.get<bool>("pred_sigma", true) ? 2 * in_channels : in_channels,
       .caption_channels = config.count("caption_channels", 4096),
@@ -31,7 +36,6 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
       .input_sq_size = config.get<double>("input_sq_size", 512),
       .qk_norm = config.get<bool>("qk_norm", true),
   };
-  if (c.mlp_channels < 1) throw fail(fmt::format("\"mlp_ratio\" is {}, expected a number above 0", mlp_ratio));
   if (!std::isfinite(c.input_sq_size) || c.input_sq_size <= 0)
     throw fail(fmt::format("\"input_sq_size\" is {}, expected a number above 0", c.input_sq_size));
   if (hidden_size % 4 != 0)

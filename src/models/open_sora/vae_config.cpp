@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "weights/limits.h"
+
 namespace eav::open_sora {
 namespace {
 
@@ -33,7 +35,7 @@ SpatialVaeConfig read_spatial(const JsonFile& config) {
   const auto fields = object(object(config, "vae_2d"), "config");
   SpatialVaeConfig c{
       .block_out_channels = fields.get<std::vector<int64_t>>("block_out_channels", {128, 256, 512, 512}),
-      .layers_per_block = fields.count("layers_per_block", 2),
+      .layers_per_block = count_layers(fields, "layers_per_block", 2),
       .latent_channels = fields.count("latent_channels", 4),
       .norm_num_groups = fields.count("norm_num_groups", 32),
       .mid_block_add_attention = fields.get<bool>("mid_block_add_attention", true),
@@ -57,7 +59,7 @@ TemporalVaeConfig read_temporal(const JsonFile& config) {
       .embed_dim = fields.count("embed_dim", 4),
       .latent_embed_dim = fields.count("latent_embed_dim", 4),
       .filters = fields.count("filters", 128),
-      .num_res_blocks = fields.count("num_res_blocks", 4),
+      .num_res_blocks = count_layers(fields, "num_res_blocks", 4),
       .channel_multipliers = fields.get<std::vector<int64_t>>("channel_multipliers", {1, 2, 2, 4}),
       .temporal_downsample = fields.get<std::vector<bool>>(
           "temporal_downsample", whole ? std::vector{false, true, true} : std::vector{true, true, false}),
@@ -68,6 +70,9 @@ TemporalVaeConfig read_temporal(const JsonFile& config) {
     throw failure(config, fmt::format("\"channel_multipliers\" has {} entries and \"temporal_downsample\" {}, expected "
                                       "1 to {}, and one less",
                                       c.levels(), c.temporal_downsample.size(), kMostLevels));
+  for (const auto factor : c.channel_multipliers)
+    if (factor < 1 || factor > 1'000'000)
+      throw failure(config, fmt::format("\"channel_multipliers\" has {}, expected 1 to 1000000", factor));
   for (int64_t level = 0; level < c.levels(); ++level)
     check_groups(config, "channel_multipliers", c.channels(level), c.num_groups);
   if (const auto act = fields.get<std::string>("activation_fn", "swish"); act != "swish")

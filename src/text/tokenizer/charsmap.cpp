@@ -75,6 +75,7 @@ std::string Charsmap::operator()(std::string_view text) const {
       length = code_point_length(cluster, i);
       const auto character = cluster.substr(i, length);
       result += replacement(character).value_or(character);
+      check_length(result.size());
     }
   }
   return result;

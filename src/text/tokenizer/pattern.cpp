@@ -110,8 +110,10 @@ std::vector<Span> split(const std::vector<Span>& spans, Delimiter delimiter) {
 
 std::string replace(std::string_view text, const Pattern& pattern, std::string_view replacement) {
   std::string result;
-  for (const auto& span : pattern(text))
+  for (const auto& span : pattern(text)) {
     result += span.match ? replacement : text.substr(span.begin, span.end - span.begin);
+    check_length(result.size());
+  }
   return result;
 }
 

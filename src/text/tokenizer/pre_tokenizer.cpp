@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "text/tokenizer/byte_letters.h"
+#include "text/tokenizer/unicode.h"
 
 namespace eav::text {
 
@@ -36,6 +37,7 @@ PreTokenizer byte_level(bool prepend_space, bool split_words) {
   const auto cut = split_words ? split_at(regex(kWords), Delimiter::isolated) : one_word();
   return [=, letters = ByteLetters()](Piece piece) {
     if (prepend_space && !piece.text.starts_with(' ')) piece.text = ' ' + piece.text;
+    check_length(2 * piece.text.size());
     auto words = cut(std::move(piece));
     for (auto& word : words) word.text = letters.write(word.text);
     return words;

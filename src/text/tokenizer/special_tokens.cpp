@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/json.h"
 #include "weights/config.h"
 
 namespace eav::text {
@@ -45,7 +46,7 @@ SpecialTokens::SpecialTokens(const std::filesystem::path& dir, std::map<std::str
 
   if (settings_.contains("added_tokens_decoder")) {
     for (const auto& [id, token] : settings_.at("added_tokens_decoder").items())
-      placed_.insert_or_assign(Json::parse(id).get<int64_t>(), read_token(token));
+      placed_.insert_or_assign(parse_json(id).get<int64_t>(), read_token(token));
     return;
   }
   const auto map = read_optional(dir / "special_tokens_map.json");

@@ -191,21 +191,20 @@ AddedToken read_added_token(const Json& token) {
 
 // Runs `read` on the file's JSON, and names the file in what it throws.
 template <class Read>
-auto guarded(const std::filesystem::path& path, Read read) {
-  const JsonFile file(path);
+auto guarded(const JsonFile& file, Read read) {
   try {
     return read(file.json());
   } catch (const Json::exception& error) {
-    throw Error(fmt::format("{}: is no valid tokenizer: {}", path.string(), error.what()));
+    throw Error(fmt::format("{}: is no valid tokenizer: {}", file.path().string(), error.what()));
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", path.string(), error.what()));
+    throw Error(fmt::format("{}: {}", file.path().string(), error.what()));
   }
 }
 
 }  // namespace
 
-Tokenizer read_tokenizer_json(const std::filesystem::path& path) {
-  return guarded(path, [](const Json& json) {
+Tokenizer read_tokenizer_json(const JsonFile& file) {
+  return guarded(file, [](const Json& json) {
     TokenizerStages stages;
     stages.model = read_model(json.at("model"));
     if (is_set(json, "normalizer")) stages.normalizer = read_normalizer(json.at("normalizer"));
@@ -220,8 +219,8 @@ Tokenizer read_tokenizer_json(const std::filesystem::path& path) {
   });
 }
 
-UnigramParts read_unigram_parts(const std::filesystem::path& path) {
-  return guarded(path, [](const Json& json) {
+UnigramParts read_unigram_parts(const JsonFile& file) {
+  return guarded(file, [](const Json& json) {
     const auto& model = json.at("model");
     if (const auto type = model_type(model); type != "Unigram")
       throw Error(fmt::format("the model is \"{}\", expected \"Unigram\"", type));

@@ -1,17 +1,16 @@
 // The reader of tokenizer.json, the file of the `tokenizers` package.
 #pragma once
-#include <filesystem>
-
 #include "text/tokenizer.h"
 #include "text/tokenizer/unigram_parts.h"
+#include "weights/config.h"
 
 namespace eav::text {
 
 // The tokenizer that the file describes. What it says of truncation and padding is left out: that is its user's choice.
 // Throws eav::Error when the file is malformed or names a part that is not supported.
-Tokenizer read_tokenizer_json(const std::filesystem::path& path);
+Tokenizer read_tokenizer_json(const JsonFile& file);
 
 // What a tokenizer with a pipeline of its own takes from the file.
-UnigramParts read_unigram_parts(const std::filesystem::path& path);
+UnigramParts read_unigram_parts(const JsonFile& file);
 
 }  // namespace eav::text

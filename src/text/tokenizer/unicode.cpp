@@ -34,6 +34,11 @@ std::string converted(std::string_view text, const Convert& convert) {
 
 }  // namespace
 
+void check_length(size_t bytes) {
+  constexpr size_t kMost = 1 << 20;
+  if (bytes > kMost) throw Error(fmt::format("the tokenizer makes more than {} bytes of a text", kMost));
+}
+
 bool is_utf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     UChar32 c;

@@ -9,6 +9,11 @@
 namespace eav::text {
 
 bool is_utf8(std::string_view text);
+
+// Throws eav::Error where a tokenizer's file makes a text longer than any prompt: its stages, each of which may write
+// more than it reads, would fill the memory.
+void check_length(size_t bytes);
+
 // `bytes` with U+FFFD in place of what is not UTF-8.
 std::string repaired_utf8(std::string_view bytes);
 

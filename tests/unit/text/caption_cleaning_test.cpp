@@ -29,4 +29,12 @@ TEST(CaptionCleaning, TellsOfRemovedTags) {
   EXPECT_TRUE(cut.removed_tags);
 }
 
+TEST(CaptionCleaning, WhatWouldTakeMinutesIsRefused) {
+  std::string addresses;
+  for (int i = 0; i < 4000; ++i) addresses += "a.";
+  EXPECT_THROW(eav::clean_caption(addresses), eav::Error);
+  EXPECT_THROW(eav::clean_caption(std::string(10'001, 'a')), eav::Error);
+  EXPECT_EQ(eav::clean_caption("a" + std::string(9990, ' ') + "b").text, "a b");
+}
+
 }  // namespace

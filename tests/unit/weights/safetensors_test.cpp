@@ -81,6 +81,7 @@ TEST_F(Safetensors, RefusesBrokenFiles) {
   EXPECT_NE(error(write(tensor("F32", "[3]", "[0,8]"), 8)).find("needs 12"), std::string::npos);
   EXPECT_NE(error(write(tensor("F32", "[-2]", "[0,8]"), 8)).find("proper"), std::string::npos);
   EXPECT_NE(error(write(tensor("F32", "[9223372036854775807,9]", "[0,8]"), 8)).find("impossible"), std::string::npos);
+  EXPECT_NE(error(write(tensor("F32", "[0,18446744073709551615]", "[0,0]"), 0)).find("impossible"), std::string::npos);
   EXPECT_NE(error(write(tensor("F32", "[2]", "[8,0]"), 8)).find("outside"), std::string::npos);
 
   const std::string overlapping =

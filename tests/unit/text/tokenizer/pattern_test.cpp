@@ -48,5 +48,16 @@ TEST(Pattern, RegexGoesOnAfterEmptyMatches) {
 
 TEST(Pattern, MalformedRegexIsAnError) { EXPECT_THROW(regex("(a"), Error); }
 
+TEST(Pattern, SearchesThatDoNotEndAreErrors) { EXPECT_THROW(regex("(x+x+)+y")(std::string(100, 'x')), Error); }
+
+TEST(Pattern, TextsDoNotGrowWithoutBound) {
+  std::string text = "x";
+  EXPECT_THROW(
+      {
+        for (int i = 0; i < 40; ++i) text = replace(text, literal("x"), "xx");
+      },
+      Error);
+}
+
 }  // namespace
 }  // namespace eav::text

@@ -16,7 +16,7 @@ class TokenizerJson : public testing::Test {
 
   Tokenizer read(const std::string& json) {
     std::ofstream(path_) << json;
-    return read_tokenizer_json(path_);
+    return read_tokenizer_json(JsonFile(path_));
   }
   std::string error(const std::string& json) {
     try {
