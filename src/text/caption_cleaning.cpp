@@ -249,6 +249,9 @@ CleanCaption clean_caption(const std::string& utf8) {
   return cleaned(cleaned({.text = utf8, .removed_tags = false, .removed_cjk = false}));
 }
 
-std::string plain_caption(const std::string& utf8) { return stripped(text::full_lowercase(utf8)); }
+std::string plain_caption(const std::string& utf8) {
+  if (!text::is_utf8(utf8)) throw Error("the prompt is not UTF-8 text");
+  return stripped(text::full_lowercase(utf8));
+}
 
 }  // namespace eav

@@ -15,10 +15,11 @@ struct CleanCaption {
 // of it, whose _clean_caption is DeepFloyd IF's: that is done twice. Two things differ: what looks like a tag is taken
 // out by a pattern, where Beautiful Soup also knows which tags hide their text (<script>) and where quoted values end;
 // ftfy's repair of text that was decoded with a wrong encoding ("Ã©") is left out. Throws eav::Error when the prompt is
-// not UTF-8.
+// not UTF-8, or longer than can be cleaned in a moment.
 CleanCaption clean_caption(const std::string& utf8);
 
-// The prompt as it is without that (clean_caption=False): in lower case, and without white space around it.
+// The prompt as it is without that (clean_caption=False): in lower case, and without white space around it. Throws as
+// above.
 std::string plain_caption(const std::string& utf8);
 
 }  // namespace eav

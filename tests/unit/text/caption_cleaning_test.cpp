@@ -10,6 +10,7 @@ namespace {
 
 TEST(CaptionCleaning, RefusesWhatIsNotUtf8) {
   EXPECT_THROW(eav::clean_caption("caf\xe9"), eav::Error);
+  EXPECT_THROW(eav::plain_caption("caf\xe9"), eav::Error);
   EXPECT_EQ(eav::clean_caption("caf%E9").text, "caf\uFFFD");  // while escapes may say anything
 }
 
