@@ -3,9 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 
-#include "base/lfs.h"
 #include "eav/error.h"
 #include "text/tokenizer/sentencepiece.h"
 #include "text/tokenizer/special_tokens.h"
@@ -36,9 +34,6 @@ std::vector<AddedToken> additional_tokens(const std::vector<std::string>& symbol
 text::UnigramParts read_parts(const std::filesystem::path& dir, int64_t sentinels) {
   const auto sentencepiece = dir / "spiece.model", json = dir / "tokenizer.json";
   if (std::filesystem::exists(sentencepiece)) {
-    std::string begin(64, '\0');
-    std::ifstream(sentencepiece, std::ios::binary).read(begin.data(), std::ssize(begin));
-    refuse_lfs_pointer(sentencepiece, begin);
     auto parts = text::read_sentencepiece(sentencepiece);
     // The sentinels' ids follow the file's, the last sentinel first; tokenizer.json lists them already.
     for (auto i = sentinels; i-- > 0;) parts.vocabulary.emplace_back(sentinel(i), 0);

@@ -2,7 +2,9 @@
 
 import json
 import random
+import re
 import shutil
+import unicodedata
 
 import pytest
 import sentencepiece
@@ -11,20 +13,26 @@ import transformers
 from encoders import differing, encode, relative, tokens_of
 from texts import corpus, texts
 
-COUNT = 4000
+COUNT = 10_000
 TOKENS = ["</s>", "<pad>", "<unk>", "<extra_id_0>", "<extra_id_3>", "<extra_id_99>", "<extra_id_100>", "<s>", "<pad", "</s"]
 WORDS = ["circle", "the red", "moving", "background", "A", "Video,", "it's", "1234", "don't"]
 
 
+def train(folder, **changes):
+    """Writes a SentencePiece model with T5's first ids, trained on all scripts."""
+    settings = {"vocab_size": 2200, "character_coverage": 0.99, "normalization_rule_name": "nmt_nfkc"} | changes
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=corpus(random.Random(0), 4000), model_prefix=str(folder / "spiece"),
+        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, hard_vocab_limit=False, num_threads=2, minloglevel=2,
+        **settings)  # fmt: skip
+    (folder / "spiece.vocab").unlink()
+
+
 @pytest.fixture(scope="module")
 def spiece(tmp_path_factory):
-    """A folder that holds a SentencePiece model with T5's first ids, trained on all scripts, and nothing else."""
+    """A folder that holds such a model and nothing else."""
     folder = tmp_path_factory.mktemp("tokenizer")
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=corpus(random.Random(0), 4000), model_prefix=str(folder / "spiece"), vocab_size=2200,
-        character_coverage=0.99, pad_id=0, eos_id=1, unk_id=2, bos_id=-1, normalization_rule_name="nmt_nfkc",
-        hard_vocab_limit=False, num_threads=2, minloglevel=2)  # fmt: skip
-    (folder / "spiece.vocab").unlink()
+    train(folder)
     return folder
 
 
@@ -89,6 +97,37 @@ def test_t5_ids(run, spiece, tmp_path, prepare):
     lines = list(texts(seed=1, count=COUNT, tokens=tokens))
     theirs = reference(lines, truncation=False, padding=False).input_ids
     assert differing(lines, tokens_of(run, folder, lines, "t5"), theirs) == []
+
+
+@pytest.mark.parametrize("changes", [
+    {"byte_fallback": True},
+    {"user_defined_symbols": ["<one>", "été", "the red", "▁", "円"], "control_symbols": ["<mask>", "<s>"]},
+    {"normalization_rule_name": "nfkc_cf"},
+    {"normalization_rule_name": "identity", "character_coverage": 1.0, "vocab_size": 3000},
+    {"add_dummy_prefix": False, "remove_extra_whitespaces": False},
+], ids=str)  # fmt: skip
+def test_t5_ids_of_other_models(run, tmp_path, changes):
+    train(tmp_path, **changes)
+    reference = transformers.T5Tokenizer.from_pretrained(tmp_path)
+    lines = list(texts(seed=2, count=COUNT, tokens=TOKENS + WORDS + ["<0x41>", "<0xC3><0xA9>", "<one>", "été", "円"]))
+    lines += [(word * 20_000)[:20_000] for word in ("a", "the red circle ", "円", "\u0301", "<one>")]
+    theirs = reference(lines, truncation=False, padding=False).input_ids
+    assert differing(lines, tokens_of(run, tmp_path, lines, "t5"), theirs) == []
+
+
+def test_t5_ids_are_sentencepieces(run, spiece):
+    """Ids equal those of transformers, which differ from SentencePiece's own where marks and invisible characters stand
+    and where conjoining Jamo meet: such lines are left out here."""
+
+    def is_plain(line):
+        categories = {unicodedata.category(c) for c in line}
+        return not any(c[0] == "M" or c in ("Cc", "Cf") for c in categories) and not re.search("[\u1100-\u11ff\uffa0-\uffdc]", line)
+
+    lines = [line for line in texts(seed=3, count=8 * COUNT, tokens=WORDS) if is_plain(line)]
+    assert len(lines) >= COUNT
+    reference = sentencepiece.SentencePieceProcessor(str(spiece / "spiece.model"))
+    theirs = [reference.encode(line) + [reference.eos_id()] for line in lines]
+    assert differing(lines, tokens_of(run, spiece, lines, "t5"), theirs) == []
 
 
 def save_encoder(folder, dtype=torch.float32, shard_size="1GB", **changes):

@@ -1,56 +1,86 @@
 #include "text/tokenizer/sentencepiece.h"
 
 #include <fmt/format.h>
-#include <sentencepiece_processor.h>
 
+#include <algorithm>
+#include <array>
 #include <bit>
-#include <string_view>
+#include <cmath>
+#include <unordered_set>
 #include <utility>
+#include <vector>
 
+#include "base/lfs.h"
+#include "base/regular_file.h"
 #include "eav/error.h"
 #include "text/tokenizer/charsmap.h"
+#include "text/tokenizer/unicode.h"
 
 namespace eav::text {
 namespace {
 
-// The protocol buffer message in which a model is stored. libsentencepiece checks it, but hands out neither the kinds
-// of pieces nor the normalizer's table; its message classes are not installed.
+// The errors below leave out the file, which read_sentencepiece() puts before them.
+Error invalid(const std::string& what) { return Error("is no valid SentencePiece model: " + what); }
+
+// The protocol buffer message in which a model is stored: a row of numbered fields.
 class Message {
  public:
   explicit Message(std::string_view bytes) : bytes_(bytes) {}
 
-  struct Field {
-    uint64_t number;
-    uint64_t value = 0;      // of a whole number, or the bits of a float
-    std::string_view bytes;  // of a string or a message
+  class Field {
+   public:
+    uint64_t number = 0;
+
+    // The value, where the field is of the kind that is asked for. Throws eav::Error when it is not.
+    uint64_t whole() const { return of(kVarint).value_; }
+    float real() const { return std::bit_cast<float>(static_cast<uint32_t>(of(kFixed32).value_)); }
+    std::string_view bytes() const { return of(kBytes).bytes_; }
+
+   private:
+    friend class Message;
+    static constexpr uint64_t kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5;
+
+    const Field& of(uint64_t kind) const {
+      if (kind_ != kind) throw invalid(fmt::format("field {} is stored as another kind than the format's", number));
+      return *this;
+    }
+
+    uint64_t kind_ = kVarint;
+    uint64_t value_ = 0;
+    std::string_view bytes_;
   };
+
   // Reads the next field; false at the end.
   bool next(Field& field) {
     if (bytes_.empty()) return false;
     const auto tag = varint();
-    field = {tag >> 3, 0, {}};
-    switch (tag & 7) {
-      case 0:
-        field.value = varint();
+    field = {};
+    field.number = tag >> 3;
+    field.kind_ = tag & 7;
+    if (field.number == 0) throw invalid("a field has no number");
+    switch (field.kind_) {
+      case Field::kVarint:
+        field.value_ = varint();
         break;
-      case 1:
-        field.value = little_endian(take(8));
+      case Field::kFixed64:
+        field.value_ = little_endian(take(8));
         break;
-      case 2:
-        field.bytes = take(varint());
+      case Field::kBytes:
+        field.bytes_ = take(varint());
         break;
-      case 5:
-        field.value = little_endian(take(4));
+      case Field::kFixed32:
+        field.value_ = little_endian(take(4));
         break;
       default:
-        throw Error("is no valid SentencePiece model");
+        throw invalid(fmt::format("field {} is stored as an unknown kind", field.number));
     }
     return true;
   }
 
  private:
   std::string_view take(uint64_t size) {
-    if (size > bytes_.size()) throw Error("is a truncated SentencePiece model");
+    if (size > bytes_.size())
+      throw invalid(fmt::format("truncated: {} bytes are to follow where {} are left", size, bytes_.size()));
     const auto taken = bytes_.substr(0, size);
     bytes_.remove_prefix(size);
     return taken;
@@ -60,9 +90,9 @@ class Message {
     for (int shift = 0; shift < 64; shift += 7) {
       const auto byte = static_cast<unsigned char>(take(1)[0]);
       number |= static_cast<uint64_t>(byte & 0x7F) << shift;
-      if (byte < 0x80) break;
+      if (byte < 0x80) return number;
     }
-    return number;
+    throw invalid("a number does not end");
   }
   static uint64_t little_endian(std::string_view bytes) {
     uint64_t number = 0;
@@ -76,51 +106,102 @@ class Message {
 // The numbers of the fields in SentencePiece's sentencepiece_model.proto.
 constexpr uint64_t kPieces = 1, kTrainer = 2, kNormalizer = 3;
 constexpr uint64_t kPieceText = 1, kPieceScore = 2, kPieceKind = 3;
-constexpr uint64_t kTrainerModel = 3;
+constexpr uint64_t kTrainerModel = 3, kTrainerByteFallback = 35;
 constexpr uint64_t kNormalizerCharsmap = 2;
-constexpr uint64_t kUnigram = 1, kControl = 3, kUserDefined = 4;
+
+constexpr std::array kModels{"Unigram", "BPE", "word", "character"};  // by kTrainerModel, from 1
+enum Kind : uint64_t { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
 
 struct StoredPiece {
-  std::string text;
+  std::string_view text;
   float score = 0;
-  uint64_t kind = 0;
+  uint64_t kind = kNormal;
 };
 
 StoredPiece read_piece(Message message) {
   StoredPiece piece;
   for (Message::Field field; message.next(field);) {
-    if (field.number == kPieceText) piece.text = field.bytes;
-    if (field.number == kPieceScore) piece.score = std::bit_cast<float>(static_cast<uint32_t>(field.value));
-    if (field.number == kPieceKind) piece.kind = field.value;
+    if (field.number == kPieceText) piece.text = field.bytes();
+    if (field.number == kPieceScore) piece.score = field.real();
+    if (field.number == kPieceKind) piece.kind = field.whole();
   }
   return piece;
 }
 
-}  // namespace
+// A byte's piece is written as <0x0A>.
+bool names_byte(std::string_view text) {
+  const auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F'); };
+  return text.size() == 6 && text.starts_with("<0x") && is_digit(text[3]) && is_digit(text[4]) && text[5] == '>';
+}
 
-UnigramParts read_sentencepiece(const std::filesystem::path& path) try {
-  sentencepiece::SentencePieceProcessor processor;
-  if (!processor.Load(path.string()).ok()) throw Error("is no valid SentencePiece model");
-  const std::string bytes = processor.serialized_model_proto();
+void check_pieces(const std::vector<StoredPiece>& pieces, bool byte_fallback) {
+  if (pieces.empty()) throw invalid("it has no pieces");
+  std::unordered_set<std::string_view> known;
+  known.reserve(pieces.size());
+  size_t bytes = 0, unknown = 0;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const auto& [text, score, kind] = pieces[i];
+    const auto bad = [&](const std::string& what) { return invalid(fmt::format("piece {} {}", i, what)); };
+    if (text.empty()) throw bad("has no text");
+    if (!is_utf8(text)) throw bad("is not UTF-8");
+    if (!known.insert(text).second) throw bad("is there twice");
+    if (!std::isfinite(score)) throw bad("has a score that is no number");
+    if (kind < kNormal || kind > kByte) throw bad(fmt::format("is of the unknown kind {}", kind));
+    if (kind == kByte && !byte_fallback) throw bad("stands for a byte, which the model does not use");
+    if (kind == kByte && !names_byte(text)) throw bad("is to stand for a byte, and names none");
+    bytes += kind == kByte;
+    unknown += kind == kUnknown;
+  }
+  if (unknown != 1) throw invalid(fmt::format("{} pieces stand for unknown characters, expected 1", unknown));
+  if (byte_fallback && bytes != 256) throw invalid(fmt::format("{} pieces stand for bytes, expected 256", bytes));
+}
 
-  UnigramParts parts;
+UnigramParts parts_of(std::string_view bytes) {
+  std::vector<StoredPiece> pieces;
+  std::string_view charsmap;
+  bool byte_fallback = false;
   Message model(bytes);
   for (Message::Field field; model.next(field);) {
-    Message inner(field.bytes);
     if (field.number == kPieces) {
-      auto piece = read_piece(inner);
-      if (piece.kind == kControl || piece.kind == kUserDefined) parts.symbols.push_back(piece.text);
-      parts.vocabulary.emplace_back(std::move(piece.text), piece.score);
+      pieces.push_back(read_piece(Message(field.bytes())));
+    } else if (field.number == kTrainer) {
+      Message trainer(field.bytes());
+      for (Message::Field setting; trainer.next(setting);) {
+        if (setting.number == kTrainerByteFallback) byte_fallback = setting.whole() != 0;
+        if (setting.number != kTrainerModel || setting.whole() == 1) continue;
+        const auto kind = setting.whole() - 1;
+        throw Error(fmt::format("is a SentencePiece model of the kind {}, which is not supported; expected Unigram",
+                                kind < kModels.size() ? kModels[kind] : std::to_string(setting.whole())));
+      }
+    } else if (field.number == kNormalizer) {
+      Message normalizer(field.bytes());
+      for (Message::Field setting; normalizer.next(setting);)
+        if (setting.number == kNormalizerCharsmap) charsmap = setting.bytes();
     }
-    for (Message::Field setting; field.number == kTrainer && inner.next(setting);)
-      if (setting.number == kTrainerModel && setting.value != kUnigram)
-        throw Error("is a SentencePiece model of another kind than Unigram, which is not supported");
-    for (Message::Field setting; field.number == kNormalizer && inner.next(setting);)
-      if (setting.number == kNormalizerCharsmap && !setting.bytes.empty()) parts.normalizer = Charsmap(setting.bytes);
+  }
+  check_pieces(pieces, byte_fallback);
+
+  UnigramParts parts;
+  if (!charsmap.empty()) parts.normalizer = Charsmap(charsmap);
+  for (const auto& piece : pieces) {
+    if (piece.kind == kControl || piece.kind == kUserDefined) parts.symbols.emplace_back(piece.text);
+    parts.vocabulary.emplace_back(piece.text, piece.score);
   }
   return parts;
+}
+
+}  // namespace
+
+UnigramParts read_sentencepiece(std::string_view bytes, const std::string& name) try {
+  return parts_of(bytes);
 } catch (const Error& error) {
-  throw Error(fmt::format("{}: {}", path.string(), error.what()));
+  throw Error(fmt::format("{}: {}", name, error.what()));
+}
+
+UnigramParts read_sentencepiece(const std::filesystem::path& path) {
+  const auto bytes = read_file(path);
+  refuse_lfs_pointer(path, bytes);
+  return read_sentencepiece(bytes, path.string());
 }
 
 }  // namespace eav::text

@@ -1,12 +1,16 @@
 // The reader of SentencePiece models (spiece.model).
 #pragma once
 #include <filesystem>
+#include <string>
+#include <string_view>
 
 #include "text/tokenizer/unigram_parts.h"
 
 namespace eav::text {
 
-// Throws eav::Error when the file is no valid model, or not a Unigram one.
+// Throws eav::Error that names the file when it is no valid model, or not a Unigram one.
 UnigramParts read_sentencepiece(const std::filesystem::path& path);
+// The same of a file's bytes, which messages call `name`.
+UnigramParts read_sentencepiece(std::string_view bytes, const std::string& name);
 
 }  // namespace eav::text

@@ -1,7 +1,7 @@
 // The Unigram model: the most probable way to write a word with tokens that each have a probability.
 #pragma once
 #include <string>
-#include <unordered_map>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -16,8 +16,6 @@ class Unigram : public Model {
   // `unknown` is the id of characters outside the vocabulary; with `byte_fallback` they become tokens such as <0x0A>
   // where the vocabulary has these. Throws eav::Error when `unknown` is outside the vocabulary.
   Unigram(Vocabulary vocabulary, std::optional<int64_t> unknown, bool byte_fallback = false);
-  Unigram(const Unigram&) = delete;  // ids_ looks into vocabulary_
-  Unigram& operator=(const Unigram&) = delete;
 
   void tokenize(std::string_view word, std::vector<int64_t>& ids) const override;
   std::optional<int64_t> id(std::string_view token) const override;
@@ -28,9 +26,13 @@ class Unigram : public Model {
   // The parts of the best path through a word, in order; neighbouring unknown characters are one part.
   std::vector<std::string_view> best_path(std::string_view word) const;
 
+  std::string_view text(int64_t id) const { return vocabulary_[static_cast<size_t>(id)].first; }
+  // Calls found(length, id) for every token that `word` begins with, from the shortest on.
+  template <class Found>
+  void each_prefix(std::string_view word, const Found& found) const;
+
   Vocabulary vocabulary_;
-  std::unordered_map<std::string_view, int64_t> ids_;  // views into vocabulary_
-  size_t longest_ = 0;                                 // token, in bytes
+  std::vector<int64_t> sorted_;  // ids in the order of their tokens' bytes: what begins alike lies together
   double unknown_score_;
   std::optional<int64_t> unknown_;
   bool byte_fallback_;

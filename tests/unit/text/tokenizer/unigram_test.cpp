@@ -21,6 +21,24 @@ TEST(Unigram, TakesTheMostProbablePath) {
   EXPECT_EQ(ids(model, "abc"), (Ids{3, 5}));  // -2.5 before -5
 }
 
+TEST(Unigram, FindsEveryTokenThatAWordBeginsWith) {
+  const Unigram model({{"<unk>", 0}, {"abcd", -1}, {"ab", -1}, {"", -1}, {"a", -9}, {"ab", -2}, {"abé", -1}, {"b", -9}},
+                      0);
+  EXPECT_EQ(ids(model, "abcd"), Ids{1});
+  EXPECT_EQ(ids(model, "abé"), Ids{6});
+  EXPECT_EQ(ids(model, "abab"), (Ids{5, 5}));  // of two that are alike the last one counts
+  EXPECT_EQ(ids(model, "abc"), (Ids{5, 0}));
+  EXPECT_EQ(model.id("ab"), 5);
+  EXPECT_EQ(model.id(""), 3);
+}
+
+TEST(Unigram, CutsLongWordsIntoLongTokens) {
+  Unigram::Vocabulary vocabulary{{"<unk>", 0}};
+  for (size_t length = 1; length <= 1000; ++length) vocabulary.emplace_back(std::string(length, 'a'), -1);
+  const Unigram model(std::move(vocabulary), 0);
+  EXPECT_EQ(ids(model, std::string(20'000, 'a')), Ids(20, 1000));
+}
+
 TEST(Unigram, NeighbouringUnknownCharactersAreOneToken) {
   const Unigram model({{"<unk>", 0}, {"a", -1}}, 0);
   EXPECT_EQ(ids(model, "漢字a漢"), (Ids{0, 1, 0}));
