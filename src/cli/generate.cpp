@@ -113,7 +113,8 @@ int make(const fs::path& resume_file, Run& run, Generator& generator, std::span<
         [&](Output&& output) {
           const auto& files = run.files[run.next];
           const auto existing = renamed == run.next ? Existing::replace : run.existing;
-          const double seconds = write(files, make_record(generator, output.request), run.metadata, output, existing, progress);
+          const double seconds =
+              write(files, make_record(generator, output.request), run.metadata, output, existing, progress);
           progress.clear();
           report(files, output, seconds);
           kept.finished();

@@ -20,7 +20,8 @@ Tensor linear_quadratic_sigmas(int64_t steps) {
   constexpr double kThreshold = 0.025;  // of noise that the linear half takes away
   const auto sigmas = at::ones({steps}, at::kDouble);
   if (steps < 2) return sigmas;
-  const auto linear = static_cast<double>(steps / 2), quadratic = static_cast<double>(steps - steps / 2);
+  const int64_t half = steps / 2;
+  const auto linear = static_cast<double>(half), quadratic = static_cast<double>(steps - half);
   const double difference = linear - kThreshold * static_cast<double>(steps);
   const double a = difference / (linear * quadratic * quadratic);
   const double b = kThreshold / linear - 2 * difference / (quadratic * quadratic);

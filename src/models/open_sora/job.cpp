@@ -83,7 +83,7 @@ Job::Job(std::shared_ptr<Model> opened, Options options) : JobOf(std::move(opene
   o.check_layers(model().config.depth);
   for (const auto& [name, value] : {std::pair{"width", o.width}, {"height", o.height}})
     if (value < ratio) throw Error(name, fmt::format("{} is {}, expected at least {}", name, value, ratio));
-  RectifiedFlowScheduler(o.steps, o.height, o.width, o.frames);
+  [[maybe_unused]] const RectifiedFlowScheduler exists(o.steps, o.height, o.width, o.frames);
   latents_shape_ = {1, model().config.in_channels, model().vae_config.latent_frames(o.frames), o.height / ratio,
                     o.width / ratio};
   check_loop();

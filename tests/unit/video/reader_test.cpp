@@ -91,9 +91,10 @@ TEST_F(Reader, RefusesHugeFramesByTheirHeader) {
 }
 
 TEST_F(Reader, ReadsWhatPeopleHave) {
-  for (const auto* arguments : {"a.jpg", "a.bmp", "a.tiff", "a.webp", "a.ppm", "a.pgm", "a.gif", "-plays 0 a.apng",
-                                "-c:v libx264 -pix_fmt yuv420p a.mp4", "-c:v mpeg4 a.avi", "-c:v ffv1 a.mkv",
-                                "-c:v libvpx-vp9 a.webm", "-c:v prores a.mov", "-c:v mpeg2video a.ts", "-pix_fmt yuv420p a.y4m"}) {
+  for (const auto* arguments :
+       {"a.jpg", "a.bmp", "a.tiff", "a.webp", "a.ppm", "a.pgm", "a.gif", "-plays 0 a.apng",
+        "-c:v libx264 -pix_fmt yuv420p a.mp4", "-c:v mpeg4 a.avi", "-c:v ffv1 a.mkv", "-c:v libvpx-vp9 a.webm",
+        "-c:v prores a.mov", "-c:v mpeg2video a.ts", "-pix_fmt yuv420p a.y4m"}) {
     const std::string text = arguments;
     const auto begin = text.rfind("a.");
     const auto file = dir / text.substr(begin);
