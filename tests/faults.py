@@ -104,15 +104,17 @@ def one(program, folder, arguments, fault, seconds, seed):
     if fault in OF_DISKS:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "none", run.disk], check=True)
     process = run.start()
+    first = "" if fault in SIGNALS else process.stderr.readline()  # the program has begun
     time.sleep(rng.uniform(0.05, seconds))
     ended = process.poll() is not None
     undo = meet(fault, run, process, rng) if not ended else lambda: None
-    errors = process.communicate(timeout=300)[1].splitlines()
+    errors = (first + process.communicate(timeout=300)[1]).splitlines()
     undo()
     left = run.files()
     code = process.returncode
-    wanted = {0} if ended else {-9} if fault == "SIGKILL" else {0, 130} if fault == "SIGINT" else {0, 143} if fault == "SIGTERM" else {0, 1}
-    problem = "" if code in wanted | {0} else f"exit {code}: {errors[-1:]}"
+    number = SIGNALS.get(fault)
+    wanted = {0, 128 + number, -number} if number else {0, 1}  # a signal may come before the program has begun
+    problem = "" if code in wanted else f"exit {code}: {errors[-1:]}"
     halves = [name for name in left if name not in MADE and name != "a.mp4.resume"]
     if halves and fault != "SIGKILL":
         problem = problem or f"left {halves}"

@@ -13,6 +13,7 @@
 
 #include "eav/error.h"
 #include "eav/grid.h"
+#include "eav/preview.h"
 #include "eav/progress.h"
 #include "eav/request.h"
 #include "eav/saved_state.h"
@@ -136,8 +137,10 @@ class Generator {
   // `done`, in the order of the jobs, and the videos after it are made. Without `failed` that error is thrown.
   // `saving` keeps the state of the video that is being made, and the first one goes on from such a state: it must be
   // one of that job, from the same checkpoint, else it throws eav::Error or gives another video.
+  // `preview` is shown the videos while they are denoised, which changes no bit of them.
   void run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done,
-           const std::function<void(const Error&)>& failed = nullptr, const Saving& saving = {});
+           const std::function<void(const Error&)>& failed = nullptr, const Saving& saving = {},
+           const Preview& preview = {});
 
  private:
   struct [[gnu::visibility("hidden")]] State;

@@ -2,9 +2,12 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace [[gnu::visibility("default")]] eav {
 
@@ -57,7 +60,25 @@ std::span<const Measure> all_measures();
 // Throws eav::Error that lists them where none has this name.
 const Measure& measure_named(const std::string& name);
 
-// frames [F, H, W, 3] uint8 on the CPU, RGB. Throws eav::Error for fewer than 2 frames, and for a side below 16 pixels.
+// Measures frames as they come, two of them in memory.
+class VideoMeter {
+ public:
+  VideoMeter();
+  ~VideoMeter();
+  VideoMeter(const VideoMeter&) = delete;
+  VideoMeter& operator=(const VideoMeter&) = delete;
+
+  // The next frame, [H, W, 3] uint8 on the CPU, RGB. Throws eav::Error for a side below 16 pixels.
+  void add(const at::Tensor& frame);
+  // Of all frames so far. Throws eav::Error for fewer than 2.
+  Measures result() const;
+
+ private:
+  struct [[gnu::visibility("hidden")]] State;
+  std::unique_ptr<State> state_;
+};
+
+// Of frames [F, H, W, 3], as VideoMeter measures them.
 Measures measure(const at::Tensor& frames);
 
 // How near a video is to a reference.
@@ -67,8 +88,23 @@ struct Fidelity {
   // all windows that lie within the frame, and over frames. -1 to 1.
   double ssim = 0;
 };
-// Both [F, H, W, 3] uint8 on the CPU. Throws eav::Error where their sizes or numbers of frames differ, and as
-// measure().
+
+// Compares frames as they come.
+class FidelityMeter {
+ public:
+  // A frame and the reference's, both [H, W, 3] uint8 on the CPU. Throws eav::Error where their sizes differ, and for a
+  // side below 16 pixels.
+  void add(const at::Tensor& frame, const at::Tensor& reference);
+  // Of all frames so far.
+  Fidelity result() const;
+
+ private:
+  double squares_ = 0;  // the sum over colours
+  int64_t colours_ = 0;
+  std::vector<double> similar_;  // a frame each
+};
+
+// Of frames [F, H, W, 3], as FidelityMeter compares them. Throws eav::Error where their numbers differ too.
 Fidelity fidelity(const at::Tensor& frames, const at::Tensor& reference);
 
 }  // namespace eav

@@ -32,12 +32,33 @@ struct Evaluation {
   std::optional<Fidelity> fidelity;
 };
 
-Evaluation evaluate(const fs::path& video, const at::Tensor& reference) {
-  const auto frames = read_frames(video);
-  return naming(fmt::format("'{}': ", video.string()), [&] {
-    Evaluation result{video, {frames.size(0), frames.size(1), frames.size(2)}, measure(frames), {}};
-    if (reference.defined()) result.fidelity = fidelity(frames, reference);
-    return result;
+// Reads videos of any length frame by frame.
+Evaluation evaluate(const fs::path& video, const fs::path& reference) {
+  VideoReader frames(video);
+  std::optional<VideoReader> references;
+  if (!reference.empty()) references.emplace(reference);
+  VideoMeter meter;
+  FidelityMeter fidelity;
+  VideoSize size{};
+  int64_t in_reference = 0;
+  const auto named = [&](const auto& work) { return naming(fmt::format("'{}': ", video.string()), work); };
+  for (auto frame = frames.next(); frame.defined(); frame = frames.next()) {
+    size = {size.frames + 1, frame.size(0), frame.size(1)};
+    const auto other = references ? references->next() : at::Tensor();
+    in_reference += other.defined() ? 1 : 0;
+    if (references && in_reference != size.frames) continue;  // only counted from here on
+    named([&] {
+      meter.add(frame);
+      if (references) fidelity.add(frame, other);
+    });
+  }
+  while (references && references->next().defined()) ++in_reference;
+  return named([&] {
+    if (!references) return Evaluation{video, size, meter.result(), std::nullopt};
+    if (in_reference != size.frames)
+      throw Error(
+          fmt::format("{} frames against a reference of {} frames: expected as many", size.frames, in_reference));
+    return Evaluation{video, size, meter.result(), fidelity.result()};
   });
 }
 
@@ -88,9 +109,8 @@ std::string to_json(const std::vector<Evaluation>& evaluations, const fs::path& 
 
 int run(const EvaluateOptions& options) {
   if (!options.json.empty()) check_file(options.json, options.overwrite);
-  const auto reference = options.reference.empty() ? at::Tensor() : read_frames(options.reference);
   std::vector<Evaluation> evaluations;
-  for (const auto& video : options.videos) evaluations.push_back(evaluate(video, reference));
+  for (const auto& video : options.videos) evaluations.push_back(evaluate(video, options.reference));
   print_table(evaluations);
   if (!options.json.empty()) write_file(options.json, to_json(evaluations, options.reference));
   return 0;

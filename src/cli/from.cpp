@@ -37,7 +37,8 @@ Record read_from(const std::filesystem::path& file, AskedOptions& asked) {
   auto record = read_record(file);
   if (std::erase(record.missing, "model") > 0) {
     if (asked.paths.model.empty() && record.paths.model == demo_model().filename()) record.paths.model = demo_model();
-    if (asked.paths.model.empty() && !record.paths.model.has_parent_path()) record.missing.emplace_back("model");
+    if (asked.paths.model.empty() && !record.paths.model.has_parent_path())
+      record.missing.insert(record.missing.begin(), "model");
   }
   const auto& request = record.request;
   std::vector<std::string> names, flags;

@@ -16,6 +16,7 @@
 #include "interrupt.h"
 #include "options.h"
 #include "outputs.h"
+#include "preview_file.h"
 #include "request_options.h"
 #include "resume_file.h"
 #include "terminal.h"
@@ -26,7 +27,8 @@ namespace {
 namespace fs = std::filesystem;
 
 struct GenerateOptions {
-  fs::path from, prompt_file, out, save_latents, trace;
+  fs::path from, prompt_file, out, save_latents, trace, preview;
+  double preview_every = 2;  // seconds
   bool overwrite = false, no_metadata = false, force = false;
   double checkpoint_every = 30;
   std::optional<fs::path> resume;  // empty: the only one here
@@ -82,7 +84,7 @@ fs::path resume_file(const GenerateOptions& options, const Run& run) {
 
 // Makes the videos of a run that are not there yet.
 int make(const fs::path& resume_file, Run& run, Generator& generator, std::span<const Job> jobs,
-         const Interrupt& interrupt, TerminalProgress& progress) {
+         const Interrupt& interrupt, TerminalProgress& progress, const Preview& preview = {}) {
   const auto label_next = [&] {
     const auto count = run.videos.size();
     if (count > 1) progress.set_label(fmt::format("{}/{} ", std::min(run.next + 1, count), count));
@@ -111,13 +113,14 @@ int make(const fs::path& resume_file, Run& run, Generator& generator, std::span<
         [&](Output&& output) {
           const auto& files = run.files[run.next];
           const auto existing = renamed == run.next ? Existing::replace : run.existing;
-          const double seconds = write(files, make_record(generator, output.request), run.metadata, output, existing, progress);
+          const double seconds =
+              write(files, make_record(generator, output.request), run.metadata, output, existing, progress);
           progress.clear();
           report(files, output, seconds);
           kept.finished();
           label_next();
         },
-        note_failure, saving);
+        note_failure, saving, preview);
   } catch (const Cancelled& stopped) {
     kept.stop();
     progress.clear();
@@ -196,6 +199,7 @@ int generate(const GenerateOptions& options) {
                               }));
   auto run = new_run(options, generator, jobs);
   check_files(run.files, options.overwrite);
+  if (!options.preview.empty()) check_preview(options.preview, run.files, options.overwrite);
   const auto state = resume_file(options, run);
   if (fs::exists(state) && !options.overwrite)
     throw Error(fmt::format("'{0}' holds an unfinished run: go on with `eav generate --resume {0}`, or --overwrite it",
@@ -203,7 +207,8 @@ int generate(const GenerateOptions& options) {
   if (!options.from.empty())
     for (const auto& difference : differences(recorded, run.videos[0])) progress.warning(difference);
   announce(generator, jobs[0], progress);
-  return make(state, run, generator, jobs, interrupt, progress);
+  return make(state, run, generator, jobs, interrupt, progress,
+              options.preview.empty() ? Preview{} : preview_to(options.preview, options.preview_every, progress));
 }
 
 }  // namespace
@@ -228,6 +233,9 @@ Command add_generate(CLI::App& program) {
                    "Leave out of an .mp4 or .webm how it was made: the .json beside it alone says so");
   path("--save-latents", options->save_latents, "Write the final latents to this .safetensors file");
   path("--trace", options->trace, "Write CFI and gain of every step and layer to this .json file");
+  path("--preview", options->preview, "Show the video while it is denoised, in this .png (its middle) or .gif file");
+  add_number(command, "--preview-every", "Seconds between two previews, at least; 0: after each step [2]", 0, 86400,
+             [=](double seconds) { options->preview_every = seconds; });
   command.add_flag_callback(
       "--trace-maps,--enhance-maps", [=] { options->asked.settings["enhance_maps"] = true; },
       "Write the mean temporal attention map of every step and layer into the trace too");

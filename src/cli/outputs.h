@@ -27,8 +27,8 @@ OutputFiles name_files(const std::filesystem::path& video, const std::filesystem
 // Throws when a file could not be written, or when two of them are one.
 void check_files(const std::vector<OutputFiles>& all, bool overwrite);
 
-// Writes all files of a video, or none, with the record in its `metadata` too; returns the seconds that it took. None takes the place of another file unless
-// `existing` says so.
+// Writes all files of a video, or none, with the record in its `metadata` too; returns the seconds that it took. None
+// takes the place of another file unless `existing` says so.
 double write(const OutputFiles& files, const Record& record, bool metadata, const Output& output, Existing existing,
              TerminalProgress& progress);
 

@@ -24,7 +24,8 @@ class Enhancer {
 
   // The gain of one layer: from queries and keys of the video tokens alone, after their norm and rotary embedding,
   // [B, heads, T*S, d] with any strides. All B rows are branches of one video (the guidance pair), and share the mean
-  // of their CFI. 1 where this step and layer are not enhanced, or CFI is not a number. Layers ask for it through nn/attention.h.
+  // of their CFI. 1 where this step and layer are not enhanced, or CFI is not a number. Layers ask for it through
+  // nn/attention.h.
   Gain gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid);
 
   // What was computed so far; waits for the device once.

@@ -9,14 +9,12 @@ cv::Mat3b colours(const at::Tensor& frame) {
           reinterpret_cast<cv::Vec3b*>(frame.data_ptr<uint8_t>())};
 }
 
-std::vector<cv::Mat1f> brightness(const at::Tensor& frames) {
-  std::vector<cv::Mat1f> result;
-  for (const auto& frame : frames.unbind()) {
-    cv::Mat3f wide;
-    colours(frame).convertTo(wide, CV_32F);
-    cv::cvtColor(wide, result.emplace_back(), cv::COLOR_RGB2GRAY);
-  }
-  return result;
+cv::Mat1f brightness(const at::Tensor& frame) {
+  cv::Mat3f wide;
+  colours(frame).convertTo(wide, CV_32F);
+  cv::Mat1f grey;
+  cv::cvtColor(wide, grey, cv::COLOR_RGB2GRAY);
+  return grey;
 }
 
 double ssim(const cv::Mat1f& a, const cv::Mat1f& b) {

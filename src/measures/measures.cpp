@@ -111,10 +111,10 @@ double longest(const cv::Mat1f& lengths) {
   return std::accumulate(values.end() - count, values.end(), 0.0) / static_cast<double>(count);
 }
 
-void check_size(const at::Tensor& frames) {
-  if (frames.size(1) < kLeastSide || frames.size(2) < kLeastSide)
-    throw Error(fmt::format("frames are {}x{}, expected at least {} pixels a side", frames.size(2), frames.size(1),
-                            kLeastSide));
+void check_size(const at::Tensor& frame) {
+  if (frame.size(0) < kLeastSide || frame.size(1) < kLeastSide)
+    throw Error(
+        fmt::format("frames are {}x{}, expected at least {} pixels a side", frame.size(1), frame.size(0), kLeastSide));
 }
 
 template <auto member>
@@ -150,65 +150,93 @@ const Measure& measure_named(const std::string& name) {
   throw Error(fmt::format("'{}' is no measure, expected {}", name, fmt::join(names, ", ")));
 }
 
-Measures measure(const at::Tensor& video) {
-  if (video.size(0) < 2) throw Error("a single frame has no neighbours: expected a video of at least 2 frames");
-  check_size(video);
-  const auto frames = video.contiguous();
-  const auto grey = brightness(frames);
-
+struct VideoMeter::State {
+  // A value for each frame, and for each pair of neighbours.
   std::vector<double> contrasts, laplacians, tenengrads, colourful, noises;
-  for (int64_t t = 0; t < frames.size(0); ++t) {
-    contrasts.push_back(mean_and_deviation(grey[t]).second / 255);
-    laplacians.push_back(laplacian_variance(grey[t]));
-    tenengrads.push_back(tenengrad(grey[t]));
-    colourful.push_back(colourfulness(colours(frames[t])));
-    noises.push_back(noise(grey[t]));
-  }
-
-  const auto first = lab_histogram(colours(frames[0]));
   std::vector<double> differences, errors, motions, dynamics, similar, drifts;
-  for (int64_t t = 0; t + 1 < frames.size(0); ++t) {
-    const auto now = frames[t], next = frames[t + 1];
-    differences.push_back(cv::norm(colours(now), colours(next), cv::NORM_L1) / static_cast<double>(now.numel()));
-    const auto motion = motion_between(grey[t], grey[t + 1]);
+  Histogram first;  // of the first frame
+  at::Tensor last;
+  cv::Mat1f last_grey;
+
+  void add_pair(const at::Tensor& next, const cv::Mat1f& next_grey) {
+    differences.push_back(cv::norm(colours(last), colours(next), cv::NORM_L1) / static_cast<double>(last.numel()));
+    const auto motion = motion_between(last_grey, next_grey);
     const auto moved = lengths(motion.there);
-    errors.push_back(warping_error(colours(now), colours(next), motion));
+    errors.push_back(warping_error(colours(last), colours(next), motion));
     motions.push_back(cv::mean(moved)[0]);
     dynamics.push_back(longest(moved));
-    similar.push_back(ssim(grey[t], grey[t + 1]));
+    similar.push_back(ssim(last_grey, next_grey));
     drifts.push_back(hellinger_distance(first, lab_histogram(colours(next))));
   }
+};
 
-  const auto motion = mean(motions);
+VideoMeter::VideoMeter() : state_(std::make_unique<State>()) {}
+VideoMeter::~VideoMeter() = default;
+
+void VideoMeter::add(const at::Tensor& picture) {
+  check_size(picture);
+  const auto frame = picture.contiguous();
+  const auto grey = brightness(frame);
+  auto& s = *state_;
+  s.contrasts.push_back(mean_and_deviation(grey).second / 255);
+  s.laplacians.push_back(laplacian_variance(grey));
+  s.tenengrads.push_back(tenengrad(grey));
+  s.colourful.push_back(colourfulness(colours(frame)));
+  s.noises.push_back(noise(grey));
+  s.last.defined() ? s.add_pair(frame, grey) : void(s.first = lab_histogram(colours(frame)));
+  s.last = frame;
+  s.last_grey = grey;
+}
+
+Measures VideoMeter::result() const {
+  const auto& s = *state_;
+  if (s.differences.empty()) throw Error("a single frame has no neighbours: expected a video of at least 2 frames");
+  const auto motion = mean(s.motions);
   Measures result{
-      .temporal_flickering = 1 - mean(differences) / 255,
-      .warping_error = mean(errors),
+      .temporal_flickering = 1 - mean(s.differences) / 255,
+      .warping_error = mean(s.errors),
       .warping_error_to_motion = std::nullopt,
-      .dynamic_degree = mean(dynamics),
-      .temporal_ssim = mean(similar),
-      .subject_drift = mean(drifts),
-      .contrast = mean(contrasts),
-      .laplacian_variance = mean(laplacians),
-      .tenengrad = mean(tenengrads),
-      .colourfulness = mean(colourful),
-      .noise = mean(noises),
+      .dynamic_degree = mean(s.dynamics),
+      .temporal_ssim = mean(s.similar),
+      .subject_drift = mean(s.drifts),
+      .contrast = mean(s.contrasts),
+      .laplacian_variance = mean(s.laplacians),
+      .tenengrad = mean(s.tenengrads),
+      .colourfulness = mean(s.colourful),
+      .noise = mean(s.noises),
   };
   if (motion >= kStill) result.warping_error_to_motion = result.warping_error / motion;
   return result;
 }
 
+Measures measure(const at::Tensor& frames) {
+  VideoMeter meter;
+  for (const auto& frame : frames.unbind()) meter.add(frame);
+  return meter.result();
+}
+
+void FidelityMeter::add(const at::Tensor& frame, const at::Tensor& reference) {
+  if (frame.sizes() != reference.sizes())
+    throw Error(fmt::format("frames of {}x{} against a reference of {}x{}: expected the same size", frame.size(1),
+                            frame.size(0), reference.size(1), reference.size(0)));
+  check_size(frame);
+  const auto a = frame.contiguous(), b = reference.contiguous();
+  squares_ += (a.to(at::kFloat) - b.to(at::kFloat)).square().sum(at::kDouble).item<double>();
+  colours_ += a.numel();
+  similar_.push_back(ssim(brightness(a), brightness(b)));
+}
+
+Fidelity FidelityMeter::result() const {
+  const double error = squares_ / static_cast<double>(colours_);
+  return {error == 0 ? std::numeric_limits<double>::infinity() : 10 * std::log10(255 * 255 / error), mean(similar_)};
+}
+
 Fidelity fidelity(const at::Tensor& video, const at::Tensor& reference) {
-  if (video.sizes() != reference.sizes())
-    throw Error(fmt::format("{} frames of {}x{} against a reference of {} frames of {}x{}: expected the same",
-                            video.size(0), video.size(2), video.size(1), reference.size(0), reference.size(2),
-                            reference.size(1)));
-  check_size(video);
-  const auto a = video.contiguous(), b = reference.contiguous();
-  const auto squares = (a.to(at::kFloat) - b.to(at::kFloat)).square().mean(at::kDouble).item<double>();
-  const auto grey_a = brightness(a), grey_b = brightness(b);
-  std::vector<double> similar;
-  for (size_t t = 0; t < grey_a.size(); ++t) similar.push_back(ssim(grey_a[t], grey_b[t]));
-  return {squares == 0 ? std::numeric_limits<double>::infinity() : 10 * std::log10(255 * 255 / squares), mean(similar)};
+  if (video.size(0) != reference.size(0))
+    throw Error(fmt::format("{} frames against a reference of {}: expected as many", video.size(0), reference.size(0)));
+  FidelityMeter meter;
+  for (int64_t t = 0; t < video.size(0); ++t) meter.add(video[t], reference[t]);
+  return meter.result();
 }
 
 }  // namespace eav

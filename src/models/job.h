@@ -12,6 +12,7 @@
 #include "eav/saved_state.h"
 #include "models/media.h"
 #include "options/common.h"
+#include "sampling/watch.h"
 #include "weights/part.h"
 
 namespace eav {
@@ -20,6 +21,9 @@ using at::Tensor;
 // The phases of a video follow one another; each has parts of its own in memory.
 enum class Phase { text_encoder, transformer, vae };
 inline constexpr std::array kPhases{Phase::text_encoder, Phase::transformer, Phase::vae};
+
+// Latent frames that VideoJob::decode_sample takes, of a video that has so many.
+inline constexpr int64_t kSampleFrames = 3;
 
 // Latents after the last step, and what making them leaves behind.
 struct Denoised {
@@ -48,12 +52,17 @@ class VideoJob {
   virtual void encode(Progress& progress) = 0;
   // Takes the encodings of a job of the same checkpoint that differs in seed and enhancement alone.
   virtual void share_encodings(const VideoJob& other) = 0;
-  // Goes on from a state, where `saving` has one.
-  virtual Denoised denoise(Progress& progress, const Saving& saving) = 0;
+  // Goes on from a state, where `saving` has one. Who watches sees the latents of what the video shows [1, C, F, h, w].
+  virtual Denoised denoise(Progress& progress, const Saving& saving, const Watch& watch) = 0;
   // Of the latents, those whose frames the video shows.
   virtual Tensor shown_latents(const Tensor& latents) const { return latents; }
   // -> [frames, height, width, 3] uint8 on the CPU.
   virtual Tensor decode(const Denoised& denoised, Progress& progress) const = 0;
+
+  // The shape [1, C, F, h, w] of some latent frames of a video, as who watches sees them, and what the VAE makes of
+  // such latents, of this or a smaller height and width -> [1, 3, frames, H, W], about -1..1.
+  virtual std::vector<int64_t> sample_shape() const = 0;
+  virtual Tensor decode_sample(const Tensor& latents, Progress& progress) const = 0;
 
   // The parts that work in a phase.
   virtual std::vector<PartFiles*> parts(Phase phase) = 0;

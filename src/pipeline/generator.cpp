@@ -18,6 +18,7 @@
 #include "options/json.h"
 #include "pipeline/memory.h"
 #include "pipeline/model_path.h"
+#include "pipeline/preview.h"
 #include "pipeline/registry.h"
 #include "pipeline/saved.h"
 
@@ -288,7 +289,7 @@ std::string Generator::fingerprint() const { return eav::fingerprint(state_->pat
 void Generator::keep_models(bool keep) { state_->keep = keep; }
 
 void Generator::run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done,
-                    const std::function<void(const Error&)>& failed, const Saving& saving) {
+                    const std::function<void(const Error&)>& failed, const Saving& saving, const Preview& preview) {
   auto& family = *state_->family;
   const c10::InferenceMode no_autograd;
   std::vector<const VideoJob*> all;
@@ -317,6 +318,19 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
       if (const auto warning = part->take_warning(); !warning.empty() && warned.insert(warning).second)
         progress.warning(warning);
   };
+
+  Watch onlooker;
+  if (preview.show && !jobs.empty()) {
+    try {
+      within_memory("the VAE decodes",
+                    [&] { onlooker = Previewer(preview, colors_of(*jobs[0].job_, preview.cache, progress)); });
+    } catch (const Cancelled&) {
+      throw;
+    } catch (const Error& error) {  // what is wrong with the VAE ends a run when it is its turn
+      progress.warning(fmt::format("there is no preview: {}", error.what()));
+    }
+    release(Phase::vae);
+  }
 
   std::vector<Output> outputs;
   progress.phase("text encoder");
@@ -348,7 +362,7 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
       progress.phase("transformer");
       const Stopwatch watch(output.seconds.transformer);
       within_memory("the transformer works", [&] {
-        denoised = job.denoise(progress, {i == 0 ? saving.from : std::nullopt, saving.keep});
+        denoised = job.denoise(progress, {i == 0 ? saving.from : std::nullopt, saving.keep}, onlooker);
       });
       warn(Phase::transformer);
     }

@@ -134,7 +134,7 @@ MemoryPlan plan_memory(const VideoJob& job, const Placement& placement, int64_t 
   MemoryPlan plan;
   plan.text_encoder = measure(Phase::text_encoder, [&] { rehearsal->encode(progress); });
   if (plan.text_encoder.total() > enough) return plan;
-  plan.transformer = measure(Phase::transformer, [&] { denoised = rehearsal->denoise(progress, {}); });
+  plan.transformer = measure(Phase::transformer, [&] { denoised = rehearsal->denoise(progress, {}, {}); });
   if (plan.transformer.total() <= enough && !job.options().latents_only)
     plan.vae = measure(Phase::vae, [&] { rehearsal->decode(denoised, progress); });
   return plan;

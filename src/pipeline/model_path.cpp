@@ -53,7 +53,7 @@ bool is_checkpoint(const fs::path& folder) {
 }  // namespace
 
 fs::path resolve_model_path(const fs::path& path) {
-  if (!is_in_cache(path) || fs::exists(path / "model_index.json")) return path;
+  if (path.empty() || !is_in_cache(path) || fs::exists(path / "model_index.json")) return path;
   const auto snapshots = path / "snapshots";
   std::string main;
   std::ifstream(path / "refs" / "main") >> main;

@@ -67,6 +67,9 @@ Tensor sample(Denoiser& denoiser, Scheduler& scheduler, Tensor latents, const Sa
     latents = denoiser.before_step(latents, step);
     const auto predicted = guided_prediction(denoiser, latents, step);
     const auto next = scheduler.step(predicted, step.index, latents, context.generator);
+    if (context.watch)
+      context.watch(
+          [&] { return denoiser.after_step(scheduler.denoised(predicted, step.index, latents), latents, step); });
     latents = denoiser.after_step(next, latents, step);
     context.progress.step(context.steps_before + step.index + 1, of_run);
     if (context.saving.keep) context.saving.keep(save(step.index + 1, latents, denoiser, scheduler, context));

@@ -5,6 +5,7 @@
 #include "eav/saved_state.h"
 #include "enhance/enhancer.h"
 #include "enhance/step.h"
+#include "sampling/watch.h"
 #include "schedulers/scheduler.h"
 
 namespace eav {
@@ -34,7 +35,7 @@ class Denoiser {
 
   // Where latents change beside the schedule: the input of a step, and what becomes of its result `next`.
   virtual Tensor before_step(const Tensor& latents, const Step& /*step*/) { return latents; }
-  virtual Tensor after_step(const Tensor& next, const Tensor& /*input*/, const Step& /*step*/) { return next; }
+  virtual Tensor after_step(const Tensor& next, const Tensor& /*input*/, const Step& /*step*/) const { return next; }
 
   // What it remembers of earlier steps.
   virtual SavedState save() const { return {}; }
@@ -48,6 +49,7 @@ struct SamplingContext {
   at::Generator& generator;  // of noise that schedulers add
   Progress& progress;
   Saving saving = {};
+  Watch watch = {};
   int64_t steps_before = 0;  // and after: of a run of several clips, whose progress is one
   int64_t steps_after = 0;
 };

@@ -117,17 +117,20 @@ void CogVideoXScheduler::set_timesteps(int64_t steps) {
   timesteps_ = at::tensor(timesteps, at::kLong);
 }
 
+Tensor CogVideoXScheduler::denoised(const Tensor& predicted, int64_t index, const Tensor& latents) const {
+  const auto alpha = alphas_cumprod_[timestep(index)];
+  const auto beta = 1 - alpha;
+  if (prediction_type_ == "epsilon") return (latents - beta.sqrt() * predicted) / alpha.sqrt();
+  if (prediction_type_ == "v_prediction") return alpha.sqrt() * latents - beta.sqrt() * predicted;
+  return predicted;
+}
+
 Tensor CogVideoXScheduler::step(const Tensor& predicted, int64_t index, const Tensor& latents,
                                 at::Generator& generator) {
   const int64_t t = timestep(index), t_prev = t - train_steps_ / steps();
   const auto alpha = alphas_cumprod_[t];
   const auto alpha_prev = t_prev >= 0 ? alphas_cumprod_[t_prev] : final_alpha_;
-  const auto beta = 1 - alpha;
-
-  Tensor denoised;
-  if (prediction_type_ == "epsilon") denoised = (latents - beta.sqrt() * predicted) / alpha.sqrt();
-  if (prediction_type_ == "sample") denoised = predicted;
-  if (prediction_type_ == "v_prediction") denoised = alpha.sqrt() * latents - beta.sqrt() * predicted;
+  const auto denoised = this->denoised(predicted, index, latents);
   if (kind_ == Kind::ddim) return ddim_step(denoised, latents, alpha, alpha_prev);
 
   // DPM-Solver++ in terms of lambda, half the log signal-to-noise ratio.

@@ -26,6 +26,7 @@ class CogVideoXScheduler : public Scheduler {
 
   // Of float32 predictions. DPM draws noise, twice a step where it corrects by the step before.
   Tensor step(const Tensor& predicted, int64_t index, const Tensor& latents, at::Generator& generator) override;
+  Tensor denoised(const Tensor& predicted, int64_t index, const Tensor& latents) const override;
 
   SavedState save() const override;
   void load(const SavedState& state, const Tensor& latents) override;

@@ -86,6 +86,10 @@ Tensor FlowMatchEulerScheduler::step(const Tensor& predicted, int64_t index, con
   return latents + change.to(latents.device()) * predicted;
 }
 
+Tensor FlowMatchEulerScheduler::denoised(const Tensor& predicted, int64_t index, const Tensor& latents) const {
+  return latents - sigmas_[index].to(latents.device()) * predicted;
+}
+
 Tensor FlowMatchEulerScheduler::step_tokens(const Tensor& predicted, const Tensor& timesteps,
                                             const Tensor& latents) const {
   const auto current = timesteps / static_cast<double>(train_steps_);  // [tokens]

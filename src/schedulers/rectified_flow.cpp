@@ -35,4 +35,8 @@ Tensor RectifiedFlowScheduler::step(const Tensor& velocity, int64_t index, const
   return latents + velocity * (length / kTrainTimesteps).to(latents.device());
 }
 
+Tensor RectifiedFlowScheduler::denoised(const Tensor& velocity, int64_t index, const Tensor& latents) const {
+  return latents + velocity * (timesteps_[index] / kTrainTimesteps).to(latents.device());
+}
+
 }  // namespace eav

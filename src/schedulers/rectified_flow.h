@@ -23,6 +23,7 @@ class RectifiedFlowScheduler : public Scheduler {
   Tensor add_noise(const Tensor& latents, const Tensor& noise, int64_t index) const;
   // Of float32 latents and the velocity there.
   Tensor step(const Tensor& velocity, int64_t index, const Tensor& latents, at::Generator& generator) override;
+  Tensor denoised(const Tensor& velocity, int64_t index, const Tensor& latents) const override;
 
  private:
   Tensor timesteps_;

@@ -19,6 +19,9 @@ class Scheduler {
   // order, each once. Noise, where a scheduler adds any, is drawn from `generator`, shaped as the latents.
   virtual Tensor step(const Tensor& predicted, int64_t index, const Tensor& latents, at::Generator& generator) = 0;
 
+  // The clean latents that a step predicts.
+  virtual Tensor denoised(const Tensor& predicted, int64_t index, const Tensor& latents) const = 0;
+
   // What it remembers of earlier steps.
   virtual SavedState save() const { return {}; }
   virtual void load(const SavedState& /*state*/, const Tensor& /*latents*/) {}

@@ -53,6 +53,7 @@ class PartFiles {
   PartFiles& operator=(const PartFiles&) = delete;
 
   const std::string& name() const { return name_; }
+  const std::filesystem::path& files() const { return source_.path; }  // the folder or the file
 
   // How its weights are held from the next opening on.
   void place(const Placement& placement) { placement_ = placement; }

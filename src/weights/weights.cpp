@@ -19,6 +19,18 @@ bool fits(std::span<const int64_t> expected, const std::vector<int64_t>& found) 
                     [](int64_t want, int64_t have) { return want == -1 || want == have; });
 }
 
+// "blocks.3.proj.bias" -> "blocks.*.proj.bias"
+std::string without_numbers(const std::string& key) {
+  std::string text;
+  for (size_t begin = 0, end = 0; begin <= key.size(); begin = end + 1) {
+    end = std::min(key.find('.', begin), key.size());
+    const auto part = key.substr(begin, end - begin);
+    const bool number = !part.empty() && part.find_first_not_of("0123456789") == std::string::npos;
+    text += (begin > 0 ? "." : "") + (number ? "*" : part);
+  }
+  return text;
+}
+
 // Throws where a file that an index lists is not there.
 void check_complete(const std::filesystem::path& index, const std::map<std::string, std::string>& files) {
   std::set<std::string> listed, missing;
@@ -135,7 +147,22 @@ void Checkpoint::forget(const std::string& prefix) const {
     files_[it->second.first].forget(it->second.second);
 }
 
+// Layers take a bias where the file has one. So a lost one would go unseen, but for the same layer of other blocks:
+// "blocks.3.proj.bias" must be there where "blocks.0.proj.bias" is.
+void Checkpoint::check_blocks_are_alike() const {
+  std::map<std::string, std::string> examples;  // "blocks.*.proj.bias" -> "blocks.0.proj.bias"
+  for (const auto& key : index_ | std::views::keys) examples.emplace(without_numbers(key), key);
+  for (const auto& key : read_) {
+    const auto layer = key.substr(0, key.rfind('.') + 1);
+    for (const auto* name : {"weight", "bias"})
+      if (const auto like = examples.find(without_numbers(layer + name));
+          like != examples.end() && !layer.empty() && !index_.contains(layer + name))
+        throw Error(fmt::format("{}: the tensor \"{}\" is missing, beside \"{}\"", name_, layer + name, like->second));
+  }
+}
+
 std::string Checkpoint::check_all_read(std::span<const UnneededKey> unneeded) const {
+  check_blocks_are_alike();
   std::set<std::string> read_below;  // such as "decoder."
   for (const auto& key : read_)
     if (const auto dot = key.find('.'); dot != std::string::npos) read_below.insert(key.substr(0, dot + 1));

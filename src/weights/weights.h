@@ -61,7 +61,7 @@ class Checkpoint {
   void forget(const std::string& prefix) const;
   // Looks for tensors that were never read and that no pattern of `unneeded` matches; call it after a model is built.
   // Throws when one lies beside others that were read, as in "decoder."; of the rest it returns a warning, empty where
-  // there are none.
+  // there are none. Throws as well where a block lacks the bias of a layer, or its weight, that other blocks have.
   std::string check_all_read(std::span<const UnneededKey> unneeded = {}) const;
 
   const std::filesystem::path& dir() const { return dir_; }
@@ -70,6 +70,7 @@ class Checkpoint {
   const std::map<std::string, std::pair<size_t, SafetensorsFile::Entry>>& index() const { return index_; }
 
  private:
+  void check_blocks_are_alike() const;
   const std::pair<size_t, SafetensorsFile::Entry>& find(const std::string& key, std::span<const int64_t> shape) const;
 
   std::filesystem::path dir_;

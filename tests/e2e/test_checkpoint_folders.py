@@ -111,6 +111,7 @@ def test_the_cache_of_the_hub(made_as_before, refused, eav, out, cached):
     assert result.returncode == 0 and str(cached / "snapshots" / "aaa") in result.stdout
     (cached / "refs" / "main").write_text("../../../hub")
     assert "aaa" in eav("inspect", cached).stdout
+    assert eav("inspect", cached, cwd=cached).returncode == 0
     shutil.rmtree(cached / "snapshots" / "aaa")
     assert "holds no snapshot yet" in refused(model=cached)
 

@@ -115,7 +115,7 @@ void phase(const Arguments& arguments) {
 
   before = start_counting();
   start = Clock::now();
-  const auto denoised = job.denoise(progress, {});
+  const auto denoised = job.denoise(progress, {}, {});
   if (name == "transformer") return report(plan.transformer);
   given.family->release(eav::Phase::transformer);
 

@@ -3,6 +3,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -52,7 +53,7 @@ struct CogVideoXDenoiser : Denoiser {
     return transformer(options.guided() ? at::cat({latents, latents}) : latents, timestep(step), inputs, step)
         .to(at::kFloat);
   }
-  Tensor after_step(const Tensor& next, const Tensor& /*input*/, const Step& /*step*/) override {
+  Tensor after_step(const Tensor& next, const Tensor& /*input*/, const Step& /*step*/) const override {
     return next.to(compute);
   }
 };
@@ -101,7 +102,7 @@ Encodings Job::read_encodings(Progress& progress) {
   return {at::cat({embed(asked().negative_prompt.value_or(""), progress), prompt})};
 }
 
-Denoised Job::denoise(Progress& progress, const Saving& saving) {
+Denoised Job::denoise(Progress& progress, const Saving& saving, const Watch& watch) {
   const auto& where = model().transformer.placement();
   const auto& transformer = *model().transformer;
   auto schedule = scheduler(model(), asked());
@@ -113,13 +114,30 @@ Denoised Job::denoise(Progress& progress, const Saving& saving) {
                              transformer.prepare(encodings().text, latents.size(1), latents.size(3), latents.size(4)),
                              where.compute);
   Enhancer enhancer(asked().enhance, asked().steps, model().config.num_layers);
-  const auto result = sample(denoiser, schedule, latents, {enhancer, grid(), generator, progress, saving});
+  const auto result = sample(
+      denoiser, schedule, latents,
+      {enhancer, grid(), generator, progress, saving, in_layout(watch, [this](const Tensor& x) { return shown(x); })});
   return {result, generator, enhancer.trace()};
 }
 
 Tensor Job::decode(const Denoised& denoised, Progress& progress) const {
-  const auto kept = denoised.latents.slice(1, padding_frames_).permute({0, 2, 1, 3, 4});  // [1, C, F, h, w]
-  return to_pictures(model().vae->decode((1 / model().vae_config.scaling_factor) * kept, asked().tiled(), progress));
+  return to_pictures(decode_video(shown(denoised.latents), progress));
+}
+
+Tensor Job::shown(const Tensor& latents) const { return latents.slice(1, padding_frames_).permute({0, 2, 1, 3, 4}); }
+
+Tensor Job::decode_video(const Tensor& latents, Progress& progress) const {
+  return model().vae->decode((1 / model().vae_config.scaling_factor) * latents, asked().tiled(), progress);
+}
+
+std::vector<int64_t> Job::sample_shape() const {
+  const auto frames = latent_shape_[1] - padding_frames_;
+  return {1, latent_shape_[2], std::min(frames, kSampleFrames), latent_shape_[3], latent_shape_[4]};
+}
+
+Tensor Job::decode_sample(const Tensor& latents, Progress& progress) const {
+  const auto& where = model().vae.placement();
+  return decode_video(latents.to(where.device, where.compute), progress);
 }
 
 }  // namespace eav::cogvideox

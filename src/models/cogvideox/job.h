@@ -16,12 +16,16 @@ class Job : public JobOf<Model, Options, Encodings> {
   Job(std::shared_ptr<Model> model, Options options);
 
   Grid grid() const override;
-  Denoised denoise(Progress& progress, const Saving& saving) override;
+  Denoised denoise(Progress& progress, const Saving& saving, const Watch& watch) override;
   Tensor decode(const Denoised& denoised, Progress& progress) const override;
+  std::vector<int64_t> sample_shape() const override;
+  Tensor decode_sample(const Tensor& latents, Progress& progress) const override;
 
  private:
   std::unique_ptr<JobOf> copy() const override { return std::make_unique<Job>(*this); }
   Encodings read_encodings(Progress& progress) override;
+  Tensor shown(const Tensor& latents) const;  // without padding, [1, C, F, h, w]
+  Tensor decode_video(const Tensor& latents, Progress& progress) const;
   Tensor embed(const std::string& prompt, Progress& progress) const;
 
   int64_t padding_frames_;             // latent frames of patch_size_t that come first and are dropped before decoding

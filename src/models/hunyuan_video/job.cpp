@@ -3,6 +3,8 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "models/hunyuan_video/text_prompt.h"
 #include "options/sizes.h"
 #include "sampling/sample.h"
@@ -36,7 +38,7 @@ class HunyuanDenoiser : public Denoiser {
     return transformer_(job_.model_input(latents).to(where_.compute), timestep, job_.asked().guidance, caption, inputs_,
                         step);
   }
-  Tensor after_step(const Tensor& next, const Tensor& /*input*/, const Step& /*step*/) override {
+  Tensor after_step(const Tensor& next, const Tensor& /*input*/, const Step& /*step*/) const override {
     return job_.after_step(next);
   }
 
@@ -100,7 +102,7 @@ Transformer::Caption HunyuanJob::caption(const Tensor& text, const std::string& 
   return {text, (*model().clip)(tokens.ids, where.compute, progress)};
 }
 
-Denoised HunyuanJob::denoise(Progress& progress, const Saving& saving) {
+Denoised HunyuanJob::denoise(Progress& progress, const Saving& saving, const Watch& watch) {
   auto schedule = this->schedule();
   at::Generator generator = at::detail::createCPUGenerator(asked().seed);
   // Latents stay in float32 between the steps, whatever the model computes in.
@@ -108,13 +110,26 @@ Denoised HunyuanJob::denoise(Progress& progress, const Saving& saving) {
                                      at::TensorOptions(at::kFloat).device(model().transformer.placement().device));
   HunyuanDenoiser denoiser(*this, schedule);
   Enhancer enhancer(enhancement(), asked().steps, model().config.layers());
-  const auto latents = sample(denoiser, schedule, first_latents(noise), {enhancer, grid(), generator, progress, saving});
+  const auto latents = sample(denoiser, schedule, first_latents(noise),
+                              {enhancer, grid(), generator, progress, saving,
+                               in_layout(watch, [this](const Tensor& x) { return shown_latents(x); })});
   return {latents, generator, enhancer.trace()};
 }
 
 Tensor HunyuanJob::decode(const Denoised& denoised, Progress& progress) const {
-  const auto scaled = denoised.latents.to(model().vae.placement().compute) / model().vae_config.scaling_factor;
-  return to_pictures(model().vae->decode(scaled, asked().tiled(), progress).slice(2, hidden_frames()));
+  return to_pictures(decode_sample(denoised.latents, progress).slice(2, hidden_frames()));
+}
+
+std::vector<int64_t> HunyuanJob::sample_shape() const {
+  auto shape = latent_shape_;
+  shape[2] = std::min(shape[2], kSampleFrames);
+  return shape;
+}
+
+Tensor HunyuanJob::decode_sample(const Tensor& latents, Progress& progress) const {
+  const auto& where = model().vae.placement();
+  const auto scaled = latents.to(where.device, where.compute) / model().vae_config.scaling_factor;
+  return model().vae->decode(scaled, asked().tiled(), progress);
 }
 
 // ---- from text ------------------------------------------------------------------------------------------------------

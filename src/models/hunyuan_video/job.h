@@ -19,8 +19,10 @@ class HunyuanJob : public JobOf<Model, Options, Encodings> {
   HunyuanJob(std::shared_ptr<Model> model, Options options);
 
   Grid grid() const override;
-  Denoised denoise(Progress& progress, const Saving& saving) override;
+  Denoised denoise(Progress& progress, const Saving& saving, const Watch& watch) override;
   Tensor decode(const Denoised& denoised, Progress& progress) const override;
+  std::vector<int64_t> sample_shape() const override;
+  Tensor decode_sample(const Tensor& latents, Progress& progress) const override;
 
  protected:
   // What image to video adds: to what the transformer sees, and to latents before and after steps.

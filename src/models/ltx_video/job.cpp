@@ -20,7 +20,8 @@ Tensor linear_quadratic_sigmas(int64_t steps) {
   constexpr double kThreshold = 0.025;  // of noise that the linear half takes away
   const auto sigmas = at::ones({steps}, at::kDouble);
   if (steps < 2) return sigmas;
-  const auto linear = static_cast<double>(steps / 2), quadratic = static_cast<double>(steps - steps / 2);
+  const int64_t half = steps / 2;
+  const auto linear = static_cast<double>(half), quadratic = static_cast<double>(steps - half);
   const double difference = linear - kThreshold * static_cast<double>(steps);
   const double a = difference / (linear * quadratic * quadratic);
   const double b = kThreshold / linear - 2 * difference / (quadratic * quadratic);
@@ -57,6 +58,11 @@ class TokenwiseEuler : public Scheduler {
   Tensor step(const Tensor& predicted, int64_t index, const Tensor& latents, at::Generator& /*generator*/) override {
     const auto timesteps = timesteps_of_runs(schedule_.timesteps().narrow(0, index, 1), start_);
     return schedule_.step_tokens(predicted, of_tokens(timesteps, start_, latents.device()), latents);
+  }
+
+  Tensor denoised(const Tensor& predicted, int64_t index, const Tensor& latents) const override {
+    const auto timesteps = timesteps_of_runs(schedule_.timesteps().narrow(0, index, 1), start_);
+    return latents - of_tokens(timesteps / kTrainSteps, start_, latents.device()).unsqueeze(1) * predicted;
   }
 
  private:
@@ -100,7 +106,7 @@ class LtxDenoiser : public Denoiser {
     return transformer_(input, {timesteps.to(where_.device), start_.tokens}, inputs_, step).to(at::kFloat);
   }
 
-  Tensor after_step(const Tensor& next, const Tensor& input, const Step& step) override {
+  Tensor after_step(const Tensor& next, const Tensor& input, const Step& step) const override {
     return options_.conditions.empty() ? next : choose(level(step) - 1e-6 < 1 - kept_, next, input);
   }
 
@@ -174,25 +180,39 @@ EncodedCondition LtxJob::encode_condition(const Picture& picture, Progress& prog
   return {to_host(mean), to_host(std), first, condition.strength.value_or(1)};
 }
 
-Denoised LtxJob::denoise(Progress& progress, const Saving& saving) {
+Denoised LtxJob::denoise(Progress& progress, const Saving& saving, const Watch& watch) {
   at::Generator generator = at::detail::createCPUGenerator(asked().seed);
   const auto begin = start(generator);
   const auto schedule = scheduler(begin);
   LtxDenoiser denoiser(model(), asked(), encodings().caption, begin, *schedule, generator);
   Enhancer enhancer(asked().enhance, schedule->steps(), model().config.num_layers);
+  const auto shown = [&](const Tensor& x) { return unpack(x.slice(1, begin.conditions), size_); };
   // Latents stay in float32 between the steps, whatever the model computes in.
-  const auto tokens = sample(denoiser, *schedule, begin.latents.to(model().transformer.placement().device),
-                             {enhancer, grid(), generator, progress, saving});  // [1, L, in_channels]
+  const auto tokens =
+      sample(denoiser, *schedule, begin.latents.to(model().transformer.placement().device),
+             {enhancer, grid(), generator, progress, saving, in_layout(watch, shown)});  // [1, L, in_channels]
   return {latents_of(tokens.slice(1, begin.conditions)), generator, enhancer.trace()};
 }
 
 Tensor LtxJob::decode(const Denoised& denoised, Progress& progress) const {
+  return to_pictures(decode_video(video_of(denoised.latents), denoised.generator, progress));
+}
+
+std::vector<int64_t> LtxJob::sample_shape() const {
+  return {1, size_.channels, std::min(size_.frames, kSampleFrames), size_.height, size_.width};
+}
+
+Tensor LtxJob::decode_sample(const Tensor& latents, Progress& progress) const {
+  return decode_video(latents.to(model().vae.placement().device), at::detail::createCPUGenerator(0), progress);
+}
+
+Tensor LtxJob::decode_video(const Tensor& latents, const at::Generator& after, Progress& progress) const {
   const auto& where = model().vae.placement();
-  auto z = model().vae->denormalize(video_of(denoised.latents)).to(where.compute);
+  auto z = model().vae->denormalize(latents).to(where.compute);
   std::optional<Tensor> timestep;
   std::optional<at::Generator> injected;
   if (model().vae_config.timestep_conditioning) {
-    auto generator = denoised.generator.clone();  // goes on drawing where denoising ended
+    auto generator = after.clone();  // goes on drawing where denoising ended
     const auto noise = draw_noise(z.sizes(), generator, z.options());
     // The scale is rounded to the model's type before it is used, as the reference does it.
     const auto scale = at::full({1, 1, 1, 1, 1}, asked().decode_noise_scale, z.options());
@@ -200,7 +220,7 @@ Tensor LtxJob::decode(const Denoised& denoised, Progress& progress) const {
     timestep = at::full({1}, asked().decode_timestep, z.options());
     injected = at::detail::createCPUGenerator(asked().seed);  // for noise inside the decoder
   }
-  return to_pictures(model().vae->decode(z, timestep, tiles(), injected, progress));
+  return model().vae->decode(z, timestep, tiles(), injected, progress);
 }
 
 // ---- from text, or a picture ----------------------------------------------------------------------------------------

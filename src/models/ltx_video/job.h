@@ -20,8 +20,10 @@ class LtxJob : public JobOf<Model, Options, Encodings> {
   LtxJob(std::shared_ptr<Model> model, Options options);
 
   Grid grid() const override { return {size_.frames, size_.height * size_.width}; }
-  Denoised denoise(Progress& progress, const Saving& saving) override;
+  Denoised denoise(Progress& progress, const Saving& saving, const Watch& watch) override;
   Tensor decode(const Denoised& denoised, Progress& progress) const override;
+  std::vector<int64_t> sample_shape() const override;
+  Tensor decode_sample(const Tensor& latents, Progress& progress) const override;
 
  protected:
   // What the two pipelines do in ways of their own.
@@ -42,6 +44,8 @@ class LtxJob : public JobOf<Model, Options, Encodings> {
   LatentSize size_;
 
  private:
+  // [1, C, F, h, w]; where the decoder takes noise, drawn after all that `after` has drawn
+  Tensor decode_video(const Tensor& latents, const at::Generator& after, Progress& progress) const;
   Caption embed(const std::string& prompt, Progress& progress) const;
   EncodedCondition encode_condition(const Picture& picture, Progress& progress) const;
 };

@@ -321,7 +321,7 @@ Json scheduler_config(const Original& file, Release release) {
   // A scheduler that is told of without a "shifting" has none.
   const bool is_told = told.has("_class_name");
   const auto shifting = told.get<std::string>("shifting", is_told || release >= Release::v095 ? "" : "SD3");
-  if (shifting != "" && shifting != "SD3")
+  if (!shifting.empty() && shifting != "SD3")
     throw Error(fmt::format("{}: \"shifting\" is \"{}\", supported is \"SD3\"", told.path().string(), shifting));
   config["use_dynamic_shifting"] = shifting == "SD3";
   if (shifting == "SD3") {

@@ -39,7 +39,7 @@ Tensor OpenSoraDenoiser::predict(const Tensor& latents, Step& step) {
   return output.slice(1, 0, latents.size(1));  // a predicted variance is not used
 }
 
-Tensor OpenSoraDenoiser::after_step(const Tensor& next, const Tensor& input, const Step& /*step*/) {
+Tensor OpenSoraDenoiser::after_step(const Tensor& next, const Tensor& input, const Step& /*step*/) const {
   return given_ ? choose(of_frames(changing_), next, input) : next;
 }
 

@@ -35,7 +35,7 @@ class OpenSoraDenoiser : public Denoiser {
   Guidance guidance(const Step& step) const override;
   Tensor before_step(const Tensor& latents, const Step& step) override;
   Tensor predict(const Tensor& latents, Step& step) override;
-  Tensor after_step(const Tensor& next, const Tensor& input, const Step& step) override;
+  Tensor after_step(const Tensor& next, const Tensor& input, const Step& step) const override;
   SavedState save() const override;
   void load(const SavedState& state) override;
 

@@ -83,7 +83,7 @@ Job::Job(std::shared_ptr<Model> opened, Options options) : JobOf(std::move(opene
   o.check_layers(model().config.depth);
   for (const auto& [name, value] : {std::pair{"width", o.width}, {"height", o.height}})
     if (value < ratio) throw Error(name, fmt::format("{} is {}, expected at least {}", name, value, ratio));
-  RectifiedFlowScheduler(o.steps, o.height, o.width, o.frames);
+  [[maybe_unused]] const RectifiedFlowScheduler exists(o.steps, o.height, o.width, o.frames);
   latents_shape_ = {1, model().config.in_channels, model().vae_config.latent_frames(o.frames), o.height / ratio,
                     o.width / ratio};
   check_loop();
@@ -202,7 +202,7 @@ Tensor Job::encode_end(const Tensor& clip, Progress& progress) const {
   return to_host(encoded.to(at::kFloat));
 }
 
-Denoised Job::denoise(Progress& progress, const Saving& saving) {
+Denoised Job::denoise(Progress& progress, const Saving& saving, const Watch& watch) {
   const auto& where = model().transformer.placement();
   const auto& transformer = *model().transformer;
   at::Generator generator = at::detail::createCPUGenerator(asked().seed);
@@ -245,12 +245,26 @@ Denoised Job::denoise(Progress& progress, const Saving& saving) {
                                     .generator = generator,
                                     .progress = progress,
                                     .saving = of_clip,
+                                    .watch = watch,
                                     .steps_before = clip * scheduler.steps(),
                                     .steps_after = (loop - 1 - clip) * scheduler.steps()}));
     clips.enhancers.push_back(std::move(enhancer));
   }
   return {at::cat(clips.latents, 2), generator, clips.trace(scheduler.steps())};
 }
+
+std::vector<int64_t> Job::sample_shape() const {
+  auto shape = latents_shape_;
+  shape[2] = model().vae_config.latent_frames(sample_frames());
+  return shape;
+}
+
+Tensor Job::decode_sample(const Tensor& latents, Progress& progress) const {
+  const auto& where = model().vae.placement();
+  return model().vae->decode(latents.to(where.device, where.compute), sample_frames(), progress);
+}
+
+int64_t Job::sample_frames() const { return std::min(asked().frames, model().vae_config.batch_frames(asked().frames)); }
 
 Tensor Job::decode(const Denoised& denoised, Progress& progress) const {
   const auto frames = asked().frames;

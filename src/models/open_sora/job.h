@@ -23,8 +23,10 @@ class Job : public JobOf<Model, Options, Encodings> {
   VideoSize video_size() const override;
   Grid grid() const override;
   // The latents of all clips, one after another: [1, C, clips * F, h, w].
-  Denoised denoise(Progress& progress, const Saving& saving) override;
+  Denoised denoise(Progress& progress, const Saving& saving, const Watch& watch) override;
   Tensor decode(const Denoised& denoised, Progress& progress) const override;
+  std::vector<int64_t> sample_shape() const override;
+  Tensor decode_sample(const Tensor& latents, Progress& progress) const override;
 
  private:
   // What a clip begins with: noise and, at their places, frames that it is given.
@@ -42,6 +44,7 @@ class Job : public JobOf<Model, Options, Encodings> {
   Encodings read_encodings(Progress& progress) override;
   Tensor embed(Progress& progress) const;
   Tensor encode_condition(const Picture& picture, Progress& progress) const;
+  int64_t sample_frames() const;  // of a sample: a batch
   void check_loop() const;
   void check_conditions() const;
 

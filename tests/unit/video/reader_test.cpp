@@ -87,13 +87,14 @@ TEST_F(Reader, RefusesHugeFramesByTheirHeader) {
   std::ofstream(dir / "huge.ppm") << "P6 20000 20000 255\n";
   EXPECT_NE(refusal(dir / "huge.ppm").find("2^28 pixels"), std::string::npos);
   std::ofstream(dir / "huge.y4m") << "YUV4MPEG2 W20000 H20000 F25:1 Ip C420jpeg\nFRAME\n";
-  EXPECT_NE(refusal(dir / "huge.y4m").find("is 20000x20000"), std::string::npos);
+  EXPECT_NE(refusal(dir / "huge.y4m").find("2^28 pixels"), std::string::npos);
 }
 
 TEST_F(Reader, ReadsWhatPeopleHave) {
-  for (const auto* arguments : {"a.jpg", "a.bmp", "a.tiff", "a.webp", "a.ppm", "a.pgm", "a.gif", "-plays 0 a.apng",
-                                "-c:v libx264 -pix_fmt yuv420p a.mp4", "-c:v mpeg4 a.avi", "-c:v ffv1 a.mkv",
-                                "-c:v libvpx-vp9 a.webm", "-c:v prores a.mov", "-c:v mpeg2video a.ts", "a.y4m"}) {
+  for (const auto* arguments :
+       {"a.jpg", "a.bmp", "a.tiff", "a.webp", "a.ppm", "a.pgm", "a.gif", "-plays 0 a.apng",
+        "-c:v libx264 -pix_fmt yuv420p a.mp4", "-c:v mpeg4 a.avi", "-c:v ffv1 a.mkv", "-c:v libvpx-vp9 a.webm",
+        "-c:v prores a.mov", "-c:v mpeg2video a.ts", "-pix_fmt yuv420p a.y4m"}) {
     const std::string text = arguments;
     const auto begin = text.rfind("a.");
     const auto file = dir / text.substr(begin);

@@ -122,5 +122,22 @@ TEST_F(Safetensors, CheckpointNamesWhatIsMissingWrongOrLeftOver) {
   EXPECT_EQ(checkpoint.check_all_read(unneeded), "");
 }
 
+// Layers take a bias where there is one, so that only the other blocks tell of a lost one.
+TEST_F(Safetensors, ABlockHasWhatTheOthersHave) {
+  std::map<std::string, Tensor> tensors;
+  for (const auto* block : {"blocks.0.", "blocks.1."})
+    for (const auto* name : {"to_q.weight", "to_q.bias", "to_k.weight"})
+      tensors[block + std::string(name)] = at::zeros({2});
+  const auto check = [&] {
+    save_safetensors(dir_ / "model.safetensors", tensors);
+    const auto checkpoint = Checkpoint::open(dir_, "model", {});
+    for (const auto& [key, tensor] : tensors) checkpoint.load(key);
+    checkpoint.check_all_read();
+  };
+  check();
+  tensors.erase("blocks.1.to_q.bias");
+  EXPECT_THROW(check(), Error);
+}
+
 }  // namespace
 }  // namespace eav
