@@ -61,10 +61,13 @@ SpecialTokens::SpecialTokens(const std::filesystem::path& dir, std::map<std::str
 }
 
 std::optional<AddedToken> SpecialTokens::role(const std::string& name) const {
-  if (settings_.contains(name))
-    return settings_.at(name).is_null() ? std::nullopt : std::optional(read_token(settings_.at(name)));
-  const auto found = defaults_.find(name);
-  return found == defaults_.end() ? std::nullopt : std::optional(AddedToken{.content = found->second});
+  AddedToken token;
+  if (!settings_.contains(name)) {
+    if (const auto found = defaults_.find(name); found != defaults_.end()) token.content = found->second;
+  } else if (!settings_.at(name).is_null()) {
+    token = read_token(settings_.at(name));
+  }
+  return token.content.empty() ? std::nullopt : std::optional(token);
 }
 
 std::vector<AddedToken> SpecialTokens::all(const std::vector<AddedToken>& additional) const {

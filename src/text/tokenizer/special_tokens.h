@@ -19,7 +19,7 @@ class SpecialTokens {
   // the JSON library's exceptions where a file is malformed.
   SpecialTokens(const std::filesystem::path& dir, std::map<std::string, std::string> defaults);
 
-  // The token of a role; none where there is none.
+  // The token of a role; none where it has none, or an empty one.
   std::optional<AddedToken> role(const std::string& name) const;
   // All of them, in the order in which those outside the vocabulary get their ids. `additional` counts unless the files
   // list additional tokens themselves.
