@@ -12,7 +12,7 @@ namespace {
 
 // Decoders of what people have; names of FFmpeg's.
 constexpr const char* kDecoders =
-    "png,apng,mjpeg,webp,bmp,tiff,ppm,pgm,pbm,pam,gif,h264,hevc,vp8,vp9,libdav1d,libaom-av1,av1,mpeg1video,mpeg2video,"
+    "png,apng,mjpeg,bmp,tiff,ppm,pgm,pbm,pam,gif,h264,hevc,vp8,vp9,libdav1d,libaom-av1,av1,mpeg1video,mpeg2video,"
     "mpeg4,msmpeg4v2,msmpeg4,h263,theora,prores,dnxhd,dvvideo,qtrle,ffv1,ffvhuff,huffyuv,utvideo,magicyuv,v210,"
     "rawvideo";
 

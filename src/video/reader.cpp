@@ -7,11 +7,13 @@ extern "C" {
 #include <cstdlib>
 #include <iterator>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/regular_file.h"
 #include "video/ffmpeg.h"
 #include "video/input.h"
+#include "video/webp.h"
 
 namespace eav {
 namespace {
@@ -62,9 +64,19 @@ class ToRgb {
 };
 
 struct VideoReader::State {
-  explicit State(const fs::path& path)
-      : file(path), input(open(path)), convert(file), packet(av_packet_alloc()), frame(av_frame_alloc()) {
+  explicit State(const fs::path& path) : file(path), convert(file), packet(av_packet_alloc()), frame(av_frame_alloc()) {
     if (!packet || !frame) throw std::bad_alloc();
+    const RegularFile readable(file);  // says why it is not
+    if (const auto webp = read_webp(readable)) {
+      if (!webp->defined()) throw unreadable(file);
+      picture = *webp;
+      return;
+    }
+    try {
+      input = std::make_unique<ffmpeg::InputFile>(file, ffmpeg::kMediaFormats);
+    } catch (const Error&) {
+      throw unreadable(file);
+    }
     const AVCodec* codec = nullptr;
     if (input->find_stream_info() < 0) throw unreadable(file);
     index = av_find_best_stream(input->get(), AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0);
@@ -84,15 +96,6 @@ struct VideoReader::State {
         file.string()));
   }
 
-  static std::unique_ptr<ffmpeg::InputFile> open(const fs::path& file) {
-    const RegularFile readable(file);  // says why it is not
-    try {
-      return std::make_unique<ffmpeg::InputFile>(file, ffmpeg::kMediaFormats);
-    } catch (const Error&) {
-      throw unreadable(file);
-    }
-  }
-
   Error broken() const {
     if (count == 0) return unreadable(file);
     return Error(fmt::format("'{}' is damaged: frame {} cannot be decoded", file.string(), count));
@@ -110,6 +113,7 @@ struct VideoReader::State {
   }
 
   const fs::path file;
+  at::Tensor picture;  // of a file that FFmpeg does not read
   std::unique_ptr<ffmpeg::InputFile> input;
   ffmpeg::Encoder decoder;
   const int32_t* matrix = nullptr;  // how the file wants to be turned
@@ -130,6 +134,7 @@ VideoReader::~VideoReader() = default;
 
 at::Tensor VideoReader::next() {
   auto& s = *state_;
+  if (!s.input) return std::exchange(s.picture, {});
   const ffmpeg::Quiet quiet;
   int result = 0;
   while ((result = avcodec_receive_frame(s.decoder.get(), s.frame.get())) == AVERROR(EAGAIN)) s.send();

@@ -67,6 +67,14 @@ def test_other_formats(read, tmp_path, suffix):
     assert np.abs(read(tmp_path / f"a.{suffix}")[0].astype(int) - theirs).max() <= 1
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_webp_is_read_as_pillow_does(read, tmp_path, mode):
+    picture = Image.fromarray(noise(37, 53, 4), "RGBA").convert(mode)
+    picture.save(tmp_path / "a.webp", quality=60)
+    theirs = np.asarray(Image.open(tmp_path / "a.webp").convert("RGB"))
+    np.testing.assert_array_equal(read(tmp_path / "a.webp")[0], theirs)
+
+
 def test_videos_are_read_as_ffmpeg_does(read, tmp_path):
     def ffmpeg(*arguments):
         return subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], check=True, capture_output=True)
