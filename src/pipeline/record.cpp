@@ -330,7 +330,11 @@ Record record_of(const nlohmann::json& json, const fs::path& file) {
   record.init_latents = text("init_latents_fingerprint");
   record.conditions = fields.get<std::vector<std::string>>("conditions_fingerprints", {});
   record.runtime.device = fields.get<std::string>("device", record.runtime.device);
-  if (const auto dtype = text("dtype"); !dtype.empty()) record.runtime.dtype = parse_dtype(dtype);
+  if (const auto dtype = text("dtype"); !dtype.empty()) try {
+      record.runtime.dtype = parse_dtype(dtype);
+    } catch (const Error& error) {
+      throw Error(fmt::format("{}: {}", file.string(), error.what()));
+    }
   const auto threads = fields.get<int64_t>("threads", 0);
   if (threads < 0 || threads > 4096)
     throw Error(fmt::format("{}: \"threads\" is {}, expected 1 to 4096", file.string(), threads));

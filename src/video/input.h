@@ -10,10 +10,11 @@ namespace eav::ffmpeg {
 // The most pixels of a frame.
 constexpr int64_t kMostPixels = int64_t{1} << 28;
 
-// What people have and refers to no other file, without WebP (video/webp.h); names of FFmpeg's demuxers.
+// What people have and refers to no other file, without WebP (video/webp.h) and animated PNG, whose demuxer takes the
+// memory that a file claims: of one its first picture is read. Names of FFmpeg's demuxers.
 constexpr const char* kVideoFormats = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm";
 constexpr const char* kMediaFormats =
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,yuv4mpegpipe,gif,apng,png_pipe,jpeg_pipe,bmp_pipe,"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,yuv4mpegpipe,gif,png_pipe,jpeg_pipe,bmp_pipe,"
     "tiff_pipe,ppm_pipe,pgm_pipe,pbm_pipe,pam_pipe";
 
 // One file, opened by its path alone, however FFmpeg would read the path ("concat:…", "frame_%03d.png"). What it holds
