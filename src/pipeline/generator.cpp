@@ -131,6 +131,7 @@ struct Generator::State {
   at::ScalarType stored;  // the type of the transformer's weights in the file
   Settings standards{};   // the checkpoint's own
   bool keep = false;      // models, between runs
+  std::string fingerprint{};
 
   Placement placement(Dtype dtype) const {
     auto placement = place(dtype, device, stored);
@@ -284,7 +285,10 @@ const Runtime& Generator::runtime() const { return state_->runtime; }
 
 const ModelPaths& Generator::paths() const { return state_->paths; }
 
-std::string Generator::fingerprint() const { return eav::fingerprint(state_->paths); }
+std::string Generator::fingerprint() const {
+  if (state_->fingerprint.empty()) state_->fingerprint = eav::fingerprint(state_->paths);
+  return state_->fingerprint;
+}
 
 void Generator::keep_models(bool keep) { state_->keep = keep; }
 
@@ -292,6 +296,7 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
                     const std::function<void(const Error&)>& failed, const Saving& saving, const Preview& preview) {
   auto& family = *state_->family;
   const c10::InferenceMode no_autograd;
+  fingerprint();  // that of the files before they are read, whatever becomes of them
   std::vector<const VideoJob*> all;
   for (const auto& job : jobs) {
     job.check_complete();
@@ -313,11 +318,22 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
 
   const bool decode_only = saving.from && saving.from->denoised();  // the first job
   std::set<std::string> warned;
-  const auto warn = [&](Phase phase) {
+  const auto check_whole = [&](Phase phase) {
+    for (const auto* part : family.parts(phase)) part->check_whole();
+  };
+  // What a phase that worked has to say.
+  const auto finish = [&](Phase phase) {
+    check_whole(phase);
     for (const auto* part : family.parts(phase))
       if (const auto warning = part->take_warning(); !warning.empty() && warned.insert(warning).second)
         progress.warning(warning);
   };
+  std::function<void(const SavedState&)> keep;
+  if (saving.keep)
+    keep = [&](const SavedState& state) {
+      check_whole(Phase::transformer);  // no state comes of a damaged one
+      saving.keep(state);
+    };
 
   Watch onlooker;
   if (preview.show && !jobs.empty()) {
@@ -342,7 +358,7 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     if (i == 0 && decode_only) continue;
     within_memory("a text encoder works", [&] { jobs[i].job_->encode(progress); });
   }
-  warn(Phase::text_encoder);
+  finish(Phase::text_encoder);
   release(Phase::text_encoder);
 
   // Several videos share one transformer and one VAE where both fit side by side.
@@ -362,9 +378,9 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
       progress.phase("transformer");
       const Stopwatch watch(output.seconds.transformer);
       within_memory("the transformer works", [&] {
-        denoised = job.denoise(progress, {i == 0 ? saving.from : std::nullopt, saving.keep}, onlooker);
+        denoised = job.denoise(progress, {i == 0 ? saving.from : std::nullopt, keep}, onlooker);
       });
-      warn(Phase::transformer);
+      finish(Phase::transformer);
     }
     output.trace = denoised.trace;
     output.latents = job.shown_latents(denoised.latents);
@@ -377,7 +393,7 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
       progress.phase("vae");
       const Stopwatch watch(output.seconds.vae);
       within_memory("the VAE decodes", [&] { output.frames = job.decode(denoised, progress); });
-      warn(Phase::vae);
+      finish(Phase::vae);
     }
     if (last || !keep_loaded) release(Phase::vae);
     finite ? done(std::move(output)) : failed(not_finite(placement.dtype));

@@ -60,6 +60,8 @@ class PartFiles {
   const Placement& placement() const { return placement_; }
   virtual bool is_open() const = 0;
   virtual void release() = 0;
+  // Throws eav::Error where one of its files has become shorter since it was first looked at.
+  void check_whole() const { table().check_whole(); }
   // What the last opening has to say, in one line, given out once; empty where nothing.
   std::string take_warning() const { return std::exchange(warning_, {}); }
 

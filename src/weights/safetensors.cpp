@@ -3,6 +3,7 @@
 #include <c10/core/alignment.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -50,6 +51,10 @@ class SafetensorsFile::Mapping {
   explicit Mapping(const std::filesystem::path& path) {
     const RegularFile file(path);
     size_ = static_cast<size_t>(file.size());
+    struct stat found {};
+    ::fstat(file.descriptor(), &found);
+    device_ = found.st_dev;
+    inode_ = found.st_ino;
     if (size_ > 0)
       data_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.descriptor(), 0);
     if (size_ == 0) throw Error(fmt::format("{}: is no safetensors file: it is empty", path.string()));
@@ -61,10 +66,18 @@ class SafetensorsFile::Mapping {
 
   uint8_t* bytes() const { return static_cast<uint8_t*>(data_); }
   size_t size() const { return size_; }
+  // Whether `path` is this very file, and shorter than it was.
+  bool is_cut(const std::filesystem::path& path) const {
+    struct stat now {};
+    return ::stat(path.c_str(), &now) == 0 && now.st_dev == device_ && now.st_ino == inode_ &&
+           static_cast<size_t>(now.st_size) < size_;
+  }
 
  private:
   void* data_ = MAP_FAILED;
   size_t size_ = 0;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
 };
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
@@ -159,6 +172,11 @@ Tensor SafetensorsFile::view(const Entry& entry, Use use) const {
   }
   return at::from_blob(
       data, entry.shape, [keep = mapping_](void*) {}, options);
+}
+
+void SafetensorsFile::check_whole() const {
+  if (mapping_->is_cut(path_))
+    throw Error(fmt::format("{}: cannot be read any more: the file was cut short while it was in use", path_.string()));
 }
 
 void SafetensorsFile::forget(const Entry& entry) const { forget(entry.begin, entry.end); }

@@ -35,6 +35,8 @@ class SafetensorsFile {
   // it.
   enum class Use { computing, copying };
   Tensor view(const Entry& entry, Use use = Use::computing) const;
+  // Throws eav::Error where the file has become shorter since: what lay in its last page reads as zeros.
+  void check_whole() const;
   // Lets the system drop the pages of a tensor that was copied elsewhere.
   void forget(const Entry& entry) const;
 

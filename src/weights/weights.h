@@ -59,6 +59,10 @@ class Checkpoint {
   Tensor describe(const std::string& key, std::span<const int64_t> shape = {}) const;
   // Lets the system drop the pages of every tensor whose key starts with `prefix`.
   void forget(const std::string& prefix) const;
+  // Throws eav::Error where one of its files has become shorter.
+  void check_whole() const {
+    for (const auto& file : files_) file.check_whole();
+  }
   // Looks for tensors that were never read and that no pattern of `unneeded` matches; call it after a model is built.
   // Throws when one lies beside others that were read, as in "decoder."; of the rest it returns a warning, empty where
   // there are none. Throws as well where a block lacks the bias of a layer, or its weight, that other blocks have.

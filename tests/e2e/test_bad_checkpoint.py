@@ -97,7 +97,8 @@ def test_a_truncated_file(refused, checkpoint, size):
     assert str(file) in refused(model=checkpoint)
 
 
-def test_a_file_that_is_cut_while_it_is_used(checkpoint, out):
+@pytest.mark.parametrize("kept", [0, -4])  # of the last page, what is lost reads as zeros
+def test_a_file_that_is_cut_while_it_is_used(checkpoint, out, kept):
     file = checkpoint / TRANSFORMER
     content = file.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
@@ -108,11 +109,11 @@ def test_a_file_that_is_cut_while_it_is_used(checkpoint, out):
     for line in process.stderr:
         if line.startswith("transformer "):  # a tenth of the steps
             break
-    os.truncate(file, 0)
+    os.truncate(file, file.stat().st_size + kept if kept else 0)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert stderr.splitlines()[-1].startswith(f"eav: {file}: cannot be read any more: the file was cut short")
-    assert stderr.count("eav: ") == 1 and not list(out.iterdir())
+    assert stderr.count("eav: ") == 1 and not (out / "a.mp4").exists()
 
 
 def test_a_header_that_claims_to_be_huge(refused, checkpoint):

@@ -61,6 +61,18 @@ TEST_F(Safetensors, TensorsOfTheStoredTypeLieInTheFileItself) {
   EXPECT_EQ(converted.load("w").scalar_type(), at::kBFloat16);
 }
 
+TEST_F(Safetensors, TellsThatItsFileWasCut) {
+  const std::string header = R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
+  const SafetensorsFile file(write(header, 8));
+  EXPECT_NO_THROW(file.check_whole());
+  std::filesystem::resize_file(file.path(), std::filesystem::file_size(file.path()) - 1);
+  EXPECT_THROW(file.check_whole(), Error);
+  std::filesystem::remove(file.path());  // another file under its name is not it, which lives on
+  EXPECT_NO_THROW(file.check_whole());
+  std::ofstream(file.path()) << "x";
+  EXPECT_NO_THROW(file.check_whole());
+}
+
 TEST_F(Safetensors, RefusesBrokenFiles) {
   const std::string good = R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
   EXPECT_EQ(error(write(good, 8)), "no error");
