@@ -75,7 +75,7 @@ void print_table(const std::vector<Evaluation>& evaluations) {
     print_text("\n");
   };
   row("", "better", [](const Evaluation& e) {
-    const auto name = e.video.filename().string();
+    auto name = e.video.filename().string();
     if (name.size() <= 17) return name;
     auto begin = name.size() - 16;
     while (begin < name.size() && (name[begin] & 0xC0) == 0x80) ++begin;  // not within a character
