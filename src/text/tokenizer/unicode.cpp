@@ -35,7 +35,7 @@ std::string converted(std::string_view text, const Convert& convert) {
 }  // namespace
 
 void check_length(size_t bytes) {
-  constexpr size_t kMost = 1 << 20;
+  constexpr size_t kMost = 1 << 18;
   if (bytes > kMost) throw Error(fmt::format("the tokenizer makes more than {} bytes of a text", kMost));
 }
 
