@@ -72,7 +72,10 @@ def test_the_program_of_the_page_makes_what_the_command_makes(prefix, tmp_path):
     source.mkdir()
     (source / "clip.cpp").write_text(page_block("cpp"))
     (source / "CMakeLists.txt").write_text(page_block("cmake"))
-    run("cmake", "-S", source, "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}")
+    # A library that was built with a sanitizer asks for a program that was, too.
+    sanitizers = re.search(r"^EAV_SANITIZE:\w+=(.*)$", (BUILD / "CMakeCache.txt").read_text(), re.M)[1]
+    flags = f"-fsanitize={sanitizers}" if sanitizers else ""
+    run("cmake", "-S", source, "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_CXX_FLAGS={flags}")
     run("cmake", "--build", build)
     demo = (prefix / "share/eav/models/demo").resolve()
     (tmp_path / "ours").mkdir(), (tmp_path / "command").mkdir()
