@@ -46,7 +46,8 @@ void write_picture(const std::filesystem::path& out, const at::Tensor& picture);
 // The frames of a video or picture, one after the other: uint8 [H, W, 3] on the CPU, RGB, upright (a rotation that the
 // file asks for is done), without transparency (the colours below it are kept). PNG, JPEG, WebP, GIF, BMP, TIFF, PPM,
 // MP4, MOV, Matroska, WebM, AVI, MPEG-TS and Y4M are read, as the content says, whatever the name; of at most 2^28
-// pixels a frame. No other file is opened, whatever this one refers to.
+// pixels a frame. Of an animated PNG the first picture is read; animated WebP is refused. No other file is opened,
+// whatever this one refers to.
 class VideoReader {
  public:
   // Throws eav::Error that names the file when it cannot be read, or is neither video nor picture.
