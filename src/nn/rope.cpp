@@ -2,7 +2,7 @@
 
 namespace eav {
 
-void Rope::operator()(Tensor x) const {
+void Rope::operator()(const Tensor& x) const {
   const auto even = x.slice(-1, 0, c10::nullopt, 2), odd = x.slice(-1, 1, c10::nullopt, 2);  // [B, tokens, heads, d/2]
   const auto c = cos.slice(-1, 0, c10::nullopt, 2).unsqueeze(1), s = sin.slice(-1, 0, c10::nullopt, 2).unsqueeze(1);
   const auto real = even.to(at::kFloat) * c - odd.to(at::kFloat) * s;

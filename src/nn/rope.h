@@ -10,7 +10,7 @@ struct Rope {
   Tensor cos, sin;
 
   // Rotates x [B, tokens, heads, d] in place; neighbours (2i, 2i+1) of the last dimension form a pair.
-  void operator()(Tensor x) const;
+  void operator()(const Tensor& x) const;
 };
 
 // One axis: positions [n] -> [n, dim] (diffusers' get_1d_rotary_pos_embed, use_real).
