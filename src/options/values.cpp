@@ -99,7 +99,7 @@ std::optional<Value> fitting(const OptionSpec& spec, Value value) {
 
 }  // namespace
 
-Value checked(const OptionSpec& spec, Value value) {
+Value checked(const OptionSpec& spec, const Value& value) {
   if (auto fits = fitting(spec, value)) return std::move(*fits);
   throw Error(spec.name, fmt::format("{} is {}, expected {}", words(spec.name), to_string(value), expected(spec)));
 }
