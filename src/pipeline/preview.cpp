@@ -76,22 +76,36 @@ Tensor shrink(const Tensor& video, at::IntArrayRef latents) {
   return at::stack(shrunk);
 }
 
+namespace {
+
+constexpr const char* kMapName = "map";
+
+// What an earlier run kept; a damaged file counts as none, and is written anew.
+std::optional<LatentColors> read_colors(const std::filesystem::path& file, int64_t channels) {
+  if (!std::filesystem::exists(file)) return std::nullopt;
+  try {
+    const auto map = read_safetensors(file).at(kMapName).clone();
+    const bool fits = map.sizes() == at::IntArrayRef{channels + 1, 3} && map.scalar_type() == at::kFloat;
+    return fits ? std::optional(LatentColors(map)) : std::nullopt;
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
 LatentColors colors_of(VideoJob& job, const std::filesystem::path& cache, const Progress& progress) {
-  constexpr const char* kName = "map";
   const auto path = job.parts(Phase::vae).front()->files();
   const auto file = cache / fmt::format("{}.safetensors", fingerprint(ModelPaths{.model = path}));
-  const auto channels = job.sample_shape()[1];
-  if (!cache.empty() && std::filesystem::exists(file)) try {
-      const auto map = read_safetensors(file).at(kName).clone();
-      if (map.sizes() == at::IntArrayRef{channels + 1, 3} && map.scalar_type() == at::kFloat) return LatentColors(map);
-    } catch (const std::exception&) {  // a damaged file is written anew
-    }
+  if (!cache.empty())
+    if (const auto kept = read_colors(file, job.sample_shape()[1])) return *kept;
   auto colors = fit_to_decoder(job, progress);
   if (cache.empty()) return colors;
   try {
     std::filesystem::create_directories(cache);
-    save_safetensors(file, {{kName, colors.map()}});
-  } catch (const std::exception&) {  // it is fitted again the next time
+    save_safetensors(file, {{kMapName, colors.map()}});
+  } catch (const std::exception&) {
+    return colors;  // they are fitted again the next time
   }
   return colors;
 }

@@ -1,5 +1,6 @@
 #include "eav/attention_maps.h"
 
+#include <ATen/ops/from_blob.h>
 #include <fmt/format.h>
 
 #include <algorithm>
