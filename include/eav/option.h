@@ -63,7 +63,7 @@ std::string standard_in_words(const OptionSpec& spec);
 
 // The value as the option holds it: a whole number becomes a real one where that is declared. Throws eav::Error, with
 // the option's name, when it is of another type, out of its range or none of its choices.
-Value checked(const OptionSpec& spec, Value value);
+Value checked(const OptionSpec& spec, const Value& value);
 
 // What a family of models declares.
 struct FamilyOptions {
