@@ -38,7 +38,7 @@ std::optional<LlamaConfig::RopeScaling> read_rope_scaling(const JsonFile& rope, 
 
 // [d/2] in radians a token.
 Tensor rope_frequencies(const LlamaConfig& c) {
-  const auto frequencies = 1.0 / at::pow(c.rope_theta, at::arange(0, c.head_dim, 2, at::kFloat) / c.head_dim);
+  auto frequencies = 1.0 / at::pow(c.rope_theta, at::arange(0, c.head_dim, 2, at::kFloat) / c.head_dim);
   if (!c.rope_scaling) return frequencies;
   const auto& [factor, low, high, positions] = *c.rope_scaling;
   const auto turns = frequencies * (static_cast<double>(positions) / (2 * std::numbers::pi));

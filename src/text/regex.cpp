@@ -11,7 +11,7 @@
 namespace eav::text {
 namespace {
 
-const OnigUChar* bytes(const char* text) { return reinterpret_cast<const OnigUChar*>(text); }
+const OnigUChar* bytes(std::string_view text) { return reinterpret_cast<const OnigUChar*>(text.data()); }
 
 // How much a search may try before it fails. Expressions come from files, and texts from anywhere: some pairs of them
 // would take longer than anybody waits.
@@ -53,7 +53,7 @@ Regex::Regex(const std::string& expression) {
   OnigEncoding encodings[] = {ONIG_ENCODING_UTF8};
   onig_initialize(encodings, 1);
   OnigErrorInfo info;
-  const auto* begin = bytes(expression.data());
+  const auto* begin = bytes(expression);
   regex_t* compiled = nullptr;
   const int code = onig_new(&compiled, begin, begin + expression.size(), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8,
                             ONIG_SYNTAX_RUBY, &info);
@@ -92,7 +92,7 @@ Regex Regex::python(std::string_view expression) {
 
 std::optional<Regex::Match> Regex::search(std::string_view text, size_t from) const {
   return found([&](OnigRegion* region) {
-    const auto *begin = bytes(text.data()), *end = begin + text.size();
+    const auto *begin = bytes(text), *end = begin + text.size();
     return onig_search_with_param(static_cast<regex_t*>(compiled_.get()), begin, end, begin + from, end, region,
                                   ONIG_OPTION_NONE, limits());
   });
@@ -100,7 +100,7 @@ std::optional<Regex::Match> Regex::search(std::string_view text, size_t from) co
 
 std::optional<Regex::Match> Regex::match(std::string_view text, size_t at) const {
   return found([&](OnigRegion* region) {
-    const auto* begin = bytes(text.data());
+    const auto* begin = bytes(text);
     return onig_match_with_param(static_cast<regex_t*>(compiled_.get()), begin, begin + text.size(), begin + at, region,
                                  ONIG_OPTION_NONE, limits());
   });
