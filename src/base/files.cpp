@@ -161,7 +161,8 @@ Temporary prepare_file(const fs::path& out, std::span<const std::string_view> pa
   std::unique_ptr<std::FILE, decltype(close)> file(std::fopen(part.path().c_str(), "wb"), close);
   if (!file) throw cannot_write(out, errno);
   for (const auto bytes : parts)
-    if (std::fwrite(bytes.data(), 1, bytes.size(), file.get()) != bytes.size()) throw cannot_write(out, errno);
+    if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), file.get()) != bytes.size())
+      throw cannot_write(out, errno);
   if (std::fclose(file.release()) != 0) throw cannot_write(out, errno);
   return part;
 }
