@@ -33,4 +33,6 @@ nlohmann::json parse_json(std::string_view text) {
   return nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
 }
 
+int64_t whole_number(const nlohmann::json& json) { return json.get_ref<const nlohmann::json::number_integer_t&>(); }
+
 }  // namespace eav

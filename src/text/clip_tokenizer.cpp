@@ -31,7 +31,7 @@ std::shared_ptr<const text::Model> read_model(const std::filesystem::path& dir, 
     throw Error(fmt::format("{}: has neither tokenizer.json nor vocab.json", dir.string()));
   const JsonFile ids(vocabulary);
   try {
-    return std::make_shared<text::Bpe>(ids.json().get<text::Bpe::Vocabulary>(), read_merges(merges),
+    return std::make_shared<text::Bpe>(text::read_bpe_vocabulary(ids.json()), read_merges(merges),
                                        text::BpeOptions{.unknown = unknown, .end_of_word_suffix = kWordEnd});
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", merges.string(), error.what()));

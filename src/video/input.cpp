@@ -31,7 +31,7 @@ struct InputFile::Bytes {
     throw std::bad_alloc();
   }
   ~Bytes() {
-    av_freep(&io->buffer);
+    av_free(io->buffer);
     avio_context_free(&io);
   }
   Bytes(const Bytes&) = delete;

@@ -1,5 +1,7 @@
-#include "eav/video.h"
+#include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
 
+#include "eav/video.h"
 extern "C" {
 #include <libavutil/display.h>
 }

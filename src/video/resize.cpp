@@ -35,8 +35,9 @@ std::vector<Taps> make_taps(int64_t from, int64_t to, Filter filter) {
   std::vector<Taps> all;
   for (int64_t i = 0; i < to; ++i) {
     const double center = (static_cast<double>(i) + 0.5) * scale;
-    const auto first = std::max<int64_t>(static_cast<int64_t>(center - support + 0.5), 0);
-    const auto last = std::min<int64_t>(static_cast<int64_t>(center + support + 0.5), from);
+    const auto rounded = [](double x) { return static_cast<int64_t>(std::floor(x + 0.5)); };
+    const auto first = std::max<int64_t>(rounded(center - support), 0);
+    const auto last = std::min<int64_t>(rounded(center + support), from);
     std::vector<double> weights;
     double sum = 0;
     for (int64_t j = first; j < last; ++j) {

@@ -46,7 +46,7 @@ SpecialTokens::SpecialTokens(const std::filesystem::path& dir, std::map<std::str
 
   if (settings_.contains("added_tokens_decoder")) {
     for (const auto& [id, token] : settings_.at("added_tokens_decoder").items())
-      placed_.insert_or_assign(parse_json(id).get<int64_t>(), read_token(token));
+      placed_.insert_or_assign(whole_number(parse_json(id)), read_token(token));
     return;
   }
   const auto map = read_optional(dir / "special_tokens_map.json");
@@ -54,10 +54,10 @@ SpecialTokens::SpecialTokens(const std::filesystem::path& dir, std::map<std::str
   mapped_ = read_list(map, "additional_special_tokens");
   const auto added = read_optional(dir / "added_tokens.json");
   for (const auto& [content, id] : added.items())
-    placed_.insert_or_assign(id.get<int64_t>(), AddedToken{.content = content, .normalized = !is_special(content)});
+    placed_.insert_or_assign(whole_number(id), AddedToken{.content = content, .normalized = !is_special(content)});
   const auto whole = read_optional(dir / "tokenizer.json");
   for (const auto& token : whole.value("added_tokens", Json::array()))
-    placed_.insert_or_assign(token.at("id").get<int64_t>(), read_token(token));
+    placed_.insert_or_assign(whole_number(token.at("id")), read_token(token));
 }
 
 std::optional<AddedToken> SpecialTokens::role(const std::string& name) const {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/json.h"
 #include "eav/error.h"
 #include "text/base64.h"
 #include "text/tokenizer/bpe.h"
@@ -130,11 +131,11 @@ void read_post_processor(const Json& part, TokenizerStages& stages) {
         continue;
       }
       const auto& token = part.at("special_tokens").at(item.at("SpecialToken").at("id").get<std::string>());
-      for (const auto& id : token.at("ids")) around[behind].push_back(id.get<int64_t>());
+      for (const auto& id : token.at("ids")) around[behind].push_back(whole_number(id));
     }
     enclose(around[0], around[1]);
   } else if (type == "RobertaProcessing" || type == "BertProcessing") {
-    enclose({part.at("cls").at(1).get<int64_t>()}, {part.at("sep").at(1).get<int64_t>()});
+    enclose({whole_number(part.at("cls").at(1))}, {whole_number(part.at("sep").at(1))});
   } else if (type != "ByteLevel") {  // that one changes positions in the text, not ids
     unsupported("post-processor", type);
   }
@@ -160,7 +161,7 @@ std::string model_type(const Json& model) {
 std::shared_ptr<const Model> read_model(const Json& model) {
   const auto type = model_type(model);
   if (type == "Unigram") {
-    const auto unknown = is_set(model, "unk_id") ? std::optional(model.at("unk_id").get<int64_t>()) : std::nullopt;
+    const auto unknown = is_set(model, "unk_id") ? std::optional(whole_number(model.at("unk_id"))) : std::nullopt;
     return std::make_shared<Unigram>(read_unigram_vocabulary(model), unknown, value_or(model, "byte_fallback", false));
   }
   if (type != "BPE") unsupported("model", type);
@@ -176,7 +177,7 @@ std::shared_ptr<const Model> read_model(const Json& model) {
       .byte_fallback = value_or(model, "byte_fallback", false),
       .ignore_merges = value_or(model, "ignore_merges", false),
   };
-  return std::make_shared<Bpe>(model.at("vocab").get<Bpe::Vocabulary>(), merges, std::move(options));
+  return std::make_shared<Bpe>(read_bpe_vocabulary(model.at("vocab")), merges, std::move(options));
 }
 
 AddedToken read_added_token(const Json& token) {
@@ -202,6 +203,12 @@ auto guarded(const JsonFile& file, Read read) {
 }
 
 }  // namespace
+
+Bpe::Vocabulary read_bpe_vocabulary(const Json& ids) {
+  Bpe::Vocabulary vocabulary;
+  for (const auto& [token, id] : ids.get_ref<const Json::object_t&>()) vocabulary[token] = whole_number(id);
+  return vocabulary;
+}
 
 Tokenizer read_tokenizer_json(const JsonFile& file) {
   return guarded(file, [](const Json& json) {

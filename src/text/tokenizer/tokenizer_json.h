@@ -1,6 +1,7 @@
 // The reader of tokenizer.json, the file of the `tokenizers` package.
 #pragma once
 #include "text/tokenizer.h"
+#include "text/tokenizer/bpe.h"
 #include "text/tokenizer/unigram_parts.h"
 #include "weights/config.h"
 
@@ -12,5 +13,8 @@ Tokenizer read_tokenizer_json(const JsonFile& file);
 
 // What a tokenizer with a pipeline of its own takes from the file.
 UnigramParts read_unigram_parts(const JsonFile& file);
+
+// The ids of BPE's tokens, as tokenizer.json and vocab.json hold them. Throws the JSON library's exceptions.
+Bpe::Vocabulary read_bpe_vocabulary(const nlohmann::json& ids);
 
 }  // namespace eav::text
