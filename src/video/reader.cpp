@@ -1,10 +1,11 @@
-#include <ATen/ops/empty.h>
-#include <ATen/ops/stack.h>
-
 #include "eav/video.h"
+
 extern "C" {
 #include <libavutil/display.h>
 }
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
 
 #include <cstdlib>
 #include <iterator>
