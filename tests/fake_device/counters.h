@@ -35,6 +35,9 @@ Counters& counters();
 // Bytes that the device has: EAV_FAKE_DEVICE_CAPACITY, or 64 GiB.
 int64_t capacity();
 
+// What it says that it has: EAV_FAKE_DEVICE_REPORTED, or its capacity. As where other programs take memory as well.
+int64_t reported_capacity();
+
 // EAV_FAKE_DEVICE_COUNT_ONLY: kernels give results of the right shapes and compute nothing.
 bool counts_only();
 

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -62,24 +63,32 @@ class Allocator final : public c10::DeviceAllocator {
     TORCH_CHECK(given_ <= kAddresses, "the stand-in device has given all of its addresses");
     ::mprotect(elements(address), rounded_up(bytes, kPage), PROT_READ | PROT_WRITE);
     counters().allocated(static_cast<int64_t>(bytes));
+    reserved_ = std::max(reserved_, counters().in_use());
     return {address, new Block{address, bytes}, &free_block, device};
   }
   void copy_data(void* to, const void* from, size_t count) const override {
     std::memcpy(elements(to), elements(from), count);
   }
+  // As CUDA's allocator does, it keeps what is freed: who asks the device is told that this is in use.
   std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex) override {
-    return {static_cast<size_t>(capacity() - counters().in_use()), static_cast<size_t>(capacity())};
+    return {static_cast<size_t>(reported_capacity() - reserved_), static_cast<size_t>(reported_capacity())};
   }
   bool initialized() override { return true; }
-  void emptyCache(c10::MempoolId_t) override {}
+  void emptyCache(c10::MempoolId_t) override { reserved_ = counters().in_use(); }
   void recordStream(const c10::DataPtr&, c10::Stream) override {}
-  c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex) override { return {}; }
+  c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex) override {
+    c10::CachingDeviceAllocator::DeviceStats stats;
+    stats.reserved_bytes[0].current = reserved_;
+    stats.allocated_bytes[0].current = counters().in_use();
+    return stats;
+  }
   void resetAccumulatedStats(c10::DeviceIndex) override {}
   void resetPeakStats(c10::DeviceIndex) override {}
 
  private:
   std::mutex mutex_;
-  size_t given_ = 0;  // bytes of addresses
+  size_t given_ = 0;      // bytes of addresses
+  int64_t reserved_ = 0;  // bytes
 };
 
 // ---- of the host ----------------------------------------------------------------------------------------------------
