@@ -51,11 +51,12 @@ def cfi_in_pieces(query, key, frames):
     query, key = (x.unflatten(2, (frames, positions)).transpose(2, 3) for x in (query, key))  # [B, heads, S, T, d]
     step = max(1, PIECE // (batch * heads * frames * (2 * size + 2 * frames)))
     diagonal = torch.zeros(batch, device=query.device, dtype=torch.float32)
-    for first in range(0, positions, step):
-        q, k = (x[:, :, first : first + step].float() for x in (query, key))
-        scores = (q * size**-0.5) @ k.transpose(-1, -2)  # [B, heads, s, T, T]
-        kept = scores.diagonal(dim1=-2, dim2=-1) - scores.logsumexp(-1)  # log of the diagonal of the softmax
-        diagonal += kept.exp().sum((1, 2, 3))
+    with torch.autocast(query.device.type, enabled=False):
+        for first in range(0, positions, step):
+            q, k = (x[:, :, first : first + step].float() for x in (query, key))
+            scores = (q * size**-0.5) @ k.transpose(-1, -2)  # [B, heads, s, T, T]
+            kept = scores.diagonal(dim1=-2, dim2=-1) - scores.logsumexp(-1)  # log of the diagonal of the softmax
+            diagonal += kept.exp().sum((1, 2, 3))
     return (1 - diagonal / (heads * tokens)) / (frames - 1)
 
 

@@ -1,7 +1,9 @@
 #include "enhance/cfi.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/util/StringUtil.h>
 
 #include <algorithm>
@@ -119,10 +121,15 @@ Tensor summed_map(const CfiTask& task) {
   return maps;
 }
 
-// ---- plain ATen --------------------------------------------------------------------------------------------------
+// ---- plain ATen, on the CPU ---------------------------------------------------------------------------------------
 
 // Elements of the attention maps that exist at a time: 16 MB in float32.
 constexpr int64_t kChunkElements = 4 << 20;
+
+// The type that scores are computed in.
+at::ScalarType type_of_scores(const Tensor& query) {
+  return query.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
 
 // Calls use(maps [B, heads, positions, T, T]) for a few positions at a time, in float32 (float64 for float64 inputs).
 template <class Use>
@@ -131,36 +138,97 @@ void for_each_map_chunk(const Tensor& query, const Tensor& key, int64_t frames, 
   const int64_t map_elements =
       std::max<int64_t>(query.size(0) * query.size(1) * frames * std::max(frames, query.size(3)), 1);
   const int64_t chunk = std::max<int64_t>(kChunkElements / map_elements, 1);
-  const auto type = query.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const double scale = 1 / std::sqrt(static_cast<double>(query.size(3)));
   for (int64_t begin = 0; begin < positions; begin += chunk) {
     const auto part = [&](const Tensor& t) {
       return t.unflatten(2, {frames, positions})
           .slice(3, begin, std::min(begin + chunk, positions))
           .transpose(2, 3)  // [B, heads, positions, T, d]
-          .to(type);
+          .to(type_of_scores(query));
     };
     use(at::softmax(at::matmul(part(query), part(key).transpose(-2, -1)) * scale, -1));
   }
 }
 
-Tensor off_diagonal_mass(const Tensor& query, const Tensor& key, int64_t frames) {
-  auto mass = at::zeros({query.size(0), query.size(1)}, query.options().dtype(at::kFloat));
+Tensor off_diagonal_mass_on_cpu(const Tensor& query, const Tensor& key, int64_t frames) {
+  auto mass = at::zeros({query.size(0), query.size(1)}, at::kDouble);
   const auto diagonal = at::eye(frames, query.options().dtype(at::kBool));
-  if (query.is_cpu()) mass = mass.to(at::kDouble);
   for_each_map_chunk(query, key, frames, [&](const Tensor& maps) {
     mass += maps.masked_fill(diagonal, 0).sum({2, 3, 4});
   });
   return mass;
 }
 
+// ---- plain ATen, on other devices ---------------------------------------------------------------------------------
+
+// There every kernel that is launched costs as much as a small one takes: positions and heads are one batch of a
+// product of matrices. As attention's queries lie in memory, token by token, that is a view of them.
+
+// Elements of the attention maps of a piece: 128 MB in float32.
+constexpr int64_t kPieceElements = 32 << 20;
+
+// q k^T / sqrt(d), in float32 at least: [n, T, d], [n, d, T] -> [n, T, T].
+Tensor scores(const Tensor& q, const Tensor& k) {
+  static const auto widening = c10::Dispatcher::singleton().findSchemaOrThrow("aten::baddbmm", "dtype");
+  const auto type = type_of_scores(q);
+  const double scale = 1 / std::sqrt(static_cast<double>(q.size(2)));
+  const auto none = at::empty({1, 1, 1}, q.options().dtype(type));  // what the product is added to, times 0
+  // Some devices multiply 16-bit matrices into float32.
+  const bool both = c10::isReducedFloatingType(q.scalar_type()) && q.scalar_type() == k.scalar_type();
+  if (both && q.is_meta()) return at::empty({q.size(0), q.size(1), k.size(2)}, none.options());
+  if (both && widening.hasKernelForDispatchKey(c10::highestPriorityBackendTypeId(q.key_set())))
+    return at::baddbmm(none, q, k, type, /*beta=*/0, scale);
+  return at::baddbmm(none, q.to(type), k.to(type), /*beta=*/0, scale);
+}
+
+// Calls use(b, maps [positions, heads, T, T]) for each video b and for many positions at a time.
+template <class Use>
+void for_each_map_piece(const Tensor& query, const Tensor& key, int64_t frames, const Use& use) {
+  const int64_t positions = query.size(2) / frames, heads = query.size(1);
+  const int64_t at_once = std::max<int64_t>(kPieceElements / (heads * frames * frames), 1);
+  for (int64_t b = 0; b < query.size(0); ++b) {
+    for (int64_t begin = 0; begin < positions; begin += at_once) {
+      const auto piece = [&](const Tensor& t) {
+        return t[b]
+            .unflatten(1, {frames, positions})
+            .permute({2, 0, 1, 3})  // [S, heads, T, d]
+            .slice(0, begin, begin + at_once)
+            .flatten(0, 1);
+      };
+      const auto q = piece(query), k = piece(key).transpose(1, 2);
+      use(b, at::softmax(scores(q, k), -1).unflatten(0, {-1, heads}));
+    }
+  }
+}
+
+// Rows of a map sum to 1.
+Tensor off_diagonal_mass_on_device(const Tensor& query, const Tensor& key, int64_t frames) {
+  const auto diagonal = at::zeros({query.size(0), query.size(1)}, query.options().dtype(type_of_scores(query)));
+  for_each_map_piece(query, key, frames, [&](int64_t b, const Tensor& maps) {
+    diagonal[b].add_(maps.diagonal(0, -2, -1).sum({0, 2}));
+  });
+  return static_cast<double>(query.size(2)) - diagonal;
+}
+
+// ---- either ---------------------------------------------------------------------------------------------------------
+
+// For as long as it lives, torch.autocast changes no type.
+struct NoAutocast {
+  c10::impl::ExcludeDispatchKeyGuard guard{c10::autocast_dispatch_keyset};
+};
+
+Tensor off_diagonal_mass(const Tensor& query, const Tensor& key, int64_t frames) {
+  if (const auto task = kernel_task(query, key, frames)) return off_diagonal_mass(*task);
+  return query.is_cpu() ? off_diagonal_mass_on_cpu(query, key, frames)
+                        : off_diagonal_mass_on_device(query, key, frames);
+}
+
 Tensor mean_off_diagonal(const Tensor& query, const Tensor& key, int64_t frames) {
   check_shapes(query, key, frames);
   const at::NoGradGuard no_grad;
+  const NoAutocast no_autocast;
   if (frames == 1) return at::zeros({query.size(0), query.size(1)}, query.options().dtype(at::kFloat));
-  const auto task = kernel_task(query, key, frames);
-  const auto mass = task ? off_diagonal_mass(*task) : off_diagonal_mass(query, key, frames);
-  return mass / static_cast<double>(query.size(2) * (frames - 1));
+  return off_diagonal_mass(query, key, frames) / static_cast<double>(query.size(2) * (frames - 1));
 }
 
 }  // namespace
@@ -176,10 +244,14 @@ Tensor cfi(const Tensor& query, const Tensor& key, int64_t frames) {
 Tensor attention_map(const Tensor& query, const Tensor& key, int64_t frames) {
   check_shapes(query, key, frames);
   const at::NoGradGuard no_grad;
+  const NoAutocast no_autocast;
   const auto positions = query.size(2) / frames;
   if (const auto task = kernel_task(query, key, frames)) return summed_map(*task).div_(static_cast<double>(positions));
   auto sum = at::zeros({query.size(0), query.size(1), frames, frames}, query.options().dtype(at::kFloat));
-  for_each_map_chunk(query, key, frames, [&](const Tensor& maps) { sum += maps.sum(2); });
+  if (query.is_cpu())
+    for_each_map_chunk(query, key, frames, [&](const Tensor& maps) { sum += maps.sum(2); });
+  else
+    for_each_map_piece(query, key, frames, [&](int64_t b, const Tensor& maps) { sum[b].add_(maps.sum(0)); });
   return sum.div_(static_cast<double>(positions));
 }
 

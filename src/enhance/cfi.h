@@ -5,8 +5,9 @@
 //
 // All take video tokens only, query and key [B, heads, T*S, d] as they lie in memory (any strides), frame-major: token
 // t*S + s is position s of frame t. On the CPU, float32, bfloat16 and float16 with contiguous rows are read once, and
-// nothing is copied; the result does not depend on the number of threads. Everything else goes through ATen in chunks
-// of bounded size. A single frame has no other to attend to: its CFI is 0.
+// nothing is copied; the result does not depend on the number of threads. Everything else goes through ATen in pieces
+// of bounded size: on other devices few large ones, as views of query and key where heads lie side by side in memory.
+// torch.autocast changes nothing. A single frame has no other to attend to: its CFI is 0.
 #pragma once
 #include <ATen/ATen.h>
 

@@ -1,5 +1,6 @@
 #include "enhance/enhancer.h"
 
+#include "base/meta_memory.h"
 #include "eav/error.h"
 #include "enhance/adaptive.h"
 #include "enhance/cfi.h"
@@ -41,7 +42,10 @@ Gain Enhancer::gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid) 
   token_frames_ = grid.frames;
   // A single frame has no other to look at: the gain is 1.
   if (!active(layer) || grid.frames == 1) return {};
-  if (q.is_meta()) return Gain(at::empty({1, 1, 1}, q.options().dtype(at::kFloat)));
+  if (q.is_meta()) {
+    if (!is_for_cpu(q)) cfi_per_head(q, k, grid.frames);  // the kernel for the CPU takes hardly any memory
+    return Gain(at::empty({1, 1, 1}, q.options().dtype(at::kFloat)));
+  }
   // A CFI that is no number, of attention that is none either, counts as 0: it asks for no gain.
   const auto heads = cfi_per_head(q, k, grid.frames).nan_to_num_(0);  // [B, heads]
   const auto measured = heads.mean(at::kDouble).to(at::kFloat);
@@ -55,12 +59,20 @@ Gain Enhancer::gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid) 
 Trace Enhancer::trace() const {
   const auto first_weight = measured_.empty() ? options_.weight.value_or(0) : measured_[0].weight;
   Trace trace{token_frames_, first_weight, options_.adaptive, steps_, layers_, {}};
-  for (const auto& [step, layer, weight, cfi, heads, map] : measured_) {
-    const auto value = cfi.item<double>();
+  const auto on_cpu = [&](Tensor Measured::*of) -> std::vector<Tensor> {
+    if (measured_.empty() || !(measured_[0].*of).defined()) return {};
+    std::vector<Tensor> all;
+    for (const auto& m : measured_) all.push_back(m.*of);
+    return at::stack(all).to(at::kCPU).unbind();  // in one copy: whoever takes one waits for the device
+  };
+  const auto all_cfi = on_cpu(&Measured::cfi), all_heads = on_cpu(&Measured::heads), maps = on_cpu(&Measured::map);
+  for (size_t i = 0; i < measured_.size(); ++i) {
+    const auto& m = measured_[i];
     // Repeats the computation of gain() in float32, so that the trace holds the very factor that was applied.
-    const auto gain = (cfi * scale(weight)).clamp_min(1).item<double>();
-    trace.entries.push_back({step, layer, value, gain, weight, values<double>(heads.mean(0, false, at::kDouble)),
-                             map.defined() ? values<float>(map) : std::vector<float>()});
+    const auto gain = (all_cfi[i] * scale(m.weight)).clamp_min(1).item<double>();
+    trace.entries.push_back({m.step, m.layer, all_cfi[i].item<double>(), gain, m.weight,
+                             values<double>(all_heads[i].mean(0, false, at::kDouble)),
+                             maps.empty() ? std::vector<float>() : values<float>(maps[i])});
   }
   return trace;
 }

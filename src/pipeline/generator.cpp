@@ -45,21 +45,29 @@ bool encoded_alike(Request a, const Request& b) {
   return a == b;
 }
 
+OutOfMemory ran_out(const char* when) {
+  return OutOfMemory(
+      fmt::format("memory ran out while {}: `offload`, a `dtype` of 16 bits or fewer `frames` take less", when));
+}
+
+// What PyTorch said, in one line.
+[[noreturn]] void fail(const char* when, const c10::Error& error) {
+  const std::string text = error.what_without_backtrace();
+  // What ATen's allocator for the CPU throws is told apart by its text alone.
+  if (dynamic_cast<const c10::OutOfMemoryError*>(&error) || text.find("allocate memory") != std::string::npos)
+    throw ran_out(when);
+  throw Error(fmt::format("PyTorch failed while {}: {}", when, text.substr(0, text.find('\n'))));
+}
+
 // Does work that may need more memory than there is, whatever its plan said.
 template <class Work>
 void within_memory(const char* when, const Work& work) {
-  const auto ran_out = [&] { return OutOfMemory(fmt::format("memory ran out while {}", when)); };
   try {
     work();
   } catch (const std::bad_alloc&) {
-    throw ran_out();
-  } catch (const c10::OutOfMemoryError&) {
-    throw ran_out();
+    throw ran_out(when);
   } catch (const c10::Error& error) {
-    // What ATen's allocator for the CPU throws is told apart by its text alone.
-    const std::string text = error.what_without_backtrace();
-    if (text.find("allocate memory") != std::string::npos) throw ran_out();
-    throw Error(fmt::format("PyTorch failed while {}: {}", when, text.substr(0, text.find('\n'))));
+    fail(when, error);
   }
 }
 
@@ -293,7 +301,7 @@ std::string Generator::fingerprint() const {
 void Generator::keep_models(bool keep) { state_->keep = keep; }
 
 void Generator::run(std::span<const Job> jobs, Progress& progress, const std::function<void(Output&&)>& done,
-                    const std::function<void(const Error&)>& failed, const Saving& saving, const Preview& preview) {
+                    const std::function<void(const Error&)>& failed, const Saving& saving, const Preview& preview) try {
   auto& family = *state_->family;
   const c10::InferenceMode no_autograd;
   fingerprint();  // that of the files before they are read, whatever becomes of them
@@ -399,6 +407,8 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     finite ? done(std::move(output)) : failed(not_finite(placement.dtype));
     output = {};
   }
+} catch (const c10::Error& error) {
+  fail("a video is made", error);
 }
 
 Environment environment() {

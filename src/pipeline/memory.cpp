@@ -64,6 +64,20 @@ int64_t left_in_group(const std::filesystem::path& root, std::filesystem::path g
   return left;
 }
 
+// Of a device that is no CPU. What PyTorch keeps there for later is free: it gives it back before it runs out.
+int64_t free_on(at::Device device) {
+  try {
+    auto& allocator = *c10::getDeviceAllocator(device.type());
+    const auto free = static_cast<int64_t>(allocator.getMemoryInfo(device.index()).first);
+    if (!allocator.initialized()) return free;
+    const auto stats = allocator.getDeviceStats(device.index());
+    return free + std::max<int64_t>(stats.reserved_bytes[0].current - stats.allocated_bytes[0].current, 0);
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    throw Error(fmt::format("the device {} does not work: {}", device.str(), text.substr(0, text.find('\n'))));
+  }
+}
+
 }  // namespace
 
 int64_t left_in_control_groups(const std::filesystem::path& root, const std::filesystem::path& own) {
@@ -83,8 +97,7 @@ int64_t left_in_control_groups(const std::filesystem::path& root, const std::fil
 }
 
 int64_t available_memory(at::Device device) {
-  if (!device.is_cpu())
-    return static_cast<int64_t>(c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).first);
+  if (!device.is_cpu()) return free_on(device);
   const int64_t unlimited = std::numeric_limits<int64_t>::max();
   const int64_t in_system = number_after("/proc/meminfo", "MemAvailable:", unlimited / 1024) * 1024;
   return std::min(in_system, left_in_control_groups());

@@ -83,19 +83,18 @@ void FlowMatchEulerScheduler::skip(int64_t count) {
 Tensor FlowMatchEulerScheduler::step(const Tensor& predicted, int64_t index, const Tensor& latents,
                                      at::Generator& /*generator*/) {
   const auto change = sigmas_[index + 1] - sigmas_[index];
-  return latents + change.to(latents.device()) * predicted;
+  return latents + change * predicted;
 }
 
 Tensor FlowMatchEulerScheduler::denoised(const Tensor& predicted, int64_t index, const Tensor& latents) const {
-  return latents - sigmas_[index].to(latents.device()) * predicted;
+  return latents - sigmas_[index] * predicted;
 }
 
-Tensor FlowMatchEulerScheduler::step_tokens(const Tensor& predicted, const Tensor& timesteps,
-                                            const Tensor& latents) const {
-  const auto current = timesteps / static_cast<double>(train_steps_);  // [tokens]
-  const auto sigmas = sigmas_.to(latents.device()).unsqueeze(1);       // [steps + 1, 1]
+Tensor FlowMatchEulerScheduler::change_from(const Tensor& timesteps) const {
+  const auto current = timesteps / static_cast<double>(train_steps_);  // [n]
+  const auto sigmas = sigmas_.unsqueeze(1);                            // [steps + 1, 1]
   const auto next = std::get<0>(((sigmas < current - 1e-6) * sigmas).max(0));
-  return latents + (next - current).unsqueeze(1) * predicted;
+  return next - current;
 }
 
 }  // namespace eav

@@ -33,9 +33,8 @@ class FlowMatchEulerScheduler : public Scheduler {
   // Of float32 latents.
   Tensor step(const Tensor& predicted, int64_t index, const Tensor& latents, at::Generator& generator) override;
   Tensor denoised(const Tensor& predicted, int64_t index, const Tensor& latents) const override;
-  // A step where every token [1, tokens, C] has a timestep of its own [tokens] float32, from which it goes to the
-  // next lower noise level of a step.
-  Tensor step_tokens(const Tensor& predicted, const Tensor& timesteps, const Tensor& latents) const;
+  // By how much noise levels change [n] from timesteps of any kind [n] float32 to the next lower level of a step.
+  Tensor change_from(const Tensor& timesteps) const;
 
   double shift() const { return shift_; }
   bool shifts_dynamically() const { return dynamic_.has_value(); }

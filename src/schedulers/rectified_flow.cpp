@@ -24,7 +24,7 @@ RectifiedFlowScheduler::RectifiedFlowScheduler(int64_t steps, int64_t height, in
 }
 
 Tensor RectifiedFlowScheduler::add_noise(const Tensor& latents, const Tensor& noise, int64_t index) const {
-  const auto part = (1 - timesteps_[index] / kTrainTimesteps).to(latents.device());
+  const auto part = 1 - timesteps_[index] / kTrainTimesteps;
   return part * latents + (1 - part) * noise;
 }
 
@@ -32,11 +32,11 @@ Tensor RectifiedFlowScheduler::step(const Tensor& velocity, int64_t index, const
                                     at::Generator& /*generator*/) {
   auto length = timesteps_[index];
   if (index + 1 < timesteps_.size(0)) length = length - timesteps_[index + 1];
-  return latents + velocity * (length / kTrainTimesteps).to(latents.device());
+  return latents + velocity * (length / kTrainTimesteps);
 }
 
 Tensor RectifiedFlowScheduler::denoised(const Tensor& velocity, int64_t index, const Tensor& latents) const {
-  return latents + velocity * (timesteps_[index] / kTrainTimesteps).to(latents.device());
+  return latents + velocity * (timesteps_[index] / kTrainTimesteps);
 }
 
 }  // namespace eav

@@ -1,6 +1,8 @@
 #include "weights/placement.h"
 
 #include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/DeviceType.h>
 #include <fmt/format.h>
 #if defined(__aarch64__)
 #include <asm/hwcap.h>
@@ -11,21 +13,27 @@
 
 namespace eav {
 
-at::Device parse_device(const std::string& name) {
-  if (name == "cpu") return at::kCPU;
-  const bool cuda = name == "cuda" || (name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
-                                       name.find_first_not_of("0123456789", 5) == std::string::npos);
-  if (!cuda) throw Error(fmt::format("the device \"{}\" is unknown: choose cpu, cuda or cuda:N", name));
-  if (!at::hasCUDA())
-    throw Error(fmt::format("the device \"{}\" is not there: {}", name,
-                            at::globalContext().hasCUDA()
-                                ? "no CUDA device was found"
-                                : "this build of PyTorch has no CUDA, or no GPU was found; choose cpu"));
-  const int index = name == "cuda" ? 0 : std::stoi(name.substr(5));
-  if (index >= static_cast<int>(at::detail::getCUDAHooks().deviceCount()))
-    throw Error(fmt::format("the device \"{}\" is not there: {} CUDA device(s) were found", name,
-                            static_cast<int>(at::detail::getCUDAHooks().deviceCount())));
-  return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+at::Device parse_device(const std::string& given) {
+  if (given == "cpu") return at::kCPU;
+  const auto name = given.substr(0, given.find(':'));
+  const auto number = given.substr(name.size());  // ":0", or nothing
+  const bool of_one = number.empty() || (number.size() > 1 && number.size() < 4 &&
+                                         number.find_first_not_of("0123456789", 1) == std::string::npos);
+  const bool other = c10::is_privateuse1_backend_registered() && name == c10::get_privateuse1_backend();
+  if (!of_one || !(name == "cuda" || other))
+    throw Error(fmt::format("the device \"{}\" is unknown: choose cpu, cuda or cuda:N", given));
+  const auto not_there = [&](const std::string& why) {
+    return Error(fmt::format("the device \"{}\" is not there: {}", given, why));
+  };
+  if (!other && !at::CUDAHooksRegistry()->Has("CUDAHooks"))
+    throw not_there("this build of PyTorch has no CUDA; choose cpu, or install one that has (EAV_TORCH names it)");
+  if (!other && !at::hasCUDA())
+    throw not_there("no CUDA device was found; choose cpu, or see that nvidia-smi lists one");
+  const auto type = other ? at::kPrivateUse1 : at::kCUDA;
+  const auto count = static_cast<int>(at::globalContext().getAcceleratorHooksInterface(type).deviceCount());
+  const int index = number.empty() ? 0 : std::stoi(number.substr(1));
+  if (index >= count) throw not_there(fmt::format("{} such device(s) were found", count));
+  return at::Device(type, static_cast<c10::DeviceIndex>(index));
 }
 
 bool cpu_has(at::ScalarType type) {

@@ -20,7 +20,8 @@ struct Placement {
   LoadPolicy policy() const { return {storage, device, offload}; }
 };
 
-// Throws eav::Error when the device is not there.
+// "cpu", "cuda" or "cuda:N", or a device that a library registers with PyTorch (PrivateUse1), by its name. Throws
+// eav::Error when the device is not there.
 at::Device parse_device(const std::string& name);
 
 // On a CPU without instructions for a 16-bit type, weights are held in that type and the arithmetic is float32's.

@@ -7,6 +7,7 @@
 #include <map>
 #include <ranges>
 
+#include "base/meta_memory.h"
 #include "eav/error.h"
 #include "weights/config.h"
 #include "weights/weight_files.h"
@@ -43,6 +44,14 @@ void check_complete(const std::filesystem::path& index, const std::map<std::stri
         "{}: is missing, as {} of the {} files are that {} lists: the download is not complete, "
         "begin it again to go on with it",
         (index.parent_path() / *missing.begin()).string(), missing.size(), listed.size(), index.filename().string()));
+}
+
+// A tensor as the bytes that the file has, which need no copy on the way there, whether they are aligned or not.
+Tensor copy_to(at::Device device, const SafetensorsFile& file, const SafetensorsFile::Entry& entry) {
+  auto bytes = entry;
+  bytes.dtype = at::kByte;
+  bytes.shape = {static_cast<int64_t>(entry.end - entry.begin)};
+  return file.view(bytes, SafetensorsFile::Use::copying).to(device).view(entry.dtype).view(entry.shape);
 }
 
 }  // namespace
@@ -128,11 +137,16 @@ Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape) 
   const auto& [number, entry] = find(key, shape);
   const auto& file = files_[number];
   const bool converts = at::isFloatingType(entry.dtype) && entry.dtype != policy_.dtype;
-  if (policy_.device.is_meta())
-    return at::empty(entry.shape, at::TensorOptions(converts ? policy_.dtype : entry.dtype).device(at::kMeta));
+  const auto type = converts ? policy_.dtype : entry.dtype;
+  if (policy_.device.is_meta()) {
+    const auto planned = at::TensorOptions(at::kMeta).dtype(type);
+    // Other devices hold both for a moment.
+    return is_for_cpu(at::empty({0}, planned)) ? at::empty(entry.shape, planned)
+                                               : at::empty(entry.shape, planned.dtype(entry.dtype)).to(type);
+  }
   if (!converts && policy_.device.is_cpu()) return file.view(entry);
-  const auto tensor =
-      file.view(entry, SafetensorsFile::Use::copying).to(policy_.device, converts ? policy_.dtype : entry.dtype);
+  const auto tensor = policy_.device.is_cpu() ? file.view(entry, SafetensorsFile::Use::copying).to(type)
+                                              : copy_to(policy_.device, file, entry).to(type);
   file.forget(entry);
   return tensor;
 }

@@ -59,6 +59,13 @@ def test_cfi_equals_the_formula(nodes, monkeypatch, shape, dtype, heads_first):
         torch.testing.assert_close(nodes.formula.cfi_in_pieces(q, k, frames).double(), reference, rtol=2e-6, atol=0)
 
 
+def test_autocast_changes_nothing(nodes):
+    torch.manual_seed(0)
+    q, k = (torch.randn(1, 2, 5 * 7, 64) for _ in "qk")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(nodes.formula.cfi_in_pieces(q, k, 5).double(), exact(q, k, 5), rtol=2e-6, atol=0)
+
+
 def test_cfi_equals_the_operator(nodes):
     pytest.importorskip("enhance_a_video")
     operator = nodes.formula.operator()

@@ -8,6 +8,8 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # every checkpoint is made here; nothing is ever downloaded
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+DEVICE = os.environ.get("EAV_DEVICE")  # that models run on instead of the CPU: cuda, or the stand-in, fake
+ON_DEVICE = {("eav", "generate")} | {("eav_probe", part) for part in ("t5", "clip", "llama", "llava", "vae", "open_sora")}
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +29,13 @@ def run(build_dir):
 
     def run(program, *arguments, input=b"", fails=False):
         path = next(p for p in (build_dir / program, build_dir / "tests" / program) if p.is_file())
-        done = subprocess.run([path, *map(str, arguments)], input=input, capture_output=True, check=False)
+        environment = dict(os.environ)
+        if DEVICE and (program, arguments[0]) in ON_DEVICE:
+            arguments += ("--device", DEVICE)
+        if DEVICE == "fake":
+            environment["LD_PRELOAD"] = str(build_dir / "tests" / "libeav_fake_device.so")
+        command = [path, *map(str, arguments)]
+        done = subprocess.run(command, input=input, capture_output=True, check=False, env=environment)
         assert (done.returncode != 0) == fails, done.stderr.decode(errors="replace")
         return done.stderr if fails else done.stdout
 

@@ -1,5 +1,6 @@
 // Runs parts of the library by themselves, so that tests in Python can compare them with their counterparts there:
-// eav_probe COMMAND ARGUMENTS… reads standard input and writes standard output or a file.
+// eav_probe COMMAND ARGUMENTS… reads standard input and writes standard output or a file. Parts of models take
+// --device.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 
 #include "eav/error.h"
 #include "eav/video.h"
+#include "enhance/cfi.h"
 #include "models/clip_image.h"
 #include "models/ltx_video/single_file.h"
 #include "text/caption_cleaning.h"
@@ -27,6 +29,7 @@
 #include "text/t5.h"
 #include "text/t5_tokenizer.h"
 #include "video/resize.h"
+#include "weights/placement.h"
 #include "weights/safetensors.h"
 
 void open_sora(const std::vector<std::string>& arguments);  // probe_open_sora.cpp
@@ -92,13 +95,16 @@ struct EncoderArguments {
   explicit EncoderArguments(const Arguments& arguments)
       : tokenizer(std::filesystem::path(arguments.at(0)) / "tokenizer"),
         encoder(std::filesystem::path(arguments.at(0)) / "text_encoder"),
-        placement{.compute = type(option(arguments, "dtype", "float32")),
+        placement{.device = eav::parse_device(option(arguments, "device", "cpu")),
+                  .compute = type(option(arguments, "dtype", "float32")),
                   .storage = type(option(arguments, "storage", option(arguments, "dtype", "float32")))},
         out(option(arguments, "out")) {}
 
   std::filesystem::path tokenizer, encoder;
   eav::Placement placement;
   std::string out;
+
+  at::Tensor here(const at::Tensor& tensor) const { return tensor.to(placement.device); }
 };
 
 // A part of a checkpoint, with its weights held as the arguments say.
@@ -116,7 +122,7 @@ void t5(const Arguments& arguments) {
   const auto encoder = placed(eav::T5Encoder::part(given.encoder), given);
   const auto mask =
       std::ranges::find(arguments, "--mask") == arguments.end() ? std::nullopt : std::optional(prompt.mask);
-  const auto embeddings = (*encoder)(prompt.ids, mask, given.placement.compute, eav::Progress());
+  const auto embeddings = (*encoder)(given.here(prompt.ids), mask, given.placement.compute, eav::Progress());
   eav::save_safetensors(given.out, {{"ids", prompt.ids}, {"embeddings", embeddings}}, {{"cut", prompt.cut}});
 }
 
@@ -126,7 +132,7 @@ void clip(const Arguments& arguments) {
   const auto prompt = eav::tokenize(eav::open_clip_tokenizer(given.tokenizer), standard_input(),
                                     std::stoll(option(arguments, "length", "77")));
   const auto encoder = placed(eav::ClipTextEncoder::part(given.encoder), given);
-  const auto pooled = (*encoder)(prompt.ids, given.placement.compute, {});
+  const auto pooled = (*encoder)(given.here(prompt.ids), given.placement.compute, {});
   eav::save_safetensors(given.out, {{"ids", prompt.ids}, {"embeddings", pooled}}, {{"cut", prompt.cut}});
 }
 
@@ -137,7 +143,8 @@ void llama(const Arguments& arguments) {
   const auto ids = at::tensor(tokens, at::kLong).unsqueeze(0);
   const auto encoder =
       placed(eav::LlamaEncoder::part(given.encoder, std::stoll(option(arguments, "skipped-layers", "2"))), given);
-  eav::save_safetensors(given.out, {{"ids", ids}, {"embeddings", (*encoder)(ids, given.placement.compute, {})}}, {});
+  eav::save_safetensors(given.out,
+                        {{"ids", ids}, {"embeddings", (*encoder)(given.here(ids), given.placement.compute, {})}}, {});
 }
 
 // llava DIR --pixels FILE --skipped-layers N --out FILE [--dtype TYPE] [--storage TYPE] < ids.json: the weights are
@@ -146,11 +153,28 @@ void llava(const Arguments& arguments) {
   const EncoderArguments given(arguments);
   const auto ids = nlohmann::json::parse(standard_input()).get<std::vector<int64_t>>();
   const eav::SafetensorsFile file(option(arguments, "pixels"));
-  const auto pixels = file.view(file.entries().at("pixels")).to(given.placement.compute);
+  const auto pixels = file.view(file.entries().at("pixels")).to(given.placement.device, given.placement.compute);
   const auto encoder =
       placed(eav::LlavaEncoder::part(arguments.at(0), std::stoll(option(arguments, "skipped-layers", "2"))), given);
-  const auto embeddings = (*encoder)(at::tensor(ids, at::kLong).unsqueeze(0), pixels, {});
+  const auto embeddings = (*encoder)(given.here(at::tensor(ids, at::kLong)).unsqueeze(0), pixels, {});
   eav::save_safetensors(given.out, {{"embeddings", embeddings}}, {});
+}
+
+// cfi --shape B,TOKENS,HEADS,SIZE --frames T [--dtype TYPE] [--input FILE --out FILE]: of the tensors "query" and
+// "key", or of any that has this shape
+void cfi(const Arguments& arguments) {
+  const auto device = eav::parse_device(option(arguments, "device", "cpu"));
+  const auto dtype = type(option(arguments, "dtype", "float32"));
+  const auto shape = nlohmann::json::parse("[" + option(arguments, "shape") + "]").get<std::vector<int64_t>>();
+  const auto input = option(arguments, "input");
+  const auto tensor = [&](const char* name) {
+    if (input.empty()) return at::empty(shape, at::TensorOptions(dtype).device(device)).transpose(1, 2);
+    const eav::SafetensorsFile file(input);
+    return file.view(file.entries().at(name)).to(device, dtype).transpose(1, 2);  // [B, heads, T*S, d]
+  };
+  const auto query = tensor("query"), key = tensor("key");
+  const auto result = eav::cfi(query, key, std::stoll(option(arguments, "frames")));
+  if (!input.empty()) eav::save_safetensors(option(arguments, "out"), {{"cfi", result}}, {});
 }
 
 // clip-image CONFIG --picture FILE --out FILE: a picture as the processor of CONFIG, a preprocessor_config.json, gives
@@ -192,6 +216,7 @@ void single_file(const Arguments& arguments) {
 
 int main(int argc, char** argv) try {
   const std::map<std::string, void (*)(const Arguments&)> commands{
+      {"cfi", cfi},
       {"clean-captions", clean_captions},
       {"clip", clip},
       {"clip-image", clip_image},

@@ -1,7 +1,7 @@
 // eav_probe phase PHASE MODEL [--OPTION VALUE]…: runs one phase (text_encoder, transformer or vae) of a video and
 // writes, as JSON, the most memory that it took beside what the plan says, in bytes. Options are those of the
-// checkpoint, by name, and dtype, threads and offload (of any value). Phases before it run first and are not counted.
-// eav_probe plan MODEL [--OPTION VALUE]…: the plan alone, and the seconds that it took.
+// checkpoint, by name, and dtype, threads, offload (of any value) and, of a plan, device. Phases before it run first
+// and are not counted. eav_probe plan MODEL [--OPTION VALUE]…: the plan alone, and the seconds that it took.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -63,6 +63,7 @@ struct Case {
     eav::Settings values;
     auto dtype = eav::Dtype::float32;
     bool offload = false;
+    at::Device device = at::kCPU;
     at::set_num_threads(2);
     for (size_t i = first + 1; i + 1 < arguments.size(); i += 2) {
       const auto name = arguments[i].substr(2), &value = arguments[i + 1];
@@ -70,6 +71,8 @@ struct Case {
         dtype = value == "bfloat16" ? eav::Dtype::bfloat16 : eav::Dtype::float32;
       } else if (name == "threads") {
         at::set_num_threads(std::stoi(value));
+      } else if (name == "device") {
+        device = eav::parse_device(value);
       } else if (name == "offload") {
         offload = true;
       } else {
@@ -83,7 +86,7 @@ struct Case {
     }
     job = family->open({.values = values, .standards = {}});
     if (job->options().vae_tiling == eav::VaeTiling::automatic) job->choose_tiling(eav::VaeTiling::off);
-    placement = eav::place(dtype, at::kCPU, family->parts(eav::Phase::transformer)[0]->stored_type());
+    placement = eav::place(dtype, device, family->parts(eav::Phase::transformer)[0]->stored_type());
     placement.offload = offload;
     family->place(placement);
   }

@@ -1,5 +1,5 @@
 // eav_probe open_sora PART DIR --input FILE --out FILE [OPTIONS]: parts of Open-Sora, from DIR/config.json and
-// DIR/model.safetensors, in float32.
+// DIR/model.safetensors, in float32, on the CPU or --device NAME.
 //   forward: one forward of the transformer, [--weight W] enhanced; writes "out", and "cfi" and "gain" of each layer
 //   decode: latents "z_N" -> N frames "video", --frames N; encode: "encode_x" -> "mode", from DIR/vae_config.json and
 //   DIR/vae.safetensors
@@ -15,6 +15,7 @@
 #include "models/open_sora/denoiser.h"
 #include "models/open_sora/vae.h"
 #include "weights/config.h"
+#include "weights/placement.h"
 #include "weights/safetensors.h"
 
 namespace {
@@ -30,9 +31,9 @@ std::string option(const Arguments& arguments, const std::string& name, const st
 
 class Inputs {
  public:
-  explicit Inputs(const fs::path& path) : file_(path) {}
+  Inputs(const fs::path& path, at::Device device) : device(device), file_(path) {}
   bool has(const std::string& name) const { return file_.entries().contains(name); }
-  at::Tensor operator[](const std::string& name) const { return file_.view(file_.entries().at(name)); }
+  at::Tensor operator[](const std::string& name) const { return file_.view(file_.entries().at(name)).to(device); }
   double number(const std::string& name) const { return (*this)[name].flatten()[0].item<double>(); }
 
   // Captions without their padding.
@@ -43,12 +44,14 @@ class Inputs {
     return captions;
   }
 
+  const at::Device device;
+
  private:
   eav::SafetensorsFile file_;
 };
 
-Transformer open_transformer(const fs::path& dir) {
-  const auto checkpoint = eav::Checkpoint::open(dir, "model", {});
+Transformer open_transformer(const fs::path& dir, at::Device device) {
+  const auto checkpoint = eav::Checkpoint::open(dir, "model", {.device = device});
   Transformer transformer(eav::Weights(checkpoint), TransformerConfig::read(eav::JsonFile(dir / "config.json")));
   checkpoint.check_all_read();
   return transformer;
@@ -74,7 +77,7 @@ void save(const fs::path& path, const at::Tensor& out, const eav::Trace& trace) 
 }
 
 void forward(const fs::path& dir, const Inputs& in, const Arguments& arguments) {
-  const auto transformer = open_transformer(dir);
+  const auto transformer = open_transformer(dir, in.device);
   const auto x = in["x"];
   auto enhance = enhancer(arguments, dir, 1);
   enhance.begin_step(0);
@@ -84,12 +87,13 @@ void forward(const fs::path& dir, const Inputs& in, const Arguments& arguments) 
   if (in.has("x_mask")) mask = in["x_mask"] != 0;
   const Transformer::Video video{in.number("fps"), static_cast<int64_t>(in.number("height")),
                                  static_cast<int64_t>(in.number("width"))};
-  const auto out = transformer(x, in["t"], transformer.embed(in.captions()), video, mask, step);
+  const auto inputs = transformer.prepare(in.captions(), video, x.size(3), x.size(4));
+  const auto out = transformer(x, in["t"], inputs, mask, step);
   save(option(arguments, "out"), out, enhance.trace());
 }
 
 void sample(const fs::path& dir, const Inputs& in, const Arguments& arguments) {
-  const auto transformer = open_transformer(dir);
+  const auto transformer = open_transformer(dir, in.device);
   const auto number = [&](const char* name) { return std::stoll(option(arguments, name)); };
   const auto steps = number("steps"), height = number("height"), width = number("width");
   eav::RectifiedFlowScheduler scheduler(steps, height, width, number("frames"));
@@ -100,22 +104,21 @@ void sample(const fs::path& dir, const Inputs& in, const Arguments& arguments) {
   std::optional<GivenFrames> given;
   int64_t next = 0;
   if (in.has("frame_mask")) given = GivenFrames{in["frame_mask"].flatten(), [&] { return in["noise"][next++]; }};
-  const Told told{transformer.embed(captions),
-                  {static_cast<double>(number("fps")), height, width},
-                  std::stod(option(arguments, "guidance")),
+  const auto z = in["z"];
+  const Transformer::Video video{static_cast<double>(number("fps")), height, width};
+  const Told told{transformer.prepare(captions, video, z.size(3), z.size(4)), std::stod(option(arguments, "guidance")),
                   at::kFloat};
   OpenSoraDenoiser denoiser(transformer, scheduler, told, given);
   at::Generator unused;
   eav::Progress progress;
-  const auto z = in["z"];
   const auto out = eav::sample(denoiser, scheduler, z,
                                {enhance, transformer.grid(z.size(2), z.size(3), z.size(4)), unused, progress});
   save(option(arguments, "out"), out, enhance.trace());
 }
 
 template <class Half>
-Half open_vae(const fs::path& dir) {
-  const auto checkpoint = eav::Checkpoint::open(dir, "vae", {});
+Half open_vae(const fs::path& dir, at::Device device) {
+  const auto checkpoint = eav::Checkpoint::open(dir, "vae", {.device = device});
   Half half(eav::Weights(checkpoint), VaeConfig::read(eav::JsonFile(dir / "vae_config.json")));
   checkpoint.check_all_read(Half::unneeded_keys());
   return half;
@@ -124,12 +127,12 @@ Half open_vae(const fs::path& dir) {
 void decode(const fs::path& dir, const Inputs& in, const Arguments& arguments) {
   const auto frames = option(arguments, "frames");
   eav::Progress progress;
-  const auto video = open_vae<Vae>(dir).decode(in["z_" + frames], std::stoll(frames), progress);
+  const auto video = open_vae<Vae>(dir, in.device).decode(in["z_" + frames], std::stoll(frames), progress);
   eav::save_safetensors(option(arguments, "out"), {{"video", video}});
 }
 
 void encode(const fs::path& dir, const Inputs& in, const Arguments& arguments) {
-  const auto mode = open_vae<VaeEncoder>(dir)(in["encode_x"], {});
+  const auto mode = open_vae<VaeEncoder>(dir, in.device)(in["encode_x"], {});
   eav::save_safetensors(option(arguments, "out"), {{"mode", mode}});
 }
 
@@ -138,5 +141,7 @@ void encode(const fs::path& dir, const Inputs& in, const Arguments& arguments) {
 void open_sora(const Arguments& arguments) {
   const std::map<std::string, void (*)(const fs::path&, const Inputs&, const Arguments&)> parts{
       {"forward", forward}, {"sample", sample}, {"decode", decode}, {"encode", encode}};
-  parts.at(arguments.at(0))(arguments.at(1), Inputs(option(arguments, "input")), arguments);
+  parts.at(arguments.at(0))(arguments.at(1),
+                            Inputs(option(arguments, "input"), eav::parse_device(option(arguments, "device", "cpu"))),
+                            arguments);
 }

@@ -16,6 +16,7 @@
 #include "models/hunyuan_video/vae_encoder.h"
 #include "models/ltx_video/vae.h"
 #include "models/ltx_video/vae_encoder.h"
+#include "weights/placement.h"
 #include "weights/safetensors.h"
 
 namespace {
@@ -29,7 +30,8 @@ struct Conditions {
 
 void encode(const eav::JsonFile& config, const at::Tensor& video, const eav::ltx_video::Tiles& tiles,
             const std::filesystem::path& out) {
-  const auto checkpoint = eav::Checkpoint::open(config.path().parent_path(), "diffusion_pytorch_model", {});
+  const auto checkpoint =
+      eav::Checkpoint::open(config.path().parent_path(), "diffusion_pytorch_model", {.device = video.device()});
   const eav::Weights weights(checkpoint);
   if (config.get<std::string>("_class_name") == "AutoencoderKLHunyuanVideo") {
     const eav::hunyuan_video::VaeEncoder encoder(weights, eav::hunyuan_video::VaeConfig::read(config));
@@ -46,8 +48,8 @@ void encode(const eav::JsonFile& config, const at::Tensor& video, const eav::ltx
 template <class Vae, class VaeConfig>
 at::Tensor decode(const eav::JsonFile& config, at::ScalarType storage, const at::Tensor& latents, bool tiling,
                   const Conditions& conditions) {
-  const auto checkpoint =
-      eav::Checkpoint::open(config.path().parent_path(), "diffusion_pytorch_model", {.dtype = storage});
+  const auto checkpoint = eav::Checkpoint::open(config.path().parent_path(), "diffusion_pytorch_model",
+                                                {.dtype = storage, .device = latents.device()});
   const Vae vae(eav::Weights(checkpoint), VaeConfig::read(config));
   checkpoint.check_all_read(Vae::unneeded_keys());
   eav::Progress progress;
@@ -66,21 +68,22 @@ void vae(const std::vector<std::string>& arguments) {
     return found == arguments.end() || found + 1 == arguments.end() ? fallback : found[1];
   };
   const std::filesystem::path dir = arguments.at(0);
+  const auto device = eav::parse_device(option("device", "cpu"));
   const auto storage = option("storage", "float32");
   const auto type = storage == "float16" ? at::kHalf : storage == "bfloat16" ? at::kBFloat16 : at::kFloat;
   const bool tiling = std::ranges::find(arguments, "--tiling") != arguments.end();
   const bool framewise = std::ranges::find(arguments, "--framewise") != arguments.end();
   if (const auto video = option("video", ""); !video.empty()) {
     const eav::SafetensorsFile file(video);
-    return encode(eav::JsonFile(dir / "config.json"), file.view(file.entries().at("video")), {tiling, framewise},
-                  option("out", ""));
+    return encode(eav::JsonFile(dir / "config.json"), file.view(file.entries().at("video")).to(device),
+                  {tiling, framewise}, option("out", ""));
   }
   const eav::SafetensorsFile file(option("latents", ""));
-  const auto latents = file.view(file.entries().at("latents"));
+  const auto latents = file.view(file.entries().at("latents")).to(device);
 
   Conditions conditions{.timestep = {}, .generator = {}, .framewise = framewise};
   if (const auto timestep = option("timestep", ""); !timestep.empty())
-    conditions.timestep = at::full({latents.size(0)}, std::stod(timestep), at::kFloat);
+    conditions.timestep = at::full({latents.size(0)}, std::stod(timestep), latents.options());
   if (const auto seed = option("seed", ""); !seed.empty())
     conditions.generator = at::detail::createCPUGenerator(std::stoull(seed));
 

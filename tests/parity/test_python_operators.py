@@ -25,6 +25,14 @@ def test_cfi_is_the_formula(dtype, bound, frames):
     assert relative(eav.cfi(query, key, frames), reference_cfi(query, key, frames).mean(1)) < bound
 
 
+@pytest.mark.parametrize("strided", [False, True])  # by the kernel, and by PyTorch's operators
+def test_autocast_changes_nothing(strided):
+    query, key = (torch.stack([t, t], -1)[..., 0] if strided else t for t in pair())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = eav.cfi(query, key, FRAMES)
+    assert relative(found, reference_cfi(query, key, FRAMES).mean(1)) < 2e-6
+
+
 def test_gain_is_one_at_least():
     query, key = pair()
     expected = (reference_cfi(query, key, FRAMES).mean(1) * (FRAMES + 3.4)).clamp_min(1)

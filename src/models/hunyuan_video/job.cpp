@@ -33,7 +33,8 @@ class HunyuanDenoiser : public Denoiser {
     return {.branches = Guidance::Branches::apart, .scale = job_.asked().true_guidance, .prompt_row = 0};
   }
   Tensor predict(const Tensor& latents, Step& step) override {
-    const auto timestep = schedule_.timesteps().narrow(0, step.index, 1).to(where_.device);
+    const auto timestep = at::full({1}, schedule_.timesteps()[step.index].item<double>(),
+                                   at::TensorOptions(at::kFloat).device(where_.device));
     const auto& caption = step.branch == 0 ? job_.encodings().prompt : *job_.encodings().negative;
     return transformer_(job_.model_input(latents).to(where_.compute), timestep, job_.asked().guidance, caption, inputs_,
                         step);

@@ -38,36 +38,37 @@ void check_flow_shift(const FlowMatchEulerScheduler& schedule, const Options& op
     throw Error("flow_shift", "this LTX-Video chooses its flow shift by the size of the video: leave that option out");
 }
 
-// The timesteps of runs of tokens [runs] at a step: what is kept of a run holds it at a lower one.
-Tensor timesteps_of_runs(const Tensor& timestep, const Start& start) {
-  return at::minimum(timestep, (1 - at::tensor(start.strengths, at::kFloat)) * kTrainSteps);
+// The timesteps of runs of tokens [steps, runs]: what is kept of a run holds it at a lower one.
+Tensor timesteps_of_runs(const Scheduler& schedule, const Start& start) {
+  return at::minimum(schedule.timesteps().unsqueeze(1), (1 - at::tensor(start.strengths, at::kFloat)) * kTrainSteps);
 }
 
-// Of each run's value [runs], one for each token [L].
+// Of each run's values [n, runs], those of each token [n, L, 1].
 Tensor of_tokens(const Tensor& of_runs, const Start& start, at::Device device) {
-  return of_runs.repeat_interleave(at::tensor(start.tokens)).to(device);
+  return of_runs.repeat_interleave(at::tensor(start.tokens), 1).to(device).unsqueeze(2);
 }
 
 // Where tokens are kept in part, each goes on from its own timestep.
 class TokenwiseEuler : public Scheduler {
  public:
-  TokenwiseEuler(FlowMatchEulerScheduler schedule, const Start& start)
-      : schedule_(std::move(schedule)), start_(start) {}
+  TokenwiseEuler(FlowMatchEulerScheduler schedule, const Start& start, at::Device device)
+      : schedule_(std::move(schedule)) {
+    const auto timesteps = timesteps_of_runs(schedule_, start);
+    changes_ = of_tokens(schedule_.change_from(timesteps.flatten()).view_as(timesteps), start, device);
+    levels_ = of_tokens(timesteps / kTrainSteps, start, device);
+  }
 
   const Tensor& timesteps() const override { return schedule_.timesteps(); }
   Tensor step(const Tensor& predicted, int64_t index, const Tensor& latents, at::Generator& /*generator*/) override {
-    const auto timesteps = timesteps_of_runs(schedule_.timesteps().narrow(0, index, 1), start_);
-    return schedule_.step_tokens(predicted, of_tokens(timesteps, start_, latents.device()), latents);
+    return latents + changes_[index] * predicted;
   }
-
   Tensor denoised(const Tensor& predicted, int64_t index, const Tensor& latents) const override {
-    const auto timesteps = timesteps_of_runs(schedule_.timesteps().narrow(0, index, 1), start_);
-    return latents - of_tokens(timesteps / kTrainSteps, start_, latents.device()).unsqueeze(1) * predicted;
+    return latents - levels_[index] * predicted;
   }
 
  private:
   FlowMatchEulerScheduler schedule_;
-  const Start& start_;
+  Tensor changes_, levels_;  // of tokens' noise [steps, L, 1]
 };
 
 class LtxDenoiser : public Denoiser {
@@ -78,10 +79,11 @@ class LtxDenoiser : public Denoiser {
         where_(model.transformer.placement()),
         options_(options),
         start_(start),
-        schedule_(schedule),
         generator_(generator),
         inputs_(transformer_.prepare(caption, start.positions, start.conditions)),
-        kept_(of_tokens(at::tensor(start.strengths, at::kFloat), start, where_.device).unsqueeze(1)),
+        timesteps_(timesteps_of_runs(schedule, start).to(where_.device)),
+        levels_((schedule.timesteps() / kTrainSteps).to(where_.device)),
+        kept_(of_tokens(at::tensor(start.strengths, at::kFloat).unsqueeze(0), start, where_.device)[0]),
         first_(start.latents.to(where_.device)) {}
 
   // Unconditional and conditional in one batch: they share the mean of their CFI.
@@ -101,9 +103,8 @@ class LtxDenoiser : public Denoiser {
   }
 
   Tensor predict(const Tensor& latents, Step& step) override {
-    const auto timesteps = timesteps_of_runs(timestep(step), start_);
     const auto input = (options_.guided() ? at::cat({latents, latents}) : latents).to(where_.compute);
-    return transformer_(input, {timesteps.to(where_.device), start_.tokens}, inputs_, step).to(at::kFloat);
+    return transformer_(input, {timesteps_[step.index], start_.tokens}, inputs_, step).to(at::kFloat);
   }
 
   Tensor after_step(const Tensor& next, const Tensor& input, const Step& step) const override {
@@ -111,18 +112,18 @@ class LtxDenoiser : public Denoiser {
   }
 
  private:
-  Tensor timestep(const Step& step) const { return schedule_.timesteps().narrow(0, step.index, 1); }
-  Tensor level(const Step& step) const { return (timestep(step) / kTrainSteps).to(where_.device); }
+  Tensor level(const Step& step) const { return levels_.narrow(0, step.index, 1); }
 
   const Transformer& transformer_;
   const Placement& where_;
   const Options& options_;
   const Start& start_;
-  const Scheduler& schedule_;
   at::Generator& generator_;
   Transformer::Inputs inputs_;
-  Tensor kept_;   // [L, 1]: how much of each token is kept
-  Tensor first_;  // the latents that denoising begins with
+  Tensor timesteps_;  // of runs of tokens [steps, runs]
+  Tensor levels_;     // of noise [steps]
+  Tensor kept_;       // [L, 1]: how much of each token is kept
+  Tensor first_;      // the latents that denoising begins with
 };
 
 }  // namespace
@@ -294,7 +295,7 @@ FlowMatchEulerScheduler ConditionJob::schedule() const {
 }
 
 std::unique_ptr<Scheduler> ConditionJob::scheduler(const Start& start) const {
-  return std::make_unique<TokenwiseEuler>(schedule(), start);
+  return std::make_unique<TokenwiseEuler>(schedule(), start, model().transformer.placement().device);
 }
 
 Start ConditionJob::start(at::Generator& generator) const {

@@ -23,8 +23,7 @@ Guidance OpenSoraDenoiser::guidance(const Step& /*step*/) const {
 // Frames whose turn it is to change begin as they would look at this step's noise level.
 Tensor OpenSoraDenoiser::before_step(const Tensor& latents, const Step& step) {
   if (!given_) return latents;
-  const auto timestep = scheduler_.timesteps()[step.index].to(latents.device());
-  changing_ = given_->edited * RectifiedFlowScheduler::kTrainTimesteps >= timestep;
+  changing_ = given_->edited * RectifiedFlowScheduler::kTrainTimesteps >= scheduler_.timesteps()[step.index];
   const auto noisy = scheduler_.add_noise(latents, given_->noise(), step.index);
   const auto input = choose(of_frames(changing_ & ~noised_), noisy, latents);
   noised_ = changing_;
@@ -32,10 +31,11 @@ Tensor OpenSoraDenoiser::before_step(const Tensor& latents, const Step& step) {
 }
 
 Tensor OpenSoraDenoiser::predict(const Tensor& latents, Step& step) {
-  const auto timestep = scheduler_.timesteps()[step.index].to(latents.device());
+  const auto timestep = scheduler_.timesteps()[step.index].item<double>();
+  const auto timesteps = at::full({rows()}, timestep, latents.options());
   const auto frame_mask = given_ ? std::optional(changing_.unsqueeze(0).expand({rows(), -1})) : std::nullopt;
   const auto input = latents.to(told_.compute).expand({rows(), -1, -1, -1, -1});
-  const auto output = transformer_(input, timestep.expand({rows()}), told_.captions, told_.video, frame_mask, step);
+  const auto output = transformer_(input, timesteps, told_.inputs, frame_mask, step);
   return output.slice(1, 0, latents.size(1));  // a predicted variance is not used
 }
 

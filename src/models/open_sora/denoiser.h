@@ -19,8 +19,7 @@ struct GivenFrames {
 
 // What the model is told of all clips of a video.
 struct Told {
-  Captions captions;  // embedded: the prompt's and, where there is guidance, the one of the unconditional half
-  Transformer::Video video;
+  Transformer::Inputs inputs;  // with the prompt's caption and, where there is guidance, the unconditional half's
   double guidance_scale;
   at::ScalarType compute;
 };
@@ -40,7 +39,7 @@ class OpenSoraDenoiser : public Denoiser {
   void load(const SavedState& state) override;
 
  private:
-  int64_t rows() const { return static_cast<int64_t>(told_.captions.size()); }
+  int64_t rows() const { return static_cast<int64_t>(told_.inputs.captions.size()); }
 
   const Transformer& transformer_;
   const RectifiedFlowScheduler& scheduler_;

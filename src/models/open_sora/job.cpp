@@ -212,9 +212,8 @@ Denoised Job::denoise(Progress& progress, const Saving& saving, const Watch& wat
   Captions captions{caption};
   if (asked().guided())  // as long as the prompt's
     captions.push_back(transformer.null_caption().slice(0, 0, caption.size(0)).to(where.compute));
-  const Told told{transformer.embed(captions),
-                  {length == 1 ? kPictureFps : asked().fps, asked().height, asked().width},
-                  asked().guidance,
+  const Transformer::Video video{length == 1 ? kPictureFps : asked().fps, asked().height, asked().width};
+  const Told told{transformer.prepare(captions, video, latents_shape_[3], latents_shape_[4]), asked().guidance,
                   where.compute};
   const auto start = at::TensorOptions(at::kFloat).device(host_of(where.device));
   const auto draw = [&] { return draw_noise(latents_shape_, generator, start); };

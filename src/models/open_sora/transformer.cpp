@@ -110,10 +110,13 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c)
       scale_shift_table_((w / "final_layer").load("scale_shift_table", {2, c.hidden_size})),
       final_linear_(w / "final_layer" / "linear", c.hidden_size, c.patch_size * c.patch_size * c.out_channels) {}
 
-Captions Transformer::embed(const Captions& captions) const {
-  Captions embedded;
-  for (const auto& caption : captions) embedded.push_back(y_fc2_(y_fc1_.gelu_tanh(caption)));
-  return embedded;
+Transformer::Inputs Transformer::prepare(const Captions& captions, const Video& video, int64_t height,
+                                         int64_t width) const {
+  Inputs inputs{.captions = {}, .fps = video.fps, .positions = {}};
+  for (const auto& caption : captions) inputs.captions.push_back(y_fc2_(y_fc1_.gelu_tanh(caption)));
+  const auto p = config_.patch_size;
+  inputs.positions = positions(video, (height + p - 1) / p, (width + p - 1) / p).to(inputs.captions[0].options());
+  return inputs;
 }
 
 Tensor Transformer::positions(const Video& video, int64_t rows, int64_t columns) const {
@@ -131,14 +134,14 @@ Tensor Transformer::positions(const Video& video, int64_t rows, int64_t columns)
       .to(at::kFloat);
 }
 
-Tensor Transformer::operator()(const Tensor& latents, const Tensor& timesteps, const Captions& captions,
-                               const Video& video, const std::optional<Tensor>& frame_mask, Step& step) const {
+Tensor Transformer::operator()(const Tensor& latents, const Tensor& timesteps, const Inputs& inputs,
+                               const std::optional<Tensor>& frame_mask, Step& step) const {
   const auto p = config_.patch_size, channels = config_.hidden_size;
   const auto frames = latents.size(2), height = latents.size(3), width = latents.size(4);
   const auto rows = (height + p - 1) / p, columns = (width + p - 1) / p;
   const auto type = latents.scalar_type();
 
-  const auto fps = fps_embedder_(timestep_sinusoids(at::full({1}, video.fps, timesteps.options()), kTimestepChannels,
+  const auto fps = fps_embedder_(timestep_sinusoids(at::full({1}, inputs.fps, timesteps.options()), kTimestepChannels,
                                                     /*flip_sin_to_cos=*/true, /*freq_shift=*/0)
                                      .to(type));
   const auto embed_time = [&](const Tensor& t) {
@@ -156,7 +159,7 @@ Tensor Transformer::operator()(const Tensor& latents, const Tensor& timesteps, c
   const auto padded = at::constant_pad_nd(latents, {0, columns * p - width, 0, rows * p - height});
   const auto patches = padded.unflatten(4, {columns, p}).unflatten(3, {rows, p});  // [B, in, T, rows, p, columns, p]
   auto x = x_embedder_(patches.permute({0, 2, 3, 5, 1, 4, 6}).flatten(4).flatten(2, 3));  // [B, T, S, C]
-  x.add_(positions(video, rows, columns).to(x));
+  x.add_(inputs.positions.to(type));
 
   const auto angles =
       at::outer(at::arange(frames, frequencies_.options().dtype(at::kFloat)), frequencies_.to(at::kFloat));
@@ -165,7 +168,7 @@ Tensor Transformer::operator()(const Tensor& latents, const Tensor& timesteps, c
   };
   const Rope rope{of_tokens(angles.cos()), of_tokens(angles.sin())};
 
-  const Block::Inputs shared{captions, rope, modulation};
+  const Block::Inputs shared{inputs.captions, rope, modulation};
   const auto apply = [&](const Block& block) {
     step.progress.check();
     block(x, shared, step);

@@ -72,17 +72,23 @@ class Transformer {
     double fps;
     int64_t height, width;  // in pixels
   };
-  // Embeds captions [tokens, caption_channels] each.
-  Captions embed(const Captions& captions) const;
+  // What stays the same in all steps.
+  struct Inputs {
+    Captions captions;  // embedded
+    double fps;
+    Tensor positions;  // [S, C]
+  };
+  // For captions [tokens, caption_channels] each and latents of this height and width.
+  Inputs prepare(const Captions& captions, const Video& video, int64_t height, int64_t width) const;
   // The caption of the unconditional half: [model_max_length, caption_channels].
   const Tensor& null_caption() const { return y_embedding_; }
 
   // The tokens of latents of this size.
   Grid grid(int64_t frames, int64_t height, int64_t width) const { return config_.grid(frames, height, width); }
 
-  // latents [B, in_channels, T, H, W], timesteps [B] float32, embedded captions -> [B, out_channels, T, H, W] float32.
+  // latents [B, in_channels, T, H, W], timesteps [B] float32, a caption for each -> [B, out_channels, T, H, W] float32.
   // `frame_mask` [B, T] bool: frames that are not marked are given, at timestep 0.
-  Tensor operator()(const Tensor& latents, const Tensor& timesteps, const Captions& captions, const Video& video,
+  Tensor operator()(const Tensor& latents, const Tensor& timesteps, const Inputs& inputs,
                     const std::optional<Tensor>& frame_mask, Step& step) const;
 
  private:
