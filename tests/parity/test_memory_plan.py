@@ -22,6 +22,12 @@ CASES = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ordinary_build(build_dir):
+    if "EAV_SANITIZE:STRING=\n" not in (build_dir / "CMakeCache.txt").read_text():
+        pytest.skip("a sanitizer takes memory of its own")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("checkpoints")

@@ -29,7 +29,8 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Model& model, con
     if (!written.empty()) entries.push_back({std::move(token), written, id});
   }
   for (auto* entries : {&verbatim_, &normalized_})
-    std::ranges::stable_sort(*entries, std::ranges::greater(), [](const Entry& entry) { return entry.written.size(); });
+    std::stable_sort(entries->begin(), entries->end(),
+                     [](const Entry& a, const Entry& b) { return a.written.size() > b.written.size(); });
 }
 
 std::optional<int64_t> AddedTokens::id(const std::string& content) const {

@@ -60,7 +60,7 @@ std::vector<int64_t> Bpe::characters(std::string_view word) const {
     length = code_point_length(word, i);
     const bool first = i == 0, last = i + length == word.size();
     auto character = std::string(word.substr(i, length));
-    if (!first) character = options_.continuing_subword_prefix + character;
+    if (!first) character.insert(0, options_.continuing_subword_prefix);
     if (last) character += options_.end_of_word_suffix;
     if (const auto known = id(character)) {
       add_waiting();

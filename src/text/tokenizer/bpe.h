@@ -20,7 +20,7 @@ struct BpeOptions {
   bool ignore_merges = false;                  // a word that is in the vocabulary is one token, whatever the merges say
 };
 
-class Bpe : public Model {
+class Bpe final : public Model {
  public:
   using Vocabulary = std::unordered_map<std::string, int64_t>;
   using Merges = std::vector<std::pair<std::string, std::string>>;  // the first is done first

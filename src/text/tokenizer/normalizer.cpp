@@ -7,15 +7,15 @@ namespace eav::text {
 Normalizer unchanged() { return std::identity(); }
 
 Normalizer normal_form(NormalForm form) {
-  return [form](std::string text) { return normalize(text, form); };
+  return [form](const std::string& text) { return normalize(text, form); };
 }
 
 Normalizer lowercased() {
-  return [](std::string text) { return lowercase(text); };
+  return [](const std::string& text) { return lowercase(text); };
 }
 
 Normalizer stripped(bool left, bool right) {
-  return [left, right](std::string text) {
+  return [left, right](const std::string& text) {
     size_t begin = 0, end = text.size();
     while (left && begin < end && is_whitespace(code_point(text, begin))) begin += code_point_length(text, begin);
     while (right && end > begin && is_whitespace(code_point(text, code_point_start(text, end))))
@@ -25,13 +25,13 @@ Normalizer stripped(bool left, bool right) {
 }
 
 Normalizer replaced(Pattern pattern, std::string replacement) {
-  return [pattern = std::move(pattern), replacement = std::move(replacement)](std::string text) {
+  return [pattern = std::move(pattern), replacement = std::move(replacement)](const std::string& text) {
     return replace(text, pattern, replacement);
   };
 }
 
 Normalizer prepended(std::string prefix) {
-  return [prefix = std::move(prefix)](std::string text) { return text.empty() ? text : prefix + text; };
+  return [prefix = std::move(prefix)](const std::string& text) { return text.empty() ? text : prefix + text; };
 }
 
 Normalizer in_order(std::vector<Normalizer> normalizers) {

@@ -20,7 +20,7 @@ PreTokenizer split_at(Pattern pattern, Delimiter delimiter) {
   };
 }
 
-PreTokenizer metaspace(std::string replacement, Prepend prepend, bool split) {
+PreTokenizer metaspace(const std::string& replacement, Prepend prepend, bool split) {
   const auto space = literal(" ");
   const auto cut = split ? split_at(literal(replacement), Delimiter::merged_with_next) : one_word();
   return [=](Piece piece) {

@@ -17,7 +17,7 @@ PreTokenizer split_at(Pattern pattern, Delimiter delimiter);
 
 // SentencePiece's way: spaces are written as `replacement` ("▁"), which also begins a word.
 enum class Prepend { always, first, never };
-PreTokenizer metaspace(std::string replacement, Prepend prepend, bool split = true);
+PreTokenizer metaspace(const std::string& replacement, Prepend prepend, bool split = true);
 
 // Writes every byte as one printable character, after a split into words where `split_words` is set.
 PreTokenizer byte_level(bool prepend_space, bool split_words);

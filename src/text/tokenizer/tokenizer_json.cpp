@@ -26,7 +26,7 @@ std::string type_of(const Json& part) { return part.at("type").get<std::string>(
 
 // A field that may be missing or null.
 template <class T>
-T value_or(const Json& part, const char* field, T fallback) {
+T value_or(const Json& part, const char* field, const T& fallback) {
   const auto found = part.find(field);
   return found == part.end() || found->is_null() ? fallback : found->get<T>();
 }

@@ -42,7 +42,7 @@ void check_length(size_t bytes) {
 bool is_utf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     UChar32 c;
-    U8_NEXT(text.data(), i, text.size(), c);
+    U8_NEXT(text.data(), i, text.size(), c);  // NOLINT(bugprone-inc-dec-in-conditions): a macro of ICU
     if (c < 0) return false;
   }
   return true;
@@ -58,7 +58,7 @@ std::string repaired_utf8(std::string_view bytes) {
   std::string text;
   for (size_t i = 0; i < bytes.size();) {
     UChar32 c;
-    U8_NEXT_OR_FFFD(bytes.data(), i, bytes.size(), c);
+    U8_NEXT_OR_FFFD(bytes.data(), i, bytes.size(), c);  // NOLINT(bugprone-inc-dec-in-conditions)
     append_code_point(text, static_cast<char32_t>(c));
   }
   return text;

@@ -9,7 +9,7 @@
 
 namespace eav::text {
 
-class Unigram : public Model {
+class Unigram final : public Model {
  public:
   using Vocabulary = std::vector<std::pair<std::string, double>>;  // tokens with the logarithm of their probability
 
