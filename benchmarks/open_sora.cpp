@@ -22,7 +22,8 @@ std::function<void()> open_sora(const Arguments& arguments) {
     Enhancer enhancer({.enabled = enhanced || maps, .weight = 4, .maps = maps}, 1, config.depth);
     const Progress progress;
     Step step{model->grid(latents.size(2), latents.size(3), latents.size(4)), enhancer, progress};
-    (*model)(latents, at::full({latents.size(0)}, 500.0), model->embed(text.unbind()), {24, height, width}, {}, step);
+    const auto told = model->prepare(text.unbind(), {24, height, width}, latents.size(3), latents.size(4));
+    (*model)(latents, at::full({latents.size(0)}, 500.0), told, {}, step);
   };
 }
 
