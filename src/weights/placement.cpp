@@ -30,7 +30,7 @@ at::Device parse_device(const std::string& given) {
   if (!other && !at::hasCUDA())
     throw not_there("no CUDA device was found; choose cpu, or see that nvidia-smi lists one");
   const auto type = other ? at::kPrivateUse1 : at::kCUDA;
-  const auto count = static_cast<int>(at::globalContext().getAcceleratorHooksInterface(type).deviceCount());
+  const auto count = at::globalContext().getAcceleratorHooksInterface(type).deviceCount();
   const int index = number.empty() ? 0 : std::stoi(number.substr(1));
   if (index >= count) throw not_there(fmt::format("{} such device(s) were found", count));
   return at::Device(type, static_cast<c10::DeviceIndex>(index));

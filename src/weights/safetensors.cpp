@@ -95,7 +95,6 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     throw fail(fmt::format("truncated: its header takes {} bytes, the file has {}", data_begin, mapping_->size()));
 
   const auto* text = reinterpret_cast<const char*>(mapping_->bytes()) + sizeof header_size;
-  // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): mapped bytes are taken for uninitialized ones
   const auto header = parse_json({text, header_size});
   if (!header.is_object()) throw fail("its header is no JSON object");
 
@@ -107,6 +106,7 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
         if (entry.is_string()) metadata_[name] = entry.get<std::string>();
       continue;
     }
+    // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): a captured structured binding is taken for uninitialized
     const auto bad = [&](const std::string& what) { return fail(fmt::format("tensor \"{}\" {}", key, what)); };
     const auto is_lengths = [](const nlohmann::json& list) {
       return list.is_array() &&
@@ -164,7 +164,7 @@ Tensor SafetensorsFile::view(const Entry& entry, Use use) const {
     // Piece by piece, so that the file's pages are not in memory beside the copy.
     constexpr size_t kPiece = 1 << 20;
     auto* to = static_cast<std::byte*>(copy.data_ptr());
-    for (auto begin = entry.begin, end = begin; begin < entry.end; begin = end) {
+    for (size_t begin = entry.begin, end; begin < entry.end; begin = end) {
       end = std::min((begin / kPiece + 1) * kPiece, entry.end);
       std::memcpy(to + (begin - entry.begin), mapping_->bytes() + begin, end - begin);
       forget(begin, end);
