@@ -13,6 +13,7 @@
 #include <set>
 #include <thread>
 
+#include "base/torch_error.h"
 #include "eav/fingerprint.h"
 #include "models/family.h"
 #include "options/json.h"
@@ -56,7 +57,7 @@ OutOfMemory ran_out(const char* when) {
   // What ATen's allocator for the CPU throws is told apart by its text alone.
   if (dynamic_cast<const c10::OutOfMemoryError*>(&error) || text.find("allocate memory") != std::string::npos)
     throw ran_out(when);
-  throw Error(fmt::format("PyTorch failed while {}: {}", when, text.substr(0, text.find('\n'))));
+  throw Error(fmt::format("PyTorch failed while {}: {}", when, first_line(error)));
 }
 
 // Does work that may need more memory than there is, whatever its plan said.

@@ -15,6 +15,7 @@
 
 #include "base/meta_memory.h"
 #include "base/tensor_memory.h"
+#include "base/torch_error.h"
 #include "eav/error.h"
 #include "eav/human.h"
 #include "weights/placement.h"
@@ -73,8 +74,7 @@ int64_t free_on(at::Device device) {
     const auto stats = allocator.getDeviceStats(device.index());
     return free + std::max<int64_t>(stats.reserved_bytes[0].current - stats.allocated_bytes[0].current, 0);
   } catch (const c10::Error& error) {
-    const std::string text = error.what_without_backtrace();
-    throw Error(fmt::format("the device {} does not work: {}", device.str(), text.substr(0, text.find('\n'))));
+    throw Error(fmt::format("the device {} does not work: {}", device.str(), first_line(error)));
   }
 }
 

@@ -240,7 +240,7 @@ CleanCaption cleaned(const CleanCaption& before) {
 }  // namespace
 
 CleanCaption clean_caption(const std::string& utf8) {
-  if (!text::is_utf8(utf8)) throw Error("the prompt is not UTF-8 text");
+  text::check_utf8(utf8);
   constexpr size_t kMost = 10'000;  // cleaning takes time with the square of it
   if (utf8.size() > kMost)
     throw Error(
@@ -250,7 +250,7 @@ CleanCaption clean_caption(const std::string& utf8) {
 }
 
 std::string plain_caption(const std::string& utf8) {
-  if (!text::is_utf8(utf8)) throw Error("the prompt is not UTF-8 text");
+  text::check_utf8(utf8);
   return stripped(text::full_lowercase(utf8));
 }
 

@@ -1,12 +1,11 @@
 #include "text/tokenizer.h"
 
-#include "eav/error.h"
 #include "text/tokenizer/unicode.h"
 
 namespace eav {
 
 std::vector<int64_t> Tokenizer::encode(std::string_view text) const {
-  if (!text::is_utf8(text)) throw Error("the prompt is not UTF-8 text");
+  text::check_utf8(text);
   auto ids = stages_.before;
   for (auto& piece : stages_.added_tokens.split(text, stages_.normalizer)) {
     if (piece.id) {

@@ -13,7 +13,6 @@ extern "C" {
 #include <utility>
 #include <vector>
 
-#include "base/regular_file.h"
 #include "video/ffmpeg.h"
 #include "video/input.h"
 #include "video/webp.h"
@@ -69,8 +68,7 @@ class ToRgb {
 struct VideoReader::State {
   explicit State(const fs::path& path) : file(path), convert(file), packet(av_packet_alloc()), frame(av_frame_alloc()) {
     if (!packet || !frame) throw std::bad_alloc();
-    const RegularFile readable(file);  // says why it is not
-    if (const auto webp = read_webp(readable)) {
+    if (const auto webp = read_webp(file)) {
       if (!webp->defined()) throw unreadable(file);
       picture = *webp;
       return;

@@ -27,6 +27,17 @@ def tiny(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder for checkpoints of other families, with the inputs that tests/same_bits.py names."""
+    from tiny_checkpoints import make_inputs
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    make_inputs(folder)
+    (folder / "checkpoints").symlink_to(".")
+    return folder
+
+
 @pytest.fixture
 def checkpoint(tiny, tmp_path):
     """A copy of the tiny checkpoint, to be damaged."""

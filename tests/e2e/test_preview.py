@@ -6,7 +6,7 @@ import pytest
 from conftest import PROGRAM, SMALL
 from PIL import Image
 from same_bits import arguments_for
-from tiny_checkpoints import make_checkpoint, make_inputs
+from tiny_checkpoints import make_checkpoint
 
 RUNS = {
     "cogvideox-dpm": "--steps 3",
@@ -16,14 +16,6 @@ RUNS = {
     "ltx-condition": "--image inputs/fits.png --image-cond-noise-scale 0.5 --decode-timestep 0.1 --steps 3",
     "open-sora": "--frames 34 --loop 2 --width 32 --height 24 --image inputs/wide.png --strength 0.6 --steps 3",
 }
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    make_inputs(folder)
-    (folder / "checkpoints").symlink_to(".")
-    return folder
 
 
 @pytest.fixture(autouse=True)

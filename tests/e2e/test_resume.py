@@ -9,7 +9,7 @@ import time
 import pytest
 from conftest import PROGRAM, error_line
 from same_bits import arguments_for
-from tiny_checkpoints import make_checkpoint, make_inputs
+from tiny_checkpoints import make_checkpoint
 
 # What a state has to hold: DPM's last prediction, measured CFI, maps, the two branches of true guidance, noise on
 # conditions, clips and frames already noised, types and files.
@@ -23,14 +23,6 @@ RUNS = {
                  "--last-image inputs/other.png --enhance-weight auto --steps 4",
 }  # fmt: skip
 MADE = ("a.mp4", "a.json", "latents.safetensors", "trace.json")
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    make_inputs(folder)
-    (folder / "checkpoints").symlink_to(".")
-    return folder
 
 
 def start(folder, arguments):

@@ -48,6 +48,10 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+void check_utf8(std::string_view prompt) {
+  if (!is_utf8(prompt)) throw Error("the prompt is not UTF-8 text");
+}
+
 char32_t code_point(std::string_view text, size_t at) {
   UChar32 c;
   U8_NEXT_UNSAFE(text.data(), at, c);

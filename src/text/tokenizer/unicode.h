@@ -9,6 +9,8 @@
 namespace eav::text {
 
 bool is_utf8(std::string_view text);
+// Throws eav::Error where a prompt is not.
+void check_utf8(std::string_view prompt);
 
 // Throws eav::Error where a tokenizer's file makes a text longer than any prompt: its stages, each of which may write
 // more than it reads, would fill the memory.
