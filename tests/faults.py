@@ -118,7 +118,8 @@ def one(program, folder, arguments, fault, seconds, seed):
     halves = [name for name in left if name not in MADE and name != "a.mp4.resume"]
     if halves and fault != "SIGKILL":
         problem = problem or f"left {halves}"
-    if code != 0:
+    finished = code == 0 or (number and left == MADE)  # a signal may come while the process ends
+    if not finished:
         again = run.start(*(["--resume", "disk/a.mp4.resume"] if "a.mp4.resume" in left else []))
         said = again.communicate(timeout=300)[1].splitlines()
         if again.returncode != 0:
@@ -129,7 +130,7 @@ def one(program, folder, arguments, fault, seconds, seed):
         expected, made = contents(folder.parent / "undisturbed"), contents(folder)
         other = [name for name in MADE if made[name] != expected[name]]
         problem = f"differs: {other}" if other else ""
-    how = "finished" if code == 0 else "from its state" if "a.mp4.resume" in left else "from the beginning"
+    how = "finished" if finished else "from its state" if "a.mp4.resume" in left else "from the beginning"
     return {"how": how, "problem": problem, "line": errors[-1] if errors else ""}
 
 

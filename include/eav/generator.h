@@ -96,6 +96,7 @@ class Job {
   friend class Generator;
   std::shared_ptr<VideoJob> job_;
   std::function<MemoryPlan()> plan_;
+  bool may_tile_ = false;  // whether the VAE may decode in tiles where memory runs out otherwise
 };
 
 // A checkpoint, opened for generating.
@@ -133,6 +134,7 @@ class Generator {
   // loaded, used for all prompts and released before the transformer; with a single job the transformer is released
   // before the VAE. Throws eav::Error before any work when memory does not suffice or check_complete() would, and
   // Cancelled when `progress` asks to stop.
+  // A decode that runs out of memory begins again in tiles, with a warning, unless the request asks for none.
   // A video whose latents are not finite after denoising is not decoded: `failed` gets its error in the place of
   // `done`, in the order of the jobs, and the videos after it are made. Without `failed` that error is thrown.
   // `saving` keeps the state of the video that is being made, and the first one goes on from such a state: it must be
@@ -147,10 +149,13 @@ class Generator {
   std::shared_ptr<State> state_;
 };
 
-// Versions of this library and of PyTorch, and the CPU's type: what a run's bits depend on beside its threads.
+// Versions of this library and of PyTorch, and the type of the CPU, and of the GPU if the device is one: what a run's
+// bits depend on beside its threads.
 struct Environment {
   std::string version, torch, cpu;
+  std::string gpu{};  // "NVIDIA H100 80GB HBM3, driver 580.65.06, CUDA 13.0"
 };
-Environment environment();
+// Throws eav::Error when the device is not there.
+Environment environment(const std::string& device = "cpu");
 
 }  // namespace eav

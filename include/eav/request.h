@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -48,9 +49,15 @@ std::string to_string(Dtype dtype);
 struct Runtime {
   std::string device = "cpu";  // "cpu", "cuda" or "cuda:N"
   Dtype dtype = Dtype::automatic;
-  int threads = 0;       // 0: as many as there are cores
+  std::map<std::string, Dtype> part_dtypes = {};  // of parts that compute in another, by name: {"vae", float32}
+  int threads = 0;                                // 0: as many as there are cores
   bool offload = false;  // load the blocks of a model one at a time, each when it is used: slower, in little memory
 };
+
+// The types of a runtime in one word: "bfloat16", or "bfloat16,vae=float32" where parts have their own. The second
+// throws eav::Error that says what serves.
+std::string dtypes_of(const Runtime& runtime);
+void set_dtypes(Runtime& runtime, const std::string& text);
 
 // Unset fields take the checkpoint's defaults: its eav.json's, else its family's.
 struct Request {

@@ -1,7 +1,6 @@
 #include "options.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -53,17 +52,6 @@ std::string flag_of(const std::string& option) {
   auto flag = "--" + option;
   std::ranges::replace(flag, '_', '-');
   return flag;
-}
-
-CLI::Option* add_choice(CLI::App& command, const std::string& name, const std::string& description,
-                        std::vector<std::string> choices, const std::function<void(const std::string&)>& set) {
-  const auto names = fmt::format("{}", fmt::join(choices, "|"));
-  const auto read = [=, choices = std::move(choices)](const std::string& text) {
-    if (std::ranges::find(choices, text) == choices.end())
-      throw CLI::ValidationError(name, fmt::format("'{}' does not work, expected {}", text, names));
-    set(text);
-  };
-  return command.add_option_function<std::string>(name, read, description)->type_name(names);
 }
 
 }  // namespace eav

@@ -22,8 +22,4 @@ std::string flag_of(const std::string& option);
 // The parts of a list such as "1,2,auto".
 std::vector<std::string> split(const std::string& list);
 
-// Adds an option for one of `choices`.
-CLI::Option* add_choice(CLI::App& command, const std::string& name, const std::string& description,
-                        std::vector<std::string> choices, const std::function<void(const std::string&)>& set);
-
 }  // namespace eav

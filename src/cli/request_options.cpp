@@ -125,7 +125,7 @@ ModelPaths AskedOptions::paths_over(const ModelPaths& recorded) const {
 
 Runtime AskedOptions::runtime_over(Runtime runtime) const {
   if (device) runtime.device = *device;
-  if (dtype) runtime.dtype = *dtype;
+  if (dtype) set_dtypes(runtime, *dtype);
   if (threads) runtime.threads = *threads;
   runtime.offload = runtime.offload || offload;
   return runtime;
@@ -156,8 +156,21 @@ void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<
   add_whole(command, "--threads", "Threads on the CPU [as many as there are cores]", 1, 4096, [&](uint64_t v) {
     asked.threads = static_cast<int>(v);
   })->group(kModelGroup);
-  add_choice(command, "--dtype", "Type to compute in [auto: float32 on a CPU where it fits, else bfloat16]",
-             {"auto", "float32", "bfloat16", "float16"}, [&](const std::string& v) { asked.dtype = parse_dtype(v); })
+  command
+      .add_option_function<std::string>(
+          "--dtype",
+          [&](const std::string& v) {
+            try {
+              Runtime parsed;
+              set_dtypes(parsed, v);
+            } catch (const Error& error) {
+              throw CLI::ValidationError("--dtype", fmt::format("'{}' does not work: {}", v, error.what()));
+            }
+            asked.dtype = v;
+          },
+          wrapped("Type to compute in: float32, bfloat16 or float16; parts may have their own, as in "
+                  "bfloat16,vae=float32 [auto: float32 on a CPU where it fits, else bfloat16]"))
+      ->type_name("TYPE")
       ->group(kModelGroup);
   command
       .add_flag("--offload", asked.offload,

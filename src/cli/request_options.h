@@ -15,7 +15,7 @@ struct AskedOptions {
   ModelPaths paths;
   Settings settings;
   std::optional<std::string> device;
-  std::optional<Dtype> dtype;
+  std::optional<std::string> dtype;
   std::optional<int> threads;
   bool offload = false;
 

@@ -28,17 +28,44 @@ Tensor by_library_planned(const Tensor& x, const Tensor& w, int64_t zeros, int64
   return at::empty(shape, x.options());
 }
 
+at::MemoryFormat channels_last(const Tensor& x) {
+  return x.dim() == 5 ? at::MemoryFormat::ChannelsLast3d : at::MemoryFormat::ChannelsLast;
+}
+
+// Frames [T, H, W, C] with `margin` more positions on each side, as those nearest to them.
+Tensor pad_frames(const Tensor& x, int64_t margin) {
+  const auto height = x.size(1), width = x.size(2);
+  auto padded = at::empty({x.size(0), height + 2 * margin, width + 2 * margin, x.size(3)}, x.options());
+  const auto columns = padded.narrow(2, margin, width);
+  columns.narrow(1, margin, height).copy_(x);
+  for (int64_t i = 0; i < margin; ++i) {
+    columns.select(1, i).copy_(x.select(1, 0));
+    columns.select(1, margin + height + i).copy_(x.select(1, -1));
+  }
+  for (int64_t i = 0; i < margin; ++i) {
+    padded.select(2, i).copy_(padded.select(2, margin));
+    padded.select(2, margin + width + i).copy_(padded.select(2, margin + width - 1));
+  }
+  return padded;
+}
+
 // x [1, in, taps - 1 + T, H, W] -> [T, h, w, out], by ATen; x [1, in, H, W], where the weight has one tap, -> [h, w,
 // out].
 Tensor by_library(Tensor x, const Tensor& weight, const std::optional<Tensor>& bias, Border border, int64_t stride) {
   const auto margin = weight.size(3) / 2, zeros = border == Border::kZero ? margin : 0;
-  const auto w = weight.to(x.scalar_type());
+  auto w = weight.to(x.scalar_type());
   const auto b = in_type_of(x, bias);
-  if (border == Border::kReplicate) x = at::replication_pad3d(x, {margin, margin, margin, margin, 0, 0});
+  if (border == Border::kReplicate)
+    x = is_for_cpu(x) ? at::replication_pad3d(x, {margin, margin, margin, margin, 0, 0})
+                      : pad_frames(x[0].permute({1, 2, 3, 0}), margin).permute({3, 0, 1, 2}).unsqueeze(0);
   if (border == Border::kZeroAfter) x = at::constant_pad_nd(x, {0, margin, 0, margin});
   if (x.is_meta()) return by_library_planned(x, w, zeros, stride);
-  if (x.dim() == 4)
-    return at::conv2d(x, w.squeeze(2), b, at::IntArrayRef{stride}, at::IntArrayRef{zeros})[0].permute({1, 2, 0});
+  if (x.dim() == 4) w = w.squeeze(2);
+  if (!x.is_cpu()) {  // a kernel of theirs takes both in one layout
+    x = x.contiguous(channels_last(x));
+    w = w.contiguous(channels_last(x));
+  }
+  if (x.dim() == 4) return at::conv2d(x, w, b, at::IntArrayRef{stride}, at::IntArrayRef{zeros})[0].permute({1, 2, 0});
   return at::conv3d(x, w, b, at::IntArrayRef{1, stride, stride}, at::IntArrayRef{0, zeros, zeros})[0].permute(
       {1, 2, 3, 0});
 }
@@ -81,6 +108,10 @@ void convolve_winograd(std::span<const Tensor> frames, const Tensor& weight, con
 
 }  // namespace
 
+Tensor conv_weight(const Tensor& weight) {
+  return is_for_cpu(weight) ? weight : weight.contiguous(channels_last(weight));
+}
+
 void convolve(std::span<const Tensor> frames, const Tensor& weight, const std::optional<Tensor>& bias,
               std::span<const Tensor> out, Border border, Write write) {
   // With few positions the transform of the weights costs more than it saves.
@@ -100,10 +131,10 @@ void convolve(std::span<const Tensor> frames, const Tensor& weight, const std::o
 
 Tensor convolve_strided(std::span<const Tensor> frames, const Tensor& weight, const std::optional<Tensor>& bias,
                         Border border, int64_t stride) {
-  std::vector<Tensor> planes;
-  for (const auto& frame : frames) planes.push_back(frame.permute({2, 0, 1}));  // [in, H, W]
-  if (planes.size() == 1) return by_library(planes[0].unsqueeze(0), weight, bias, border, stride).contiguous();
-  return by_library(at::stack(planes, 1).unsqueeze(0), weight, bias, border, stride)[0].contiguous();
+  if (frames.size() == 1)
+    return by_library(frames[0].permute({2, 0, 1}).unsqueeze(0), weight, bias, border, stride).contiguous();
+  const auto x = at::stack(at::TensorList(frames.data(), frames.size())).permute({3, 0, 1, 2}).unsqueeze(0);
+  return by_library(x, weight, bias, border, stride)[0].contiguous();
 }
 
 int64_t frames_at_once(int64_t frames, int64_t positions) {

@@ -10,6 +10,10 @@
 
 namespace eav {
 
+// A convolution's weight [out, in, taps, k, k] or [out, in, k, k] as its device takes it without a copy: with channels
+// last in memory off the CPU.
+Tensor conv_weight(const Tensor& weight);
+
 enum class Write { kReplace, kAdd };
 // What lies around a frame: zeros, the position nearest to it, or zeros below and to the right alone.
 enum class Border { kZero, kReplicate, kZeroAfter };

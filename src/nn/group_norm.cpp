@@ -12,14 +12,27 @@ namespace {
 
 bool kernel_takes(const Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous(); }
 
+// Variance and mean of x over dimensions `dims`, in float32.
+std::pair<Tensor, Tensor> moments_over(const Tensor& x, at::IntArrayRef dims) {
+  if (x.scalar_type() == at::kFloat || is_for_cpu(x)) {
+    const auto [variance, mean] = at::var_mean(x.to(at::kFloat), dims, 0);
+    return {variance, mean};
+  }
+  // Sums that convert as they read: a copy of a frame in float32 would take twice its memory.
+  int64_t count = 1;
+  for (const auto dim : dims) count *= x.size(dim);
+  const auto mean = at::sum(x, dims, /*keepdim=*/false, at::kFloat) / count;
+  const auto square = at::linalg_vector_norm(x, 2, dims, /*keepdim=*/false, at::kFloat).square() / count;
+  return {(square - mean.square()).clamp_min(0), mean};
+}
+
 // Variance and mean [groups] of equally many positions of each frame [..., C].
 std::pair<Tensor, Tensor> moments(std::span<const Tensor> frames, int64_t groups) {
   const auto count = static_cast<int64_t>(frames.size());
   if (!std::ranges::all_of(frames, kernel_takes)) {
     std::vector<Tensor> variances, means;  // [groups] each
     for (const auto& x : frames) {
-      const auto grouped = x.flatten(0, -2).unflatten(-1, {groups, -1}).to(at::kFloat);
-      const auto [variance, mean] = at::var_mean(grouped, at::IntArrayRef{0, 2}, 0);
+      const auto [variance, mean] = moments_over(x.flatten(0, -2).unflatten(-1, {groups, -1}), {0, 2});
       variances.push_back(variance);
       means.push_back(mean);
     }

@@ -182,4 +182,28 @@ std::string to_string(Dtype dtype) {
   return std::ranges::find(dtype_names(), dtype, &std::pair<Dtype, std::string>::first)->second;
 }
 
+std::string dtypes_of(const Runtime& runtime) {
+  auto text = to_string(runtime.dtype);
+  for (const auto& [part, dtype] : runtime.part_dtypes) text += fmt::format(",{}={}", part, to_string(dtype));
+  return text;
+}
+
+void set_dtypes(Runtime& runtime, const std::string& text) {
+  auto comma = std::min(text.find(','), text.size());
+  runtime.dtype = parse_dtype(text.substr(0, comma));
+  runtime.part_dtypes.clear();
+  while (comma < text.size()) {
+    const auto next = std::min(text.find(',', comma + 1), text.size());
+    const auto of_part = text.substr(comma + 1, next - comma - 1);
+    const auto equals = of_part.find('=');
+    if (equals == std::string::npos)
+      throw Error("dtype", fmt::format("\"{}\" is no type of a part, such as vae=float32", of_part));
+    const auto dtype = parse_dtype(of_part.substr(equals + 1));
+    if (dtype == Dtype::automatic)
+      throw Error("dtype", fmt::format("\"{}\": a part takes float32, bfloat16 or float16", of_part));
+    runtime.part_dtypes[of_part.substr(0, equals)] = dtype;
+    comma = next;
+  }
+}
+
 }  // namespace eav

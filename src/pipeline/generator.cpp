@@ -13,6 +13,7 @@
 #include <set>
 #include <thread>
 
+#include "base/gpu.h"
 #include "base/torch_error.h"
 #include "eav/fingerprint.h"
 #include "models/family.h"
@@ -60,11 +61,12 @@ OutOfMemory ran_out(const char* when) {
   throw Error(fmt::format("PyTorch failed while {}: {}", when, first_line(error)));
 }
 
-// Does work that may need more memory than there is, whatever its plan said.
+// Does work on a device that may need more memory than there is, whatever its plan said. It is done on return.
 template <class Work>
-void within_memory(const char* when, const Work& work) {
+void within_memory(const char* when, at::Device device, const Work& work) {
   try {
     work();
+    wait_for(device);
   } catch (const std::bad_alloc&) {
     throw ran_out(when);
   } catch (const c10::Error& error) {
@@ -91,6 +93,16 @@ void check_has(const std::vector<OptionSpec>& options, const Settings& asked, co
     throw Error(
         name, fmt::format("this {} {}: leave that option out ({} {} it)", family, what, fmt::join(having, ", "), verb));
   }
+}
+
+// Throws where a type is asked for of a part that the model does not have.
+void check_parts(Family& family, const Runtime& runtime) {
+  std::set<std::string> names;
+  for (const auto phase : kPhases)
+    for (const auto* part : family.parts(phase)) names.insert(part->name());
+  for (const auto& [name, dtype] : runtime.part_dtypes)
+    if (!names.contains(name))
+      throw Error("dtype", fmt::format("\"{}\" is no part of this model, which has {}", name, fmt::join(names, ", ")));
 }
 
 // The defaults of a checkpoint's eav.json. Throws eav::Error where it names an option that the checkpoint does not
@@ -137,13 +149,15 @@ struct Generator::State {
   Runtime runtime;
   at::Device device;
   std::shared_ptr<Family> family;
-  at::ScalarType stored;  // the type of the transformer's weights in the file
-  Settings standards{};   // the checkpoint's own
-  bool keep = false;      // models, between runs
+  at::ScalarType stored;   // the type of the transformer's weights in the file
+  Settings standards{};    // the checkpoint's own
+  bool by_stored = false;  // "auto" off the CPU: parts compute in the types that they are stored in
+  bool keep = false;       // models, between runs
   std::string fingerprint{};
 
   Placement placement(Dtype dtype) const {
-    auto placement = place(dtype, device, stored);
+    auto placement = place(by_stored ? Dtype::automatic : dtype, device, stored);
+    placement.of_parts = runtime.part_dtypes;
     placement.offload = runtime.offload;
     return placement;
   }
@@ -265,6 +279,8 @@ Generator::Generator(const ModelPaths& given, const Runtime& runtime) {
     state_->runtime.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   at::set_num_threads(state_->runtime.threads);
   state_->stored = state_->family->parts(Phase::transformer)[0]->stored_type();
+  state_->by_stored = runtime.dtype == Dtype::automatic && !state_->device.is_cpu();
+  check_parts(*state_->family, runtime);
   state_->standards = read_standards(paths.model, state_->family->options({}));
 }
 Generator::~Generator() = default;
@@ -277,6 +293,9 @@ Job Generator::open(const Request& request) const {
   check_has(options(), request.asked(), state_->family->name());
   Job job;
   job.job_ = state_->open(request);
+  const auto asked = request.settings.find("vae_tiling");
+  const bool asked_off = asked != request.settings.end() && asked->second == Value("off");
+  job.may_tile_ = job.job_->options().vae_tiling && !asked_off;
   if (job.job_->options().vae_tiling == VaeTiling::automatic)
     job.job_->choose_tiling(state_->needs_tiling(*job.job_) ? VaeTiling::on : VaeTiling::off);
   job.plan_ = [state = state_, video = job.job_] {
@@ -319,6 +338,10 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     check_fits(plans.emplace_back(plan_memory(*job, placement, available_memory(state_->device))), state_->device,
                [&] { return state_->advice(*job, placement.dtype); });
   family.place(placement);
+  for (const auto phase : kPhases)
+    for (const auto* part : family.parts(phase))
+      if (const auto dtype = part->placement().dtype; dtype != placement.dtype)
+        state_->runtime.part_dtypes[part->name()] = dtype;
   const auto release = [&](Phase phase) {
     if (state_->keep) return;
     family.release(phase);
@@ -347,7 +370,7 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
   Watch onlooker;
   if (preview.show && !jobs.empty()) {
     try {
-      within_memory("the VAE decodes",
+      within_memory("the VAE decodes", state_->device,
                     [&] { onlooker = Previewer(preview, colors_of(*jobs[0].job_, preview.cache, progress)); });
     } catch (const Cancelled&) {
       throw;
@@ -365,7 +388,7 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     if (i > 0 && encoded_alike(outputs[i - 1].request, outputs[i].request))
       jobs[i].job_->share_encodings(*jobs[i - 1].job_);
     if (i == 0 && decode_only) continue;
-    within_memory("a text encoder works", [&] { jobs[i].job_->encode(progress); });
+    within_memory("a text encoder works", state_->device, [&] { jobs[i].job_->encode(progress); });
   }
   finish(Phase::text_encoder);
   release(Phase::text_encoder);
@@ -386,9 +409,8 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     } else {
       progress.phase("transformer");
       const Stopwatch watch(output.seconds.transformer);
-      within_memory("the transformer works", [&] {
-        denoised = job.denoise(progress, {i == 0 ? saving.from : std::nullopt, keep}, onlooker);
-      });
+      within_memory("the transformer works", state_->device,
+                    [&] { denoised = job.denoise(progress, {i == 0 ? saving.from : std::nullopt, keep}, onlooker); });
       finish(Phase::transformer);
     }
     output.trace = denoised.trace;
@@ -401,7 +423,19 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     if (finite && !job.options().latents_only) {
       progress.phase("vae");
       const Stopwatch watch(output.seconds.vae);
-      within_memory("the VAE decodes", [&] { output.frames = job.decode(denoised, progress); });
+      const auto decode = [&] {
+        within_memory("the VAE decodes", state_->device, [&] { output.frames = job.decode(denoised, progress); });
+      };
+      try {
+        decode();
+      } catch (const OutOfMemory&) {
+        if (!jobs[i].may_tile_ || job.options().tiled()) throw;
+        progress.warning("memory ran out while the VAE decoded: it decodes again, in tiles");
+        give_freed_memory_back();
+        job.choose_tiling(VaeTiling::on);
+        output.request = jobs[i].request();
+        decode();
+      }
       finish(Phase::vae);
     }
     if (last || !keep_loaded) release(Phase::vae);
@@ -412,14 +446,15 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
   fail("a video is made", error);
 }
 
-Environment environment() {
+Environment environment(const std::string& device) {
   std::string cpu = "unknown CPU", line;
   for (std::ifstream info("/proc/cpuinfo"); std::getline(info, line);)
     if (line.starts_with("model name")) {
       cpu = line.substr(line.find(':') + 2);
       break;
     }
-  return {EAV_VERSION, TORCH_VERSION, fmt::format("{} ({})", cpu, at::get_cpu_capability())};
+  return {EAV_VERSION, TORCH_VERSION, fmt::format("{} ({})", cpu, at::get_cpu_capability()),
+          describe_gpu(parse_device(device))};
 }
 
 }  // namespace eav

@@ -137,7 +137,7 @@ MemoryPlan plan_memory(const VideoJob& job, const Placement& placement, int64_t 
     }
     MemoryPlan::Phase planned;
     for (auto* part : rehearsal->parts(phase)) {
-      if (part->is_open()) planned.weights += part->held_bytes(placement);
+      if (part->is_open()) planned.weights += part->held_bytes();
       part->release();
     }
     planned.weights = std::min(planned.weights, memory.peak());  // where parts follow one another

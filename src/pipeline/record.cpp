@@ -142,7 +142,7 @@ Record make_record(const Generator& generator, const Request& request) {
   Record record{{absolute(paths.model), absolute(paths.vae), absolute(paths.text_encoder)},
                 generator.fingerprint(),
                 generator.runtime(),
-                environment(),
+                environment(generator.runtime().device),
                 request,
                 "",
                 {}};
@@ -189,16 +189,17 @@ Request request_for(const Generator& generator, const Record& record) {
 }
 
 std::string to_json(const Record& record, const Trace& trace, const Output::Seconds* seconds) {
-  const auto& [version, torch, cpu] = record.environment;
+  const auto& [version, torch, cpu, gpu] = record.environment;
   Json json{{"eav", version},
             {"torch", torch},
             {"cpu", cpu},
             {"device", record.runtime.device},
-            {"dtype", to_string(record.runtime.dtype)},
+            {"dtype", dtypes_of(record.runtime)},
             {"threads", record.runtime.threads},
             {"model", record.paths.model.string()},
             {"fingerprint", record.fingerprint},
             {"request", request_json(record.request)}};
+  if (!gpu.empty()) json["gpu"] = gpu;
   if (!record.paths.vae.empty()) json["vae"] = record.paths.vae.string();
   if (!record.paths.text_encoder.empty()) json["text_encoder"] = record.paths.text_encoder.string();
   if (!record.init_latents.empty()) json["init_latents_fingerprint"] = record.init_latents;
@@ -307,6 +308,7 @@ Record record_of(const nlohmann::json& json, const fs::path& file) {
   static const std::set<std::string> kFields{"eav",
                                              "torch",
                                              "cpu",
+                                             "gpu",
                                              "device",
                                              "dtype",
                                              "threads",
@@ -326,12 +328,12 @@ Record record_of(const nlohmann::json& json, const fs::path& file) {
   Record record;
   record.paths = {text("model"), text("vae"), text("text_encoder")};
   record.fingerprint = text("fingerprint");
-  record.environment = {text("eav"), text("torch"), text("cpu")};
+  record.environment = {text("eav"), text("torch"), text("cpu"), text("gpu")};
   record.init_latents = text("init_latents_fingerprint");
   record.conditions = fields.get<std::vector<std::string>>("conditions_fingerprints", {});
   record.runtime.device = fields.get<std::string>("device", record.runtime.device);
   if (const auto dtype = text("dtype"); !dtype.empty()) try {
-      record.runtime.dtype = parse_dtype(dtype);
+      set_dtypes(record.runtime, dtype);
     } catch (const Error& error) {
       throw Error(fmt::format("{}: {}", file.string(), error.what()));
     }
@@ -366,9 +368,9 @@ std::vector<std::string> differences(const Record& then, const Record& now) {
   compare("eav", then.environment.version, now.environment.version);
   compare("PyTorch", then.environment.torch, now.environment.torch);
   compare("the CPU", then.environment.cpu, now.environment.cpu);
+  compare("the GPU", then.environment.gpu, now.environment.gpu);
   compare("the device", then.runtime.device, now.runtime.device);
-  if (then.runtime.dtype != Dtype::automatic)
-    compare("the type", to_string(then.runtime.dtype), to_string(now.runtime.dtype));
+  if (then.runtime.dtype != Dtype::automatic) compare("the type", dtypes_of(then.runtime), dtypes_of(now.runtime));
   if (then.runtime.threads != 0)
     compare("the number of threads", std::to_string(then.runtime.threads), std::to_string(now.runtime.threads));
   compare("the model's fingerprint", then.fingerprint, now.fingerprint);

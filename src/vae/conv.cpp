@@ -37,8 +37,8 @@ void walk(int64_t frames, int64_t at_once, const FrameSource& frame, const Surro
   past = std::move(window);
 }
 
-Conv3d::Conv3d(Tensor weight, std::optional<Tensor> bias, const Surroundings& around)
-    : weight(std::move(weight)), bias(std::move(bias)), around(around) {}
+Conv3d::Conv3d(const Tensor& weight, std::optional<Tensor> bias, const Surroundings& around)
+    : weight(conv_weight(weight)), bias(std::move(bias)), around(around) {}
 
 Conv3d::Conv3d(const Weights& w, int64_t in, int64_t out, const Surroundings& around)
     : Conv3d(w.load("weight", {out, in, around.past + 1 + around.future, 3, 3}), w.optional("bias", {out}), around) {}

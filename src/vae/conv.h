@@ -56,7 +56,7 @@ struct Conv3d {
   std::optional<Tensor> bias;  // [out]
   Surroundings around;
 
-  Conv3d(Tensor weight, std::optional<Tensor> bias, const Surroundings& around);
+  Conv3d(const Tensor& weight, std::optional<Tensor> bias, const Surroundings& around);
   // A 3x3 convolution over as many frames as `around` tells of.
   Conv3d(const Weights& w, int64_t in, int64_t out, const Surroundings& around);
   // A 3x3 convolution of every frame alone, whose weight is stored as that of pictures.

@@ -56,6 +56,25 @@ std::vector<int64_t> last_of_each_size(const Tiling& tiling, int64_t length) {
   return last;
 }
 
+// The pixels of so many latent ones, where the first tile of `length` latent pixels gives `one`.
+int64_t coded(int64_t latent, const Tiling& tiling, int64_t length, int64_t one) {
+  return latent * one / std::min(length, tiling.latent_size);
+}
+
+// The pixels that all tiles along an axis give to the result.
+int64_t kept(const Tiling& tiling, int64_t length, int64_t one) {
+  int64_t sum = 0;
+  for (int64_t i = 0; i < tiling.tiles(length); ++i)
+    sum += std::min(tiling.keep, coded(size_of_tile(tiling, length, i), tiling, length, one));
+  return sum;
+}
+
+// What the tiles make together, of which the first has the shape `one`.
+Tensor empty_whole(const Tensor& z, const TileGrid& grid, at::IntArrayRef one) {
+  const auto height = kept(grid.rows, z.size(1), one[1]), width = kept(grid.columns, z.size(2), one[2]);
+  return at::empty({one[0], height, width, one[3]}, z.options());
+}
+
 // Of a plan: the last tile of each shape, which is decoded while more of the others is kept than before.
 Tensor in_planned_tiles(const Tensor& z, const TileGrid& grid, const Decode& decode) {
   const auto &rows = grid.rows, &columns = grid.columns;
@@ -63,23 +82,19 @@ Tensor in_planned_tiles(const Tensor& z, const TileGrid& grid, const Decode& dec
     return decode(z.slice(1, 0, height).slice(2, 0, width).contiguous());
   };
   const auto one = tile(rows.latent_size, columns.latent_size).sizes().vec();
-  const auto coded = [&](int64_t dim, int64_t n) {
-    return n * one[dim] / std::min(z.size(dim), dim == 1 ? rows.latent_size : columns.latent_size);
+  const auto row_of_tiles = [&](int64_t latent_height, int64_t tiles) {
+    return at::empty({one[0], coded(latent_height, rows, z.size(1), one[1]), tiles * one[2], one[3]}, z.options());
   };
-  const auto empty = [&](int64_t height, int64_t width) {
-    return at::empty({one[0], height, width, one[3]}, z.options());
-  };
-  Tensor above, finished;
+  auto whole = empty_whole(z, grid, one);
   for (const auto i : last_of_each_size(rows, z.size(1))) {
+    const auto above = i > 0 ? row_of_tiles(size_of_tile(rows, z.size(1), i - 1), columns.tiles(z.size(2))) : Tensor();
     const auto height = size_of_tile(rows, z.size(1), i);
-    above = i > 0 ? empty(coded(1, size_of_tile(rows, z.size(1), i - 1)), columns.tiles(z.size(2)) * one[2]) : Tensor();
-    finished = empty(i * rows.keep, coded(2, z.size(2)));
     for (const auto j : last_of_each_size(columns, z.size(2))) {
-      const auto beside = empty(coded(1, height), j * one[2]);
+      const auto beside = row_of_tiles(height, j);
       tile(height, size_of_tile(columns, z.size(2), j));
     }
   }
-  return empty(coded(1, z.size(1)), coded(2, z.size(2)));
+  return whole;
 }
 
 }  // namespace
@@ -88,9 +103,12 @@ Tensor in_tiles(const Tensor& z, const std::optional<TileGrid>& grid, const Deco
   if (!grid || !grid->cuts(z.size(1), z.size(2))) return decode(z);
   if (z.is_meta()) return in_planned_tiles(z, *grid, decode);
   const auto &rows = grid->rows, &columns = grid->columns;
-  std::vector<Tensor> above, bands;  // tiles of the row above; finished rows
+  Tensor whole;
+  std::vector<Tensor> above;  // tiles of the row above
+  int64_t y = 0;              // where the row begins in the whole
   for (int64_t i = 0; i < rows.tiles(z.size(1)); ++i) {
-    std::vector<Tensor> tiles, kept;
+    std::vector<Tensor> tiles;
+    int64_t x = 0;
     for (int64_t j = 0; j < columns.tiles(z.size(2)); ++j) {
       const auto top = i * rows.latent_stride, left = j * columns.latent_stride;
       tiles.push_back(
@@ -98,12 +116,15 @@ Tensor in_tiles(const Tensor& z, const std::optional<TileGrid>& grid, const Deco
       // Tiles above and to the left are blended already, and so is what they fade into this one.
       if (i > 0) blend(above[j], tiles[j], 1, rows.blend);
       if (j > 0) blend(tiles[j - 1], tiles[j], 2, columns.blend);
-      kept.push_back(tiles[j].slice(1, 0, rows.keep).slice(2, 0, columns.keep));
+      if (!whole.defined()) whole = empty_whole(z, *grid, tiles[0].sizes());
+      const auto given = tiles[j].slice(1, 0, rows.keep).slice(2, 0, columns.keep);
+      whole.narrow(1, y, given.size(1)).narrow(2, x, given.size(2)).copy_(given);
+      x += given.size(2);
     }
-    bands.push_back(at::cat(kept, 2));
+    y += std::min(tiles[0].size(1), rows.keep);
     above = std::move(tiles);
   }
-  return at::cat(bands, 1);
+  return whole;
 }
 
 namespace {

@@ -1,4 +1,4 @@
-// The blocks of a model: all of them in memory, or each only while it is used.
+// The blocks of a model: all of them in memory, or each only while it is used, and the next one on its way.
 #pragma once
 #include <functional>
 #include <memory>
@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "weights/prefetch.h"
 #include "weights/weights.h"
 
 namespace eav {
@@ -20,6 +21,7 @@ class Blocks {
   Blocks(const Weights& w, int64_t count, Make make) : count_(count), make_(std::move(make)) {
     if (w.checkpoint().policy().offload) {
       checkpoint_ = std::make_shared<Checkpoint>(w.checkpoint());
+      prefetcher_ = std::make_shared<Prefetcher>(checkpoint_);
       prefix_ = w.prefix();
     }
     for (int64_t i = 0; i < count; ++i)
@@ -40,7 +42,12 @@ class Blocks {
   void one(int64_t index, Use use) const {
     if (!checkpoint_) return void(use(loaded_[static_cast<size_t>(index)]));
     const auto w = Weights(*checkpoint_, prefix_) / index;
-    use(make_(w, index));
+    const auto block = [&] {
+      const auto brought = prefetcher_->take(w.prefix());
+      return make_(w.staged(brought.tensors), index);
+    }();
+    if (index + 1 < count_) prefetcher_->begin((Weights(*checkpoint_, prefix_) / (index + 1)).prefix());
+    use(block);
     checkpoint_->forget(w.prefix());
   }
 
@@ -49,7 +56,8 @@ class Blocks {
   Make make_;
   std::vector<Block> loaded_;
   std::shared_ptr<const Checkpoint> checkpoint_;  // what the blocks are loaded from, with offload
-  std::string prefix_;                            // where they are in it
+  std::shared_ptr<Prefetcher> prefetcher_;
+  std::string prefix_;  // where they are in it
 };
 
 }  // namespace eav

@@ -62,21 +62,32 @@ at::ScalarType PartFiles::stored_type() const {
   return name == "bfloat16" ? at::kBFloat16 : name == "float16" ? at::kHalf : at::kFloat;
 }
 
-int64_t PartFiles::held_bytes(const Placement& placement) const {
+void PartFiles::place(const Placement& of_all) {
+  auto dtype = of_all.dtype;
+  if (const auto own = of_all.of_parts.find(name_); own != of_all.of_parts.end())
+    dtype = own->second;
+  else if (keys_.float32)
+    dtype = Dtype::float32;
+  else if (of_all.by_stored)
+    dtype = dtype_of_stored(stored_type());
+  placement_ = dtype == of_all.dtype ? of_all : of_all.in(dtype);
+}
+
+int64_t PartFiles::held_bytes() const {
   int64_t held = 0;
   std::map<std::string, int64_t> streamed;  // such as "transformer_blocks.0."
   for (const auto& [key, place] : table().index()) {
     if (std::ranges::any_of(keys_.unneeded, [&](const UnneededKey& u) { return u.matches(key); })) continue;
     const auto prefix = std::ranges::find_if(keys_.blocks, [&](const std::string& p) { return key.starts_with(p); });
     const auto count = c10::multiply_integers(place.second.shape);
-    if (placement.offload && prefix != keys_.blocks.end())
+    if (placement_.offload && prefix != keys_.blocks.end())
       streamed[key.substr(0, key.find('.', prefix->size()) + 1)] += count;
     else
       held += count;
   }
   const auto largest = std::ranges::max_element(streamed, {}, [](const auto& block) { return block.second; });
   if (largest != streamed.end()) held += largest->second;
-  return held * static_cast<int64_t>(c10::elementSize(placement.storage));
+  return held * static_cast<int64_t>(c10::elementSize(placement_.storage));
 }
 
 void check_agree(const std::filesystem::path& model, const std::string& what, int64_t transformer,

@@ -39,6 +39,7 @@ class Lazy {
 struct PartKeys {
   std::vector<UnneededKey> unneeded = {};  // known, and not read
   std::vector<std::string> blocks = {};  // prefixes such as "transformer_blocks.": blocks that offloading loads singly
+  bool float32 = false;                  // the part computes in it whatever the others do, unless asked otherwise
 };
 
 // All of a part but its model.
@@ -55,8 +56,8 @@ class PartFiles {
   const std::string& name() const { return name_; }
   const std::filesystem::path& files() const { return source_.path; }  // the folder or the file
 
-  // How its weights are held from the next opening on.
-  void place(const Placement& placement) { placement_ = placement; }
+  // How its weights are held from the next opening on: as all parts' are, but for a type of its own.
+  void place(const Placement& of_all);
   const Placement& placement() const { return placement_; }
   virtual bool is_open() const = 0;
   virtual void release() = 0;
@@ -71,7 +72,7 @@ class PartFiles {
   at::ScalarType stored_type() const;
   // The bytes of its weights that are in memory while it works: all but the unneeded ones; where blocks are loaded
   // singly, they count as much as the largest.
-  int64_t held_bytes(const Placement& placement) const;
+  int64_t held_bytes() const;
 
  protected:
   ~PartFiles() = default;

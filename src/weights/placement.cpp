@@ -48,18 +48,31 @@ bool cpu_has(at::ScalarType type) {
 #endif
 }
 
-Placement place(Dtype dtype, at::Device device, at::ScalarType stored) {
-  if (dtype == Dtype::automatic) {
-    if (device.is_cpu()) throw Error("internal: \"auto\" is resolved by the memory at hand on a CPU");
-    dtype = stored == at::kBFloat16 ? Dtype::bfloat16 : stored == at::kHalf ? Dtype::float16 : Dtype::float32;
-  }
-  const auto type = dtype == Dtype::bfloat16 ? at::kBFloat16 : dtype == Dtype::float16 ? at::kHalf : at::kFloat;
-  Placement placement{.device = device, .compute = type, .storage = type, .dtype = dtype, .offload = false};
-  if (device.is_cpu() && !cpu_has(type)) {
+Dtype dtype_of_stored(at::ScalarType stored) { return stored == at::kHalf ? Dtype::float16 : Dtype::bfloat16; }
+
+Placement Placement::in(Dtype other) const {
+  auto placement = *this;
+  const auto type = other == Dtype::bfloat16 ? at::kBFloat16 : other == Dtype::float16 ? at::kHalf : at::kFloat;
+  placement.compute = placement.storage = type;
+  placement.dtype = other;
+  if (on_cpu && !cpu_has(type)) {
     placement.compute = at::kFloat;
     placement.note = fmt::format("this CPU has no fast {} arithmetic: weights are held in {}, computed with in float32",
-                                 to_string(dtype), to_string(dtype));
+                                 to_string(other), to_string(other));
   }
+  return placement;
+}
+
+Placement place(Dtype dtype, at::Device device, at::ScalarType stored) {
+  if (dtype == Dtype::automatic && device.is_cpu())
+    throw Error("internal: \"auto\" is resolved by the memory at hand on a CPU");
+  const Placement there{.device = device, .on_cpu = device.is_cpu()};
+  if (dtype != Dtype::automatic) return there.in(dtype);
+  auto placement = there.in(dtype_of_stored(stored));
+  placement.by_stored = true;
+  if (stored == at::kFloat)
+    placement.note =
+        "the model is stored in float32 and computes in bfloat16: `dtype` float32 is more exact, and slower";
   return placement;
 }
 

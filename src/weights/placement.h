@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/ATen.h>
 
+#include <map>
 #include <string>
 
 #include "eav/request.h"
@@ -17,15 +18,24 @@ struct Placement {
   bool offload = false;                 // blocks are loaded when they are used
   std::string note = {};                // why it is otherwise than asked for; empty when as asked
 
+  bool by_stored = false;                      // parts compute in the 16-bit type that each is stored in
+  std::map<std::string, Dtype> of_parts = {};  // asked for, by the names of parts
+  bool on_cpu = true;                          // also where `device` is the one of a plan
+
   LoadPolicy policy() const { return {storage, device, offload}; }
+  // The same in another type.
+  Placement in(Dtype other) const;
 };
+
+// The type that "auto" means off the CPU for weights that are stored in another.
+Dtype dtype_of_stored(at::ScalarType stored);
 
 // "cpu", "cuda" or "cuda:N", or a device that a library registers with PyTorch (PrivateUse1), by its name. Throws
 // eav::Error when the device is not there.
 at::Device parse_device(const std::string& name);
 
 // On a CPU without instructions for a 16-bit type, weights are held in that type and the arithmetic is float32's.
-// `stored` is the checkpoint's own type: what "auto" means on CUDA.
+// `stored` is the checkpoint's own type: what "auto" means on CUDA, where float32 becomes bfloat16.
 Placement place(Dtype dtype, at::Device device, at::ScalarType stored);
 
 // Whether this CPU multiplies matrices of that type at least as fast as float32's.

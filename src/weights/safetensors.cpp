@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -51,7 +52,7 @@ class SafetensorsFile::Mapping {
   explicit Mapping(const std::filesystem::path& path) {
     const RegularFile file(path);
     size_ = static_cast<size_t>(file.size());
-    struct stat found {};
+    struct stat found{};
     ::fstat(file.descriptor(), &found);
     device_ = found.st_dev;
     inode_ = found.st_ino;
@@ -68,7 +69,7 @@ class SafetensorsFile::Mapping {
   size_t size() const { return size_; }
   // Whether `path` is this very file, and shorter than it was.
   bool is_cut(const std::filesystem::path& path) const {
-    struct stat now {};
+    struct stat now{};
     return ::stat(path.c_str(), &now) == 0 && now.st_dev == device_ && now.st_ino == inode_ &&
            static_cast<size_t>(now.st_size) < size_;
   }
@@ -160,19 +161,30 @@ Tensor SafetensorsFile::view(const Entry& entry, Use use) const {
   // without that of an allocated tensor: the same weights must give the same bits wherever they lie in a file.
   const auto alignment = use == Use::computing ? c10::gAlignment : c10::elementSize(entry.dtype);
   if (reinterpret_cast<uintptr_t>(data) % alignment != 0) {
-    auto copy = at::empty(entry.shape, options);
-    // Piece by piece, so that the file's pages are not in memory beside the copy.
-    constexpr size_t kPiece = 1 << 20;
-    auto* to = static_cast<std::byte*>(copy.data_ptr());
-    for (size_t begin = entry.begin, end; begin < entry.end; begin = end) {
-      end = std::min((begin / kPiece + 1) * kPiece, entry.end);
-      std::memcpy(to + (begin - entry.begin), mapping_->bytes() + begin, end - begin);
-      forget(begin, end);
-    }
-    return copy;
+    auto aligned = at::empty(entry.shape, options);
+    copy(entry, aligned.data_ptr());
+    return aligned;
   }
-  return at::from_blob(
-      data, entry.shape, [keep = mapping_](void*) {}, options);
+  return at::from_blob(data, entry.shape, [keep = mapping_](void*) {}, options);
+}
+
+// Piece by piece, so that the file's pages are not in memory beside the copy.
+void SafetensorsFile::copy(const Entry& entry, void* to) const {
+  constexpr size_t kPiece = 1 << 20;
+  for (size_t begin = entry.begin, end; begin < entry.end; begin = end) {
+    end = std::min((begin / kPiece + 1) * kPiece, entry.end);
+    std::memcpy(static_cast<std::byte*>(to) + (begin - entry.begin), mapping_->bytes() + begin, end - begin);
+    forget(begin, end);
+  }
+}
+
+void SafetensorsFile::read_ahead(const Entry& entry) const {
+  constexpr size_t kPage = 4096;  // or a multiple of it
+  const auto begin = entry.begin / kPage * kPage;
+  if (::madvise(mapping_->bytes() + begin, entry.end - begin, MADV_POPULATE_READ) == 0 || errno != EINVAL) return;
+  // A system before Linux 5.14.
+  const volatile uint8_t* bytes = mapping_->bytes();
+  for (auto at = begin; at < entry.end; at += kPage) static_cast<void>(bytes[at]);
 }
 
 void SafetensorsFile::check_whole() const {

@@ -35,6 +35,10 @@ class SafetensorsFile {
   // it.
   enum class Use { computing, copying };
   Tensor view(const Entry& entry, Use use = Use::computing) const;
+  // Its bytes.
+  void copy(const Entry& entry, void* to) const;
+  // Has the system read the pages of a tensor; returns when they are there.
+  void read_ahead(const Entry& entry) const;
   // Throws eav::Error where the file has become shorter since: what lay in its last page reads as zeros.
   void check_whole() const;
   // Lets the system drop the pages of a tensor that was copied elsewhere.

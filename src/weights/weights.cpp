@@ -133,11 +133,13 @@ const std::pair<size_t, SafetensorsFile::Entry>& Checkpoint::find(const std::str
   return found->second;
 }
 
-Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape) const {
+Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape, const StagedTensors* staged) const {
   const auto& [number, entry] = find(key, shape);
   const auto& file = files_[number];
   const bool converts = at::isFloatingType(entry.dtype) && entry.dtype != policy_.dtype;
   const auto type = converts ? policy_.dtype : entry.dtype;
+  if (staged != nullptr)
+    if (const auto found = staged->find(key); found != staged->end()) return found->second.to(type);
   if (policy_.device.is_meta()) {
     const auto planned = at::TensorOptions(at::kMeta).dtype(type);
     // Other devices hold both for a moment.
@@ -157,8 +159,7 @@ Tensor Checkpoint::describe(const std::string& key, std::span<const int64_t> sha
 }
 
 void Checkpoint::forget(const std::string& prefix) const {
-  for (auto it = index_.lower_bound(prefix); it != index_.end() && it->first.starts_with(prefix); ++it)
-    files_[it->second.first].forget(it->second.second);
+  each_below(prefix, [](const auto&, const SafetensorsFile& file, const auto& entry) { file.forget(entry); });
 }
 
 // Layers take a bias where the file has one. So a lost one would go unseen, but for the same layer of other blocks:

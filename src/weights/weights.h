@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -41,6 +42,9 @@ struct CheckpointSource {
   Rename rename{};             // of a file
 };
 
+// Tensors by key that are on their device already, in the types of their files.
+using StagedTensors = std::map<std::string, Tensor>;
+
 // The tensors of one part of a pipeline: a single .safetensors file or the shards that an index lists.
 class Checkpoint {
  public:
@@ -53,10 +57,17 @@ class Checkpoint {
 
   bool has(const std::string& key) const;
   // The tensor in the policy's type and device, and marked as read; on the meta device nothing is read. Throws when it
-  // is missing or, where `shape` is not empty, shaped otherwise (-1 matches any length).
-  Tensor load(const std::string& key, std::span<const int64_t> shape = {}) const;
+  // is missing or, where `shape` is not empty, shaped otherwise (-1 matches any length). What is `staged` is not read
+  // again.
+  Tensor load(const std::string& key, std::span<const int64_t> shape = {}, const StagedTensors* staged = nullptr) const;
   // Checks like load(), but reads nothing: a tensor of shape and type alone.
   Tensor describe(const std::string& key, std::span<const int64_t> shape = {}) const;
+  // Calls visit(key, file, entry) for every tensor whose key starts with `prefix`.
+  template <class Visit>
+  void each_below(const std::string& prefix, const Visit& visit) const {
+    for (auto it = index_.lower_bound(prefix); it != index_.end() && it->first.starts_with(prefix); ++it)
+      visit(it->first, files_[it->second.first], it->second.second);
+  }
   // Lets the system drop the pages of every tensor whose key starts with `prefix`.
   void forget(const std::string& prefix) const;
   // Throws eav::Error where one of its files has become shorter.
@@ -98,6 +109,12 @@ class Weights {
   }
   Weights operator/(int64_t index) const { return *this / std::to_string(index); }
 
+  // A view that takes the tensors which are staged from there. They must outlive it.
+  Weights staged(const StagedTensors& tensors) const {
+    auto copy = *this;
+    copy.staged_ = &tensors;
+    return copy;
+  }
   // A view whose tensors have a shape and a type but nothing in them: layers built from it are only checked.
   Weights described() const {
     auto copy = *this;
@@ -106,7 +123,8 @@ class Weights {
   }
   // The tensor `name`; `shape`, when given, is checked (-1 matches any length).
   Tensor load(const std::string& name, std::vector<int64_t> shape = {}) const {
-    return describes_ ? checkpoint_->describe(prefix_ + name, shape) : checkpoint_->load(prefix_ + name, shape);
+    return describes_ ? checkpoint_->describe(prefix_ + name, shape)
+                      : checkpoint_->load(prefix_ + name, shape, staged_);
   }
   std::optional<Tensor> optional(const std::string& name, std::vector<int64_t> shape = {}) const {
     return has(name) ? std::optional(load(name, std::move(shape))) : std::nullopt;
@@ -118,6 +136,7 @@ class Weights {
  private:
   const Checkpoint* checkpoint_;
   std::string prefix_;
+  const StagedTensors* staged_ = nullptr;
   bool describes_ = false;
 };
 

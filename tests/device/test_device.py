@@ -4,13 +4,19 @@ The device is the stand-in of tests/fake_device: the host cannot read its memory
 it counts. What a step takes is the difference between runs of two and of three steps.
 """
 
+import json
+from pathlib import Path
+
 import pytest
 import safetensors.torch
+
+ROOT = Path(__file__).resolve().parents[2]
 
 PROMPT = "a red circle"
 CASES = {  # a checkpoint, and options
     "cogvideox": ("demo", {"width": 32, "height": 32, "frames": 9}),
     "cogvideox dpm": ("demo", {"width": 32, "height": 32, "frames": 9, "scheduler": "dpm"}),
+    "cogvideox offload": ("demo", {"width": 32, "height": 32, "frames": 9, "offload": True}),
     "cogvideox adaptive": ("demo", {"width": 32, "height": 32, "frames": 9, "adaptive": True}),
     "hunyuan video": ("hunyuan-video", {"width": 32, "height": 32, "frames": 9}),
     "hunyuan image": ("hunyuan-image-replace", {"width": 32, "height": 32, "frames": 9, "image": True}),
@@ -45,6 +51,8 @@ def generate(checkpoint, program, tmp_path_factory, request):
             for option, value in options.items():
                 if option == "image":
                     arguments += ["--image", request.getfixturevalue("picture")]
+                elif option == "offload":
+                    arguments += ["--offload"]
                 elif option == "adaptive":
                     arguments += ["--enhance-weight", "auto"]
                 else:
@@ -80,14 +88,38 @@ def test_latents_are_those_of_the_cpu(generate, case):
     assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
 
 
-@pytest.mark.parametrize("case", CASES)
+AT_HAND = [case for case in CASES if "offload" not in case]  # whose weights are on the device
+
+
+@pytest.mark.parametrize("case", AT_HAND)
 def test_a_step_does_not_wait_for_the_device(of_a_step, case):
     assert of_a_step(case)["synchronizations"] <= SYNCHRONIZATIONS.get(case, 0)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", AT_HAND)
 def test_a_step_copies_noise_alone_to_the_device(of_a_step, case):
     assert of_a_step(case)["copies_to_device"] == NOISE.get(case, 0)
+
+
+def test_with_offload_each_block_is_copied_once(of_a_step):
+    """In one piece, of pinned memory, in a stream of its own that the computing one waits for."""
+    layers = json.loads((ROOT / "models/demo/transformer/config.json").read_text())["num_layers"]
+    counted = of_a_step("cogvideox offload")
+    assert counted["copies_to_device"] == counted["pinned_copies"] == counted["event_waits"] == layers
+    assert counted["prepared_on_host"] == 0
+    assert counted["synchronizations"] <= layers  # of the thread that fills the buffers
+
+
+@pytest.mark.parametrize("name, of_patches", [
+    ("demo", 4), ("hunyuan-image-replace", 0), ("ltx-video-0.9.5", 0), ("open-sora", 0),
+])  # fmt: skip
+def test_convolutions_keep_channels_last(checkpoint, program, tmp_path, picture, name, of_patches):
+    """All but the one that makes tokens of patches, whose latents and weight have other layouts."""
+    image = ["--image", picture] if "image" in name else []
+    done, counters = program("eav", "generate", PROMPT, "--model", checkpoint(name), "--steps", 2, "--width", 64, "--height", 64,
+                             "--frames", 17, "--device", "fake", "--out", tmp_path / "video.mp4", *image)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert counters["by_kernel"]["aten::convolution_overrideable"] > 0 and counters["converted_layouts"] == of_patches
 
 
 def test_weights_are_converted_on_the_device(generate):

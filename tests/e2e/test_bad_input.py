@@ -37,7 +37,7 @@ USAGE = 2
         ("--enhance-blocks", "dual", "double|single|all"),
         ("--vae-tiling", "maybe", "auto|on|off"),
         ("--flow-shift", "0", "--flow-shift"),
-        ("--dtype", "int8", "auto|float32|bfloat16|float16"),
+        ("--dtype", "int8", "auto, float32, bfloat16, float16"),
         ("--vae-tiling", "maybe", "on|off"),
     ],
 )

@@ -11,8 +11,9 @@ Counters::~Counters() {
   const auto* file = std::getenv("EAV_FAKE_DEVICE_COUNTERS");
   if (file == nullptr || (kernels_.empty() && totals_.empty())) return;  // a process beside the program
   nlohmann::json all{{"peak", peak_}, {"by_kernel", kernels_}, {"by_synchronization", synchronizations_}};
-  for (const auto* name : {"kernels", "synchronizations", "copies_to_device", "bytes_to_device", "prepared_on_host",
-                           "copies_to_host", "bytes_to_host", "events", "event_waits"})
+  for (const auto* name :
+       {"kernels", "synchronizations", "copies_to_device", "bytes_to_device", "prepared_on_host", "pinned_copies",
+        "copies_to_host", "bytes_to_host", "events", "event_waits", "converted_layouts"})
     all[name] = totals_[name];
   std::ofstream(file) << all.dump(1) << '\n';
 }
@@ -31,11 +32,12 @@ void Counters::synchronized(const std::string& why) {
   ++synchronizations_[why];
 }
 
-void Counters::copied_to_device(int64_t bytes, bool prepared) {
+void Counters::copied_to_device(int64_t bytes, bool prepared, bool pinned) {
   const std::lock_guard lock(mutex_);
   add("copies_to_device");
   add("bytes_to_device", bytes);
   if (prepared) add("prepared_on_host");
+  if (pinned) add("pinned_copies");
 }
 
 void Counters::copied_to_host(int64_t bytes) {
@@ -52,6 +54,11 @@ void Counters::recorded_event() {
 void Counters::waited_for_event() {
   const std::lock_guard lock(mutex_);
   add("event_waits");
+}
+
+void Counters::converted_layout() {
+  const std::lock_guard lock(mutex_);
+  add("converted_layouts");
 }
 
 void Counters::allocated(int64_t bytes) {

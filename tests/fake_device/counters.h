@@ -14,11 +14,12 @@ class Counters {
 
   void launched(const std::string& kernel);
   void synchronized(const std::string& why);
-  // `prepared`: the host converted or gathered the elements first.
-  void copied_to_device(int64_t bytes, bool prepared);
+  // `prepared`: the host converted or gathered the elements first; `pinned`: nothing waits for the copy.
+  void copied_to_device(int64_t bytes, bool prepared, bool pinned);
   void copied_to_host(int64_t bytes);
   void recorded_event();
   void waited_for_event();  // a stream, not the host
+  void converted_layout();  // of a convolution's input or weight, which have channels last no more
   void allocated(int64_t bytes);
   void freed(int64_t bytes);
   int64_t in_use() const;  // bytes

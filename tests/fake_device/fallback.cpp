@@ -75,7 +75,7 @@ class Arguments {
       const bool indices = value.isOptionalTensorList();  // CUDA takes them from the CPU, and copies them
       for_each_tensor(value, [&](const Tensor& tensor) {
         if (indices && tensor.is_cpu() && tensor.dim() > 0) {
-          counters().copied_to_device(static_cast<int64_t>(tensor.nbytes()), false);
+          counters().copied_to_device(static_cast<int64_t>(tensor.nbytes()), /*prepared=*/false, /*pinned=*/false);
           return tensor;
         }
         check_device(tensor);

@@ -56,7 +56,7 @@ Tensor copy_from(const Tensor& from, const Tensor& to, bool non_blocking) {
   if (from.is_cpu()) {
     const bool as_it_lies = from.scalar_type() == to.scalar_type() && from.sizes() == to.sizes() &&
                             from.strides() == to.strides() && from.is_non_overlapping_and_dense();
-    counters().copied_to_device(bytes, !as_it_lies);
+    counters().copied_to_device(bytes, !as_it_lies, non_blocking && is_pinned(from.const_data_ptr()));
   } else if (to.is_cpu()) {
     counters().copied_to_host(bytes);
     if (!non_blocking || !is_pinned(to.const_data_ptr())) counters().synchronized("copy to the host");
@@ -80,7 +80,16 @@ at::Scalar local_scalar_dense(const Tensor& self) {
 
 // ---- kernels --------------------------------------------------------------------------------------------------------
 
+// Whether a convolution of CUDA's takes it with channels last, as it lies.
+bool has_channels_last(const Tensor& x) {
+  return x.dim() < 4 ||
+         x.is_contiguous(x.dim() == 5 ? at::MemoryFormat::ChannelsLast3d : at::MemoryFormat::ChannelsLast);
+}
+
 void convolution(const c10::OperatorHandle& op, Stack* stack) {
+  const auto arguments = stack->end() - static_cast<std::ptrdiff_t>(op.schema().arguments().size());
+  for (const auto& x : {arguments[0].toTensor(), arguments[1].toTensor()})
+    if (!has_channels_last(x)) counters().converted_layout();
   static const auto computed = c10::Dispatcher::singleton().findSchemaOrThrow("aten::convolution", "");
   launch(op, computed, stack);
 }

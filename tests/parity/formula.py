@@ -41,6 +41,7 @@ class EnhancedProcessor(CogVideoXAttnProcessor2_0):
             measured = measured.mean().expand(len(measured))
         frames = self.frames + (self.fault == "one frame too many")
         gain = (measured * (frames + self.weight)).clamp(min=1).view(-1, 1, 1)
+        gain = gain.to(video.dtype)
         return video * gain, caption * gain if self.fault == "text scaled too" else caption
 
 
@@ -116,7 +117,7 @@ class HunyuanVideoEnhancement:
         if self.fault == "one CFI for both branches":  # that of the branch before
             measured, self.last[layer] = self.last.get(layer, measured), measured
         self.measured.append(measured.item())
-        gain = (measured * (self.frames + (self.fault == "one frame too many") + self.weight)).clamp(min=1)
+        gain = (measured * (self.frames + (self.fault == "one frame too many") + self.weight)).clamp(min=1).to(image.dtype)
         if self.fault == "a single stream's MLP scaled too" and layer >= self.dual:
             # The projection that attention and MLP share, then, is scaled as a whole.
             block = self.blocks[layer]
@@ -162,6 +163,6 @@ class LtxVideoEnhancedProcessor:
         self.measured.append(measured.mean().item())
         if self.fault != "a gain for each branch":
             measured = measured.mean().expand(len(measured))
-        gain = (measured * (self.frames + self.weight)).clamp(min=1).view(-1, 1, 1)
+        gain = (measured * (self.frames + self.weight)).clamp(min=1).view(-1, 1, 1).to(result.dtype)
         first = 0 if self.fault == "conditions scaled too" else self.conditions
         return torch.cat([result[:, :first], result[:, first:] * gain], 1)

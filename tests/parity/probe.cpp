@@ -33,6 +33,7 @@
 #include "weights/safetensors.h"
 
 void open_sora(const std::vector<std::string>& arguments);  // probe_open_sora.cpp
+void latents(std::vector<std::string> arguments);           // probe_memory.cpp
 void phase(const std::vector<std::string>& arguments);      // probe_memory.cpp
 void plan(const std::vector<std::string>& arguments);       // probe_memory.cpp
 void vae(const std::vector<std::string>& arguments);        // probe_vae.cpp
@@ -221,6 +222,7 @@ int main(int argc, char** argv) try {
       {"clip", clip},
       {"clip-image", clip_image},
       {"html-unescape", html_unescape},
+      {"latents", [](const Arguments& given) { latents(given); }},
       {"llama", llama},
       {"open_sora", open_sora},
       {"llava", llava},

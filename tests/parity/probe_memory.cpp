@@ -1,7 +1,9 @@
 // eav_probe phase PHASE MODEL [--OPTION VALUE]…: runs one phase (text_encoder, transformer or vae) of a video and
 // writes, as JSON, the most memory that it took beside what the plan says, in bytes. Options are those of the
-// checkpoint, by name, and dtype, threads, offload (of any value) and, of a plan, device. Phases before it run first
-// and are not counted. eav_probe plan MODEL [--OPTION VALUE]…: the plan alone, and the seconds that it took.
+// checkpoint, by name, and dtype, threads, offload (of any value), device, and compute: a type to compute in whatever
+// the processor is fast at. Phases before it run first and are not counted. eav_probe plan MODEL [--OPTION VALUE]…: the
+// plan alone, and the seconds that it took. eav_probe latents MODEL --out FILE [--OPTION VALUE]…: the latents after
+// each step.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -10,11 +12,13 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "eav/safetensors.h"
 #include "models/family.h"
 #include "options/json.h"
 #include "pipeline/memory.h"
@@ -62,13 +66,15 @@ struct Case {
     const auto specs = family->options({});
     eav::Settings values;
     auto dtype = eav::Dtype::float32;
+    bool forced = false;
     bool offload = false;
     at::Device device = at::kCPU;
     at::set_num_threads(2);
     for (size_t i = first + 1; i + 1 < arguments.size(); i += 2) {
       const auto name = arguments[i].substr(2), &value = arguments[i + 1];
-      if (name == "dtype") {
-        dtype = value == "bfloat16" ? eav::Dtype::bfloat16 : eav::Dtype::float32;
+      if (name == "dtype" || name == "compute") {
+        dtype = eav::parse_dtype(value);
+        forced = name == "compute";
       } else if (name == "threads") {
         at::set_num_threads(std::stoi(value));
       } else if (name == "device") {
@@ -88,6 +94,7 @@ struct Case {
     if (job->options().vae_tiling == eav::VaeTiling::automatic) job->choose_tiling(eav::VaeTiling::off);
     placement = eav::place(dtype, device, family->parts(eav::Phase::transformer)[0]->stored_type());
     placement.offload = offload;
+    if (forced) placement.compute = placement.storage;
     family->place(placement);
   }
 };
@@ -139,4 +146,19 @@ void plan(const Arguments& arguments) {
                               {"vae", plan.vae.value().total()},
                               {"seconds", seconds}}
             << '\n';
+}
+
+void latents(Arguments arguments) {
+  const auto out = std::ranges::find(arguments, "--out");
+  const auto file = *std::next(out);
+  arguments.erase(out, std::next(out, 2));
+  const auto given = Case(arguments, 0);
+  eav::Progress progress;
+  given.job->encode(progress);
+  std::map<std::string, at::Tensor> steps;
+  const auto keep = [&](const eav::SavedState& state) {
+    steps["step " + std::to_string(steps.size())] = state.tensor("latents").to(at::kCPU, at::kFloat);
+  };
+  given.job->denoise(progress, {.from = {}, .keep = keep}, {});
+  eav::save_safetensors(file, steps, {});
 }

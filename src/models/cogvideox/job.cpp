@@ -93,7 +93,8 @@ Tensor Job::embed(const std::string& prompt, Progress& progress) const {
   const auto tokens = tokenize(model().tokenizer, prompt, length, where.device);
   warn_of_cut(tokens.cut, length, progress);
   // The reference attends to the padding too.
-  return (*model().text_encoder)(tokens.ids, std::nullopt, where.compute, progress);  // [1, text_len, text_embed_dim]
+  return (*model().text_encoder)(tokens.ids, std::nullopt, where.compute, progress)
+      .to(model().transformer.placement().compute);  // [1, text_len, text_embed_dim]
 }
 
 Encodings Job::read_encodings(Progress& progress) {
@@ -121,14 +122,10 @@ Denoised Job::denoise(Progress& progress, const Saving& saving, const Watch& wat
 }
 
 Tensor Job::decode(const Denoised& denoised, Progress& progress) const {
-  return to_pictures(decode_video(shown(denoised.latents), progress));
+  return to_pictures(decode_sample(shown(denoised.latents), progress));
 }
 
 Tensor Job::shown(const Tensor& latents) const { return latents.slice(1, padding_frames_).permute({0, 2, 1, 3, 4}); }
-
-Tensor Job::decode_video(const Tensor& latents, Progress& progress) const {
-  return model().vae->decode((1 / model().vae_config.scaling_factor) * latents, asked().tiled(), progress);
-}
 
 std::vector<int64_t> Job::sample_shape() const {
   const auto frames = latent_shape_[1] - padding_frames_;
@@ -137,7 +134,8 @@ std::vector<int64_t> Job::sample_shape() const {
 
 Tensor Job::decode_sample(const Tensor& latents, Progress& progress) const {
   const auto& where = model().vae.placement();
-  return decode_video(latents.to(where.device, where.compute), progress);
+  const auto scaled = (1 / model().vae_config.scaling_factor) * latents.to(where.device, where.compute);
+  return model().vae->decode(scaled, asked().tiled(), progress);
 }
 
 }  // namespace eav::cogvideox

@@ -25,7 +25,6 @@ class Job : public JobOf<Model, Options, Encodings> {
   std::unique_ptr<JobOf> copy() const override { return std::make_unique<Job>(*this); }
   Encodings read_encodings(Progress& progress) override;
   Tensor shown(const Tensor& latents) const;  // without padding, [1, C, F, h, w]
-  Tensor decode_video(const Tensor& latents, Progress& progress) const;
   Tensor embed(const std::string& prompt, Progress& progress) const;
 
   int64_t padding_frames_;             // latent frames of patch_size_t that come first and are dropped before decoding

@@ -133,7 +133,7 @@ Tensor Vae::decode(const Tensor& latents, bool tiling, Progress& progress) const
     const auto z = latents[b].permute({1, 2, 3, 0}).contiguous();  // [F, h, w, C]
     videos.push_back(in_tiles(z, grid, decode_tile).permute({3, 0, 1, 2}));
   }
-  return at::stack(videos);  // [B, 3, frames, H, W]
+  return batch == 1 ? videos[0].unsqueeze(0) : at::stack(videos);  // [B, 3, frames, H, W]
 }
 
 }  // namespace eav::cogvideox

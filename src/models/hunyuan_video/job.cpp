@@ -100,7 +100,8 @@ Transformer::Caption HunyuanJob::caption(const Tensor& text, const std::string& 
   if (!tokens.cut.empty())
     progress.warning(fmt::format("CLIP, one of the two text encoders, takes {} tokens; it does not see: \"{}\"",
                                  kClipTokens, tokens.cut));
-  return {text, (*model().clip)(tokens.ids, where.compute, progress)};
+  const auto type = model().transformer.placement().compute;
+  return {text.to(type), (*model().clip)(tokens.ids, where.compute, progress).to(type)};
 }
 
 Denoised HunyuanJob::denoise(Progress& progress, const Saving& saving, const Watch& watch) {

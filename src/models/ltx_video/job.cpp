@@ -155,7 +155,8 @@ Caption LtxJob::embed(const std::string& prompt, Progress& progress) const {
   warn_of_cut(tokens.cut, caption_tokens(), progress);
   // The video does not attend to padding; the caption's tokens among themselves do, except in LTXConditionPipeline.
   const auto mask = masks_captions() ? std::optional(tokens.mask) : std::nullopt;
-  return {(*model().text_encoder)(tokens.ids, mask, where.compute, progress), tokens.mask.to(where.device)};
+  const auto embeddings = (*model().text_encoder)(tokens.ids, mask, where.compute, progress);
+  return {embeddings.to(model().transformer.placement().compute), tokens.mask.to(where.device)};
 }
 
 Encodings LtxJob::read_encodings(Progress& progress) {

@@ -149,7 +149,8 @@ Tensor Job::embed(Progress& progress) const {
   warn_of_cut(tokens.cut, length, progress);
   // Nothing attends to padding, so that it is left out.
   const auto ids = tokens.ids.slice(1, 0, tokens.mask.sum().item<int64_t>());
-  return (*model().text_encoder)(ids, std::nullopt, where.compute, progress)[0];
+  return (*model().text_encoder)(ids, std::nullopt, where.compute, progress)[0].to(
+      model().transformer.placement().compute);
 }
 
 Encodings Job::read_encodings(Progress& progress) {

@@ -31,6 +31,20 @@ TEST(LayerSet, ReadsNumbersAndRanges) {
     EXPECT_THROW(LayerSet::parse(bad), Error) << bad;
 }
 
+TEST(Runtime, TypesOfPartsAreReadAndWritten) {
+  for (const auto* text : {"auto", "bfloat16", "bfloat16,vae=float32", "float16,text_encoder=bfloat16,vae=float32"}) {
+    Runtime runtime;
+    set_dtypes(runtime, text);
+    EXPECT_EQ(dtypes_of(runtime), text);
+  }
+  Runtime runtime;
+  set_dtypes(runtime, "float16,vae=bfloat16");
+  EXPECT_EQ(runtime.dtype, Dtype::float16);
+  EXPECT_EQ(runtime.part_dtypes, (std::map<std::string, Dtype>{{"vae", Dtype::bfloat16}}));
+  for (const auto* bad : {"", "int8", "bfloat16,", "bfloat16,vae", "bfloat16,vae=", "bfloat16,vae=auto", "vae=float32"})
+    EXPECT_THROW(set_dtypes(runtime, bad), Error) << bad;
+}
+
 TEST(Requests, SizesAreAdvised) {
   EXPECT_EQ(message([] { check_size("width", 64, 16); }), "no error");
   EXPECT_NE(message([] { check_size("width", 70, 16); }).find("the nearest are 64 and 80"), std::string::npos);

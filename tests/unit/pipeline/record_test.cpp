@@ -14,8 +14,8 @@ namespace fs = std::filesystem;
 Record example() {
   Record record{{"/models/some", {}, "/models/t5"},
                 "0123456789abcdef",
-                {"cuda:1", Dtype::bfloat16, 3},
-                {"0.1.0", "2.13.0", "abacus"},
+                {"cuda:1", Dtype::bfloat16, {{"vae", Dtype::float32}}, 3},
+                {"0.1.0", "2.13.0", "abacus", "a GPU, driver 1, CUDA 13.0"},
                 {},
                 ""};
   auto& request = record.request;
