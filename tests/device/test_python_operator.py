@@ -40,6 +40,8 @@ eav.cfi(query, key, frames, layout="blhd")
 # The device's autocast does to products what CUDA's does.
 AUTOCAST = """
 torch._register_device_module("fake", types.SimpleNamespace(get_amp_supported_dtype=lambda: [torch.bfloat16]))
+others = torch.library.Library("_", "IMPL", "AutocastPrivateUse1")
+others.fallback(torch.library.fallthrough_kernel)
 library = torch.library.Library("aten", "IMPL")
 for name in "bmm", "baddbmm":
 
