@@ -1,13 +1,18 @@
 """Cross-frame intensity and gain of a query and a key."""
 
 import importlib.util
+import itertools
 import logging
 from functools import cache
 from pathlib import Path
 
 import torch
 
-PIECE = 1 << 23  # floats that a piece of the PyTorch path holds at most, beside one spatial position
+from . import cfi_triton
+
+# Floats that a piece of the PyTorch path holds at most, beside one spatial position. A GPU takes as long to start a
+# small one as to compute it.
+PIECE, PIECE_ON_GPU = 1 << 23, 1 << 26
 
 
 @cache
@@ -36,9 +41,24 @@ def cfi(query, key, frames):
 
     Query and key are those that attention gets, after norm and rotary embedding, [B, heads, T*S, d], frame-major.
     """
-    query, key = query.detach(), key.detach()
-    compiled = operator()
-    return cfi_in_pieces(query, key, frames) if compiled is None else compiled(query, key, frames)
+    return measured(query.detach(), key.detach(), frames)
+
+
+@torch.library.custom_op("eav_comfyui::cfi", mutates_args=())
+def measured(query: torch.Tensor, key: torch.Tensor, frames: int) -> torch.Tensor:
+    """An operator, which torch.compile takes as it stands."""
+    return fastest()(query, key, frames)
+
+
+@measured.register_fake
+def _(query, key, frames):
+    return query.new_empty(query.shape[0], dtype=torch.float32)
+
+
+@cache
+def fastest():
+    """The Triton kernel for a GPU; else the compiled operator, or PyTorch."""
+    return cfi_triton.or_else(cfi_triton.cfi, operator() or cfi_in_pieces)
 
 
 def cfi_in_pieces(query, key, frames):
@@ -48,15 +68,16 @@ def cfi_in_pieces(query, key, frames):
     """
     batch, heads, tokens, size = query.shape
     positions = tokens // frames
-    query, key = (x.unflatten(2, (frames, positions)).transpose(2, 3) for x in (query, key))  # [B, heads, S, T, d]
-    step = max(1, PIECE // (batch * heads * frames * (2 * size + 2 * frames)))
+    piece = PIECE if query.device.type == "cpu" else PIECE_ON_GPU
+    step = max(1, piece // (heads * frames * (2 * size + 2 * frames)))
+    # Positions and heads are one axis: of tokens that lie one by one, as attention's do, a view.
+    query, key = (x.unflatten(2, (frames, positions)).permute(0, 3, 1, 2, 4) for x in (query, key))
     diagonal = torch.zeros(batch, device=query.device, dtype=torch.float32)
     with torch.autocast(query.device.type, enabled=False):
-        for first in range(0, positions, step):
-            q, k = (x[:, :, first : first + step].float() for x in (query, key))
-            scores = (q * size**-0.5) @ k.transpose(-1, -2)  # [B, heads, s, T, T]
-            kept = scores.diagonal(dim1=-2, dim2=-1) - scores.logsumexp(-1)  # log of the diagonal of the softmax
-            diagonal += kept.exp().sum((1, 2, 3))
+        for row, first in itertools.product(range(batch), range(0, positions, step)):
+            q, k = (x[row, first : first + step].flatten(0, 1).float() for x in (query, key))  # [S * heads, T, d]
+            maps = torch.bmm(q * size**-0.5, k.mT).softmax(-1)
+            diagonal[row].add_(maps.diagonal(dim1=-2, dim2=-1).sum())
     return (1 - diagonal / (heads * tokens)) / (frames - 1)
 
 

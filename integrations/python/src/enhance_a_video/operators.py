@@ -1,10 +1,29 @@
 """CFI, gain and attention map of a query and a key."""
 
+import importlib.util
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from . import cfi_triton
+
 torch.ops.load_library(next(Path(__file__).parent.glob("_operators.*")))
+
+
+def use_triton(device):
+    """Operators on this dispatch key run by Triton where that serves. Holds for as long as what it returns lives."""
+    library = torch.library.Library("eav", "IMPL")
+    keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, device))
+    for function in (cfi_triton.cfi, cfi_triton.cfi_per_head):
+        name = function.__name__
+        compiled = partial(torch.library.get_kernel(f"eav::{name}", device).call_boxed, keys)
+        library.impl(name, cfi_triton.or_else(function, compiled), device)
+    return library
+
+
+if importlib.util.find_spec("triton") and hasattr(torch.library, "get_kernel"):  # which an old PyTorch lacks
+    _triton = use_triton("CUDA")
 
 
 def _video_tokens(tokens, layout, text_first, text_last):
