@@ -25,6 +25,7 @@ struct Trace {
   bool adaptive = false;          // later steps have others
   int64_t steps = 0, layers = 0;  // of the whole run, enhanced or not
   std::vector<TraceEntry> entries;
+  std::vector<int64_t> experts{};  // of a model with two, the one that each step ran on: 1 or 2
 };
 
 // One sentence: how many layer-steps were scaled, by how much, and what to change where nothing was.

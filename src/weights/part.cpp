@@ -40,6 +40,11 @@ PartFiles::PartFiles(std::string name, JsonFile config, CheckpointSource source,
       keys_(std::move(keys)),
       table_(std::make_shared<const Lazy<Checkpoint>>([source = source_] { return Checkpoint::open(source, {}); })) {}
 
+void PartFiles::place(const Placement& placement) {
+  placement_ = placement;
+  if (keys_.float32) placement_.compute = placement_.storage = at::kFloat;
+}
+
 PartInfo PartFiles::describe() const {
   PartInfo part{.name = name_, .kind = class_of(config_)};
   std::map<std::string, int64_t> parameters;
@@ -64,6 +69,7 @@ at::ScalarType PartFiles::stored_type() const {
 
 int64_t PartFiles::held_bytes(const Placement& placement) const {
   int64_t held = 0;
+  const auto element = c10::elementSize(keys_.float32 ? at::kFloat : placement.storage);
   std::map<std::string, int64_t> streamed;  // such as "transformer_blocks.0."
   for (const auto& [key, place] : table().index()) {
     if (std::ranges::any_of(keys_.unneeded, [&](const UnneededKey& u) { return u.matches(key); })) continue;
@@ -76,7 +82,7 @@ int64_t PartFiles::held_bytes(const Placement& placement) const {
   }
   const auto largest = std::ranges::max_element(streamed, {}, [](const auto& block) { return block.second; });
   if (largest != streamed.end()) held += largest->second;
-  return held * static_cast<int64_t>(c10::elementSize(placement.storage));
+  return held * static_cast<int64_t>(element);
 }
 
 void check_agree(const std::filesystem::path& model, const std::string& what, int64_t transformer,

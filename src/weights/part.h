@@ -39,6 +39,7 @@ class Lazy {
 struct PartKeys {
   std::vector<UnneededKey> unneeded = {};  // known, and not read
   std::vector<std::string> blocks = {};  // prefixes such as "transformer_blocks.": blocks that offloading loads singly
+  bool float32 = false;                  // the part works in float32, whatever type is asked for
 };
 
 // All of a part but its model.
@@ -56,7 +57,7 @@ class PartFiles {
   const std::filesystem::path& files() const { return source_.path; }  // the folder or the file
 
   // How its weights are held from the next opening on.
-  void place(const Placement& placement) { placement_ = placement; }
+  void place(const Placement& placement);
   const Placement& placement() const { return placement_; }
   virtual bool is_open() const = 0;
   virtual void release() = 0;

@@ -133,11 +133,11 @@ const std::pair<size_t, SafetensorsFile::Entry>& Checkpoint::find(const std::str
   return found->second;
 }
 
-Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape) const {
+Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape, at::ScalarType dtype) const {
   const auto& [number, entry] = find(key, shape);
   const auto& file = files_[number];
-  const bool converts = at::isFloatingType(entry.dtype) && entry.dtype != policy_.dtype;
-  const auto type = converts ? policy_.dtype : entry.dtype;
+  const bool converts = at::isFloatingType(entry.dtype) && entry.dtype != dtype;
+  const auto type = converts ? dtype : entry.dtype;
   if (policy_.device.is_meta()) {
     const auto planned = at::TensorOptions(at::kMeta).dtype(type);
     // Other devices hold both for a moment.

@@ -54,7 +54,11 @@ class Checkpoint {
   bool has(const std::string& key) const;
   // The tensor in the policy's type and device, and marked as read; on the meta device nothing is read. Throws when it
   // is missing or, where `shape` is not empty, shaped otherwise (-1 matches any length).
-  Tensor load(const std::string& key, std::span<const int64_t> shape = {}) const;
+  Tensor load(const std::string& key, std::span<const int64_t> shape = {}) const {
+    return load(key, shape, policy_.dtype);
+  }
+  // In another type than the policy's.
+  Tensor load(const std::string& key, std::span<const int64_t> shape, at::ScalarType dtype) const;
   // Checks like load(), but reads nothing: a tensor of shape and type alone.
   Tensor describe(const std::string& key, std::span<const int64_t> shape = {}) const;
   // Lets the system drop the pages of every tensor whose key starts with `prefix`.
@@ -104,9 +108,16 @@ class Weights {
     copy.describes_ = true;
     return copy;
   }
+  // A view whose tensors are held in this type, whatever the policy says.
+  Weights in(at::ScalarType dtype) const {
+    auto copy = *this;
+    copy.dtype_ = dtype;
+    return copy;
+  }
   // The tensor `name`; `shape`, when given, is checked (-1 matches any length).
   Tensor load(const std::string& name, std::vector<int64_t> shape = {}) const {
-    return describes_ ? checkpoint_->describe(prefix_ + name, shape) : checkpoint_->load(prefix_ + name, shape);
+    return describes_ ? checkpoint_->describe(prefix_ + name, shape)
+                      : checkpoint_->load(prefix_ + name, shape, dtype_.value_or(checkpoint_->policy().dtype));
   }
   std::optional<Tensor> optional(const std::string& name, std::vector<int64_t> shape = {}) const {
     return has(name) ? std::optional(load(name, std::move(shape))) : std::nullopt;
@@ -119,6 +130,7 @@ class Weights {
   const Checkpoint* checkpoint_;
   std::string prefix_;
   bool describes_ = false;
+  std::optional<at::ScalarType> dtype_;  // where it is not the policy's
 };
 
 }  // namespace eav

@@ -1,5 +1,6 @@
 #include "targets.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -24,8 +25,11 @@
 #include "models/ltx_video/vae_config.h"
 #include "models/open_sora/config.h"
 #include "models/open_sora/vae_config.h"
+#include "models/wan/config.h"
+#include "models/wan/vae_config.h"
 #include "schedulers/cogvideox.h"
 #include "schedulers/flow_match_euler.h"
+#include "schedulers/unipc.h"
 #include "text/caption_cleaning.h"
 #include "text/clip.h"
 #include "text/clip_tokenizer.h"
@@ -238,6 +242,8 @@ void configuration(std::string_view bytes) {
     read_config<ltx_video::VaeEncoderConfig>(file);
     read_config<open_sora::TransformerConfig>(file);
     read_config<open_sora::VaeConfig>(file);
+    read_config<wan::TransformerConfig>(file);
+    read_config<wan::VaeConfig>(file);
     make_config<T5Config>(file);
     make_config<ClipConfig>(file);
     make_config<ClipVisionConfig>(file);
@@ -254,6 +260,13 @@ void scheduler(std::string_view bytes) {
     refusing([&] {
       FlowMatchEulerScheduler flow(file);
       flow.set_sigmas(at::linspace(1, 0.1, 5), 1000);
+      flow.set_steps(5);
+    });
+    refusing([&] {
+      UniPcScheduler unipc(file, std::nullopt, 4);
+      auto generator = at::detail::createCPUGenerator(0);
+      auto latents = at::ones({2});
+      for (int64_t i = 0; i < unipc.steps(); ++i) latents = unipc.step(at::ones({2}), i, latents, generator);
     });
   });
 }
