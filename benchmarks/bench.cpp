@@ -31,6 +31,7 @@ int main(int argc, char** argv) try {
       {"linear", linear},         {"transformer", transformer},
       {"vae_decode", vae_decode}, {"hunyuan_video", hunyuan_video},
       {"ltx_video", ltx_video},   {"open_sora", open_sora},
+      {"t5", t5},
   };
   const Arguments arguments(argv + 1, argv + argc);
   eav::keep_freed_memory();  // as eav does

@@ -26,6 +26,7 @@
 #include "models/open_sora/config.h"
 #include "models/open_sora/vae_config.h"
 #include "models/wan/config.h"
+#include "models/wan/prompt_cleaning.h"
 #include "models/wan/vae_config.h"
 #include "schedulers/cogvideox.h"
 #include "schedulers/flow_match_euler.h"
@@ -45,6 +46,7 @@
 #include "text/tokenizer/tokenizer_json.h"
 #include "text/tokenizer/unicode.h"
 #include "text/tokenizer/unigram.h"
+#include "text/umt5_tokenizer.h"
 #include "weights/config.h"
 #include "weights/safetensors.h"
 #include "weights/weight_files.h"
@@ -142,7 +144,18 @@ void encode_unigram(const text::UnigramParts& parts) {
     });
 }
 
+void sentencepiece_model(std::string_view bytes) {
+  refusing("spiece.model", [&] {
+    const auto model = text::read_sentencepiece_model(bytes, "spiece.model");
+    for (const auto& prompt : prompts()) {
+      std::vector<int64_t> ids;
+      model.tokenize(prompt, ids);
+    }
+  });
+}
+
 void spiece(std::string_view bytes) {
+  sentencepiece_model(bytes);
   refusing("spiece.model", [&] {
     const auto parts = text::read_sentencepiece(bytes, "spiece.model");
     const text::Unigram model(parts.vocabulary, 0, /*byte_fallback=*/true);
@@ -180,7 +193,7 @@ void tokenizer_folder(std::string_view bytes) {
     bytes.remove_prefix(std::min(bytes.size(), part.size() + kEnd.size()));
     part.empty() ? folder.remove(file) : folder.write(file, part);
   }
-  for (const auto open : {open_t5_tokenizer, open_clip_tokenizer, open_llama_tokenizer})
+  for (const auto open : {open_t5_tokenizer, open_umt5_tokenizer, open_clip_tokenizer, open_llama_tokenizer})
     refusing(name, [&] {
       const auto tokenizer = open(folder.path());
       encode(tokenizer);
@@ -219,6 +232,7 @@ void caption(std::string_view bytes) {
   const std::string text(bytes);
   refusing([&] { clean_caption(text); });
   refusing([&] { plain_caption(text); });
+  refusing([&] { wan::clean_prompt(text); });
 }
 
 template <class Config>

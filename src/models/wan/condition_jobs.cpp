@@ -55,7 +55,6 @@ void ImageJob::check_complete() const {
 }
 
 void ImageJob::read_conditions(Encodings& encodings, Progress& progress) const {
-#if 0
   if (const auto& image = model().image) {
     const auto& where = image->encoder.placement();
     std::vector<Tensor> seen;
@@ -66,7 +65,6 @@ void ImageJob::read_conditions(Encodings& encodings, Progress& progress) const {
     const auto& to = model().transformer.placement();
     encodings.pictures = at::cat(seen).to(to.device, to.compute);
   }
-#endif
   // A video of the pictures and nothing between them, and which of its frames they are.
   const auto video = at::zeros({1, 3, asked().frames, asked().height, asked().width},
                                at::TensorOptions(at::kFloat).device(host_of(model().vae_encoder.placement().device)));

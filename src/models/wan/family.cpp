@@ -9,7 +9,7 @@
 #include "models/named.h"
 #include "models/wan/job.h"
 #include "schedulers/flow_match_euler.h"
-#include "text/t5_tokenizer.h"
+#include "text/umt5_tokenizer.h"
 
 namespace eav::wan {
 namespace {
@@ -59,6 +59,17 @@ ImageCondition read_image_condition(const JsonFile& index, const TransformerConf
 
 }  // namespace
 
+ImageModel::ImageModel(const std::filesystem::path& folder)
+    : config(JsonFile(folder / "image_encoder" / "config.json")),
+      processor(JsonFile(folder / "image_processor" / "preprocessor_config.json")),
+      encoder(ClipVisionTower::part(folder / "image_encoder")) {
+  const auto size = config.image_size;
+  if (processor.crop_height != size || processor.crop_width != size)
+    throw Error(fmt::format("{}: \"crop_size\" is {}x{}, but the image encoder takes {}x{}",
+                            (folder / "image_processor" / "preprocessor_config.json").string(), processor.crop_width,
+                            processor.crop_height, size, size));
+}
+
 Model::Model(const std::filesystem::path& folder)
     : folder(folder),
       config(TransformerConfig::read(JsonFile(folder / "transformer" / "config.json"))),
@@ -67,7 +78,8 @@ Model::Model(const std::filesystem::path& folder)
       scheduler_config(folder / "scheduler" / "scheduler_config.json"),
       image_condition(read_image_condition(JsonFile(folder / "model_index.json"), config, vae_config)),
       boundary_ratio(read_boundary(JsonFile(folder / "model_index.json"))),
-      tokenizer([folder] { return open_t5_tokenizer(folder / "tokenizer"); }),
+      image(config.image_dim ? std::optional<ImageModel>(folder) : std::nullopt),
+      tokenizer([folder] { return open_umt5_tokenizer(folder / "tokenizer"); }),
       text_encoder(T5Encoder::part(folder / "text_encoder")),
       transformer(transformer_part(folder / "transformer", config)),
       vae_encoder(folder / "vae", PartFiles::kDiffusersStem, {VaeEncoder::unneeded_keys(), {}, /*float32=*/true},
@@ -76,6 +88,12 @@ Model::Model(const std::filesystem::path& folder)
           [config = vae_config](const Weights& w) { return Vae(w, config); }) {
   check_agree(folder, "latent channels", config.out_channels, "VAE", vae_config.z_dim);
   check_agree(folder, "channels of text embeddings", config.text_dim, "text encoder", text_config.channels);
+  if (image) {
+    check_agree(folder, "channels of pictures' tokens", *config.image_dim, "image encoder", image->config.channels);
+    if (const auto tokens = 2 * (1 + image->config.patches()); config.pos_embed_seq_len.value_or(tokens) != tokens)
+      throw Error(fmt::format("{}: \"pos_embed_seq_len\" is {}, but two pictures have {} tokens",
+                              (folder / "transformer" / "config.json").string(), *config.pos_embed_seq_len, tokens));
+  }
   if (!boundary_ratio) return;
   const JsonFile json(folder / "transformer_2" / "config.json");
   const auto second = TransformerConfig::read(json);
@@ -156,6 +174,7 @@ std::unique_ptr<VideoJob> Model::open(std::shared_ptr<Model> model, Asked asked)
 
 Inspection Model::inspect() const {
   Inspection inspection{kFamily, {text_encoder.describe(), transformer.describe()}, config.num_layers, {}};
+  if (image) inspection.parts.insert(inspection.parts.begin() + 1, image->encoder.describe());
   if (transformer_2) inspection.parts.push_back(transformer_2->describe());
   inspection.parts.push_back(vae.describe());
   inspection.parts.push_back({"scheduler", scheduler_config.get<std::string>("_class_name"), 0, {}, 0});
@@ -168,6 +187,7 @@ std::vector<PartFiles*> Model::parts(Phase phase) {
   switch (phase) {
     case Phase::text_encoder:
       if (image_condition == ImageCondition::none && transformer_2) return {&text_encoder};
+      if (image) return {&text_encoder, &image->encoder, &vae_encoder};
       return {&text_encoder, &vae_encoder};
     case Phase::transformer:
       if (transformer_2) return {&transformer, &*transformer_2};

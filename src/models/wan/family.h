@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "models/clip_image.h"
 #include "models/family.h"
 #include "models/media.h"
 #include "models/wan/config.h"
@@ -12,6 +13,7 @@
 #include "models/wan/transformer.h"
 #include "models/wan/vae.h"
 #include "models/wan/vae_encoder.h"
+#include "text/clip_vision.h"
 #include "text/t5.h"
 #include "text/tokenizer.h"
 
@@ -20,6 +22,15 @@ namespace eav::wan {
 // How a checkpoint sees pictures: not at all; as channels beside the latents, with a mask of the frames that they show;
 // or in place of the first latent frame, whose tokens are at timestep 0.
 enum class ImageCondition { none, concatenated, first_frame };
+
+// What an image-to-video checkpoint of 2.1 has beside the others: pictures become tokens too.
+struct ImageModel {
+  explicit ImageModel(const std::filesystem::path& folder);
+
+  ClipVisionConfig config;
+  ClipImageProcessor processor;
+  Part<ClipVisionTower> encoder;
+};
 
 // A checkpoint, opened: its configurations and parts.
 struct Model {
@@ -35,6 +46,7 @@ struct Model {
   // Where there are two experts: steps from this timestep on are the first's, as a part of those trained with.
   std::optional<double> boundary_ratio;
 
+  std::optional<ImageModel> image;
   Lazy<Tokenizer> tokenizer;
   Part<T5Encoder> text_encoder;
   Part<Transformer> transformer;

@@ -7,6 +7,7 @@
 #include <array>
 
 #include "base/tensor_memory.h"
+#include "models/wan/prompt_cleaning.h"
 #include "nn/planned.h"
 #include "options/sizes.h"
 #include "sampling/sample.h"
@@ -152,7 +153,7 @@ Timesteps WanJob::timesteps(const Tensor& timestep) const {
 
 Tensor WanJob::embed(const std::string& prompt, Progress& progress) const {
   const auto& where = model().text_encoder.placement();
-  const auto tokens = tokenize(model().tokenizer, prompt, kTextTokens, where.device);
+  const auto tokens = tokenize(model().tokenizer, clean_prompt(prompt), kTextTokens, where.device);
   warn_of_cut(tokens.cut, kTextTokens, progress);
   // Nothing attends to padding, so that it is left out, and becomes zeros.
   const auto length = tokens.mask.sum().item<int64_t>();

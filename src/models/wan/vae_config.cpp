@@ -59,6 +59,18 @@ VaeConfig VaeConfig::read(const JsonFile& config) {
                              values.size(), c.z_dim));
   }
   if (std::ranges::count(c.latents_std, 0.0) > 0) throw fail("\"latents_std\" has a 0");
+  if (!c.is_residual) return c;
+  // The encoder's shortcuts average channels, and the decoder's repeat them, where as many positions become one.
+  const auto check_shortcut = [&](int64_t before, int64_t after, int64_t positions) {
+    if (before * positions % after != 0)
+      throw fail(fmt::format("\"dim_mult\" has {} beside {}, between which no shortcut leads", before, after));
+  };
+  for (int64_t level = 0; level < c.levels(); ++level) {
+    const bool last = level + 1 == c.levels();
+    const auto positions = last ? 1 : c.temperal_downsample[level] ? 8 : 4;
+    check_shortcut(level == 0 ? 1 : c.dim_mult[level - 1], c.dim_mult[level], positions);
+    if (!last) check_shortcut(c.dim_mult[level + 1], c.dim_mult[std::min(level + 2, c.levels() - 1)], positions);
+  }
   return c;
 }
 
