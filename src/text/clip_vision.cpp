@@ -51,7 +51,7 @@ Part<ClipVisionTower> ClipVisionTower::part(const std::filesystem::path& dir) {
   auto unneeded = unneeded_keys(config, layers, "");
   for (auto& key : unneeded_keys(config, layers, released + ".")) unneeded.push_back(std::move(key));
   unneeded.push_back({"visual_projection.weight", "the picture is taken from a layer before it"});
-  return {dir, PartFiles::kTransformersStem, {std::move(unneeded), {}}, [=](const Weights& root) {
+  return {dir, PartFiles::kTransformersStem, {std::move(unneeded), {}, /*float32=*/true}, [=](const Weights& root) {
             const bool prefixed = (root / released / "embeddings").has("class_embedding");
             return ClipVisionTower(prefixed ? root / released : root, config, layers);
           }};
