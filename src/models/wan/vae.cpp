@@ -54,7 +54,7 @@ Frames Upsample::operator()(Frames x, Pass& pass) const {
     return out;
   }
 
-  auto past = pass.history.take(this);
+  auto past = pass.history.take(&*time_conv);
   int64_t first = 0;
   if (past.empty()) {  // the video's first frame stays one, and those after it see zeros in its place
     past.assign(2, at::zeros_like(x[0]));
@@ -69,7 +69,7 @@ Frames Upsample::operator()(Frames x, Pass& pass) const {
              halves.push_back((*time_conv)(window.subspan(t, 3), begin, begin + channels));
          enlarge(halves);
        });
-  pass.history.leave(this, std::move(past));
+  pass.history.leave(&*time_conv, std::move(past));
   return out;
 }
 
