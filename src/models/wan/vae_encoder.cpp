@@ -103,7 +103,8 @@ Tensor VaeEncoder::moments(const Tensor& patches, const std::function<void(int64
   for (const auto& block : down_) stages.emplace_back(std::cref(block));
   stages.emplace_back([&](Frames x, Pass& on) { return conv_out_(mid_(std::move(x), on), on); });
   Frames latents;
-  Cascade(std::move(stages), [&](Frames x) { std::ranges::move(x, std::back_inserter(latents)); }, pass)
+  Cascade(
+      std::move(stages), [&](Frames x) { std::ranges::move(x, std::back_inserter(latents)); }, pass)
       .feed(patches.unbind(), /*last=*/true);
   return quant_conv_(joined(latents));
 }
