@@ -33,7 +33,7 @@ void NormPositions(const RmsNormSiluTask& task, int64_t begin, int64_t end) {
       const auto v = load_some(x + c, n - c);
       sum = hn::MulAdd(v, v, sum);
     }
-    const auto square = hn::ReduceSum(d, hn::Add(sum, other_sum)) / static_cast<float>(n);
+    const auto square = hn::GetLane(hn::SumOfLanes(d, hn::Add(sum, other_sum))) / static_cast<float>(n);
     const auto inverse = hn::Set(d, 1.0f / std::sqrt(square + task.eps));
     for (c = 0; c < n; c += kLanes) {
       const auto v = hn::Mul(hn::Mul(load_some(x + c, n - c), inverse), load_some(task.weight + c, n - c));

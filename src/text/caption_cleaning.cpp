@@ -32,8 +32,8 @@ std::string unquoted(std::string caption) {
 std::string without_urls(const std::string& caption) {
   constexpr std::string_view domains = R"([a-zA-Z0-9.\-]+[.](?:com|co|ru|net|org|edu|gov|it)[\w/-]*\b\/?(?!@))))";
   static const text::Rules rules{{"<person>", "person"},
-                           {R"(\b((?:https?:(?:\/{1,3}|[a-zA-Z0-9%])|)" + std::string(domains), ""},
-                           {R"(\b((?:www:(?:\/{1,3}|[a-zA-Z0-9%])|)" + std::string(domains), ""}};
+                                 {R"(\b((?:https?:(?:\/{1,3}|[a-zA-Z0-9%])|)" + std::string(domains), ""},
+                                 {R"(\b((?:www:(?:\/{1,3}|[a-zA-Z0-9%])|)" + std::string(domains), ""}};
   return text::apply(rules, caption);
 }
 

@@ -43,8 +43,7 @@ std::string plain(char32_t c) {
 
 std::string with_plain_characters(const std::string& text) {
   std::string result;
-  for (size_t i = 0; i < text.size(); i += code_point_length(text, i))
-    result += plain(code_point(text, i));
+  for (size_t i = 0; i < text.size(); i += code_point_length(text, i)) result += plain(code_point(text, i));
   return result;
 }
 

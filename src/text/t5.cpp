@@ -154,7 +154,7 @@ std::vector<UnneededKey> T5Encoder::unneeded_keys() {
 
 Tensor T5Encoder::operator()(const Tensor& ids, const std::optional<Tensor>& mask, at::ScalarType compute,
                              const Progress& progress) const {
-  auto x = embedding(ids, compute);  // [B, L, C]
+  auto x = embedding(ids, compute);                               // [B, L, C]
   const auto masked = [&](const T5PositionBias& position_bias) {  // [1 or B, heads, L, L]
     auto bias = position_bias(ids.size(1), compute);
     if (!mask) return bias;

@@ -94,8 +94,8 @@ struct T5Encoder {
                     const Progress& progress) const;
 };
 
-// The embeddings of a prompt's own tokens, with zeros in place of those of its padding: [1, L, C]. Tokens of a prompt see
-// no padding, so none is encoded.
+// The embeddings of a prompt's own tokens, with zeros in place of those of its padding: [1, L, C]. Tokens of a prompt
+// see no padding, so none is encoded.
 Tensor encode_without_padding(const T5Encoder& encoder, const Prompt& prompt, at::ScalarType compute,
                               const Progress& progress);
 

@@ -32,8 +32,8 @@ Frames channels_to_positions(const Tensor& x, int64_t time, int64_t space);
 // space].
 Tensor positions_to_channels(const Tensor& x, int64_t space);
 
-// A frame [H, W, C] as its patches of `size` by `size` positions, and back: [H / size, W / size, C * size * size], where
-// columns of a patch are a slower axis than its rows, and channels the slowest.
+// A frame [H, W, C] as its patches of `size` by `size` positions, and back: [H / size, W / size, C * size * size],
+// where columns of a patch are a slower axis than its rows, and channels the slowest.
 Tensor patches_of(const Tensor& frame, int64_t size);
 Tensor from_patches(const Tensor& patches, int64_t size);
 

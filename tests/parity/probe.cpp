@@ -61,7 +61,9 @@ std::string standard_input() { return {std::istreambuf_iterator<char>(std::cin),
 
 eav::Tokenizer open_tokenizer(const std::string& kind, const std::filesystem::path& dir) {
   const std::map<std::string, eav::Tokenizer (*)(const std::filesystem::path&)> kinds{
-      {"clip", eav::open_clip_tokenizer}, {"llama", eav::open_llama_tokenizer}, {"t5", eav::open_t5_tokenizer},
+      {"clip", eav::open_clip_tokenizer},
+      {"llama", eav::open_llama_tokenizer},
+      {"t5", eav::open_t5_tokenizer},
       {"umt5", eav::open_umt5_tokenizer}};
   return kinds.at(kind)(dir);
 }

@@ -75,7 +75,7 @@ def test_decoded(probe, tmp_path, residual, shape):
 OTHERS = [
     {"num_res_blocks": 2, "z_dim": 6, "base_dim": 5},
     {"temperal_downsample": [True, True, False]},
-    {"temperal_downsample": [True, False, True], "dim_mult": [1, 2, 2, 4]},
+    {"temperal_downsample": [True, False, True]},
 ]
 
 

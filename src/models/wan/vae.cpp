@@ -41,7 +41,8 @@ Upsample::Upsample(const Weights& w, int64_t in, int64_t out, bool doubles_time)
 Frames Upsample::operator()(Frames x, Pass& pass) const {
   Frames out;
   const auto enlarge = [&](const Frames& frames) {
-    const auto made = empty_frames(std::ssize(frames), {2 * frames[0].size(0), 2 * frames[0].size(1), conv.weight.size(0)}, frames[0]);
+    const auto made = empty_frames(std::ssize(frames),
+                                   {2 * frames[0].size(0), 2 * frames[0].size(1), conv.weight.size(0)}, frames[0]);
     convolve(frames, conv.weight, conv.bias, made, conv.around.border);
     std::ranges::copy(made, std::back_inserter(out));
   };
@@ -54,22 +55,24 @@ Frames Upsample::operator()(Frames x, Pass& pass) const {
     return out;
   }
 
-  auto past = pass.history.take(this);
+  auto past = pass.history.take(&*time_conv);
   int64_t first = 0;
   if (past.empty()) {  // the video's first frame stays one, and those after it see zeros in its place
     past.assign(2, at::zeros_like(x[0]));
     enlarge({take(first++)});
   }
   const auto channels = conv.weight.size(1);
-  walk(frames - first, std::max<int64_t>(at_once / 2, 1), [&](int64_t t) { return take(first + t); }, {.past = 2, .future = 0, .border = Border::kZero}, past,
-       [&](std::span<const Tensor> window, int64_t) {
-         Frames halves;
-         for (size_t t = 0; t + 2 < window.size(); ++t)
-           for (const auto begin : {int64_t{0}, channels})
-             halves.push_back((*time_conv)(window.subspan(t, 3), begin, begin + channels));
-         enlarge(halves);
-       });
-  pass.history.leave(this, std::move(past));
+  walk(
+      frames - first, std::max<int64_t>(at_once / 2, 1), [&](int64_t t) { return take(first + t); },
+      {.past = 2, .future = 0, .border = Border::kZero}, past,
+      [&](std::span<const Tensor> window, int64_t) {
+        Frames halves;
+        for (size_t t = 0; t + 2 < window.size(); ++t)
+          for (const auto begin : {int64_t{0}, channels})
+            halves.push_back((*time_conv)(window.subspan(t, 3), begin, begin + channels));
+        enlarge(halves);
+      });
+  pass.history.leave(&*time_conv, std::move(past));
   return out;
 }
 
@@ -145,8 +148,7 @@ Tensor Vae::decode(const Tensor& latents, bool tiling, Progress& progress) const
     return decoder_(post_quant_conv_(z), config_, progress, [&](int64_t more) { progress.step(done += more, total); });
   };
   const auto encoded = latents * of_channels(config_.latents_std, latents) + of_channels(config_.latents_mean, latents);
-  const auto video =
-      at::empty({batch, VaeConfig::kColours, frames, scale * height, scale * width}, latents.options());
+  const auto video = at::empty({batch, VaeConfig::kColours, frames, scale * height, scale * width}, latents.options());
   for (int64_t b = 0; b < batch; ++b) {
     const auto z = encoded[b].permute({1, 2, 3, 0}).contiguous();  // [F, h, w, C]
     const auto decoded = in_tiles(z, grid, decode_tile);           // [frames, H / patch, W / patch, patch_channels]

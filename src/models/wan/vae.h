@@ -50,8 +50,8 @@ class Vae {
   Vae(const Weights& w, const VaeConfig& c);
 
   // latents [B, C, F, h, w] as the transformer works with them -> video [B, 3, frames, H, W] in -1..1, decoded a few
-  // frames at a time. With `tiling`, a picture larger than a tile is decoded in overlapping tiles, which are blended: it
-  // takes less memory, and the result differs a little.
+  // frames at a time. With `tiling`, a picture larger than a tile is decoded in overlapping tiles, which are blended:
+  // it takes less memory, and the result differs a little.
   Tensor decode(const Tensor& latents, bool tiling, Progress& progress) const;
 
   // Keys of the checkpoint that decoding does not need.

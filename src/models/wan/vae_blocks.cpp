@@ -34,8 +34,7 @@ Resnet resnet_block(const Weights& w, int64_t in, int64_t out) {
 }
 
 TimeConv::TimeConv(const Weights& w, int64_t in, int64_t out)
-    : weight(w.load("weight", {out, in, 3, 1, 1}).flatten(2).transpose(1, 2).flatten(1)),
-      bias(w.load("bias", {out})) {}
+    : weight(w.load("weight", {out, in, 3, 1, 1}).flatten(2).transpose(1, 2).flatten(1)), bias(w.load("bias", {out})) {}
 
 Tensor TimeConv::operator()(std::span<const Tensor> window, int64_t begin, int64_t end) const {
   const auto seen = at::cat(at::TensorList(window.data(), window.size()), 2);  // [H, W, 3 * in]

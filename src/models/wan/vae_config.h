@@ -14,9 +14,9 @@ struct VaeConfig {
   int64_t num_res_blocks;              // residual blocks of an encoder's level; the decoder's have one more
   // Whether the frames are halved too, where height and width are: between a level and the next.
   std::vector<bool> temperal_downsample;
-  bool is_residual;                                // 2.2: shortcuts lead around whole levels
-  int64_t patch_size;                              // pixels along height and width that are one position: 2.2
-  std::vector<double> latents_mean, latents_std;   // [z_dim], of what is encoded
+  bool is_residual;                               // 2.2: shortcuts lead around whole levels
+  int64_t patch_size;                             // pixels along height and width that are one position: 2.2
+  std::vector<double> latents_mean, latents_std;  // [z_dim], of what is encoded
 
   // Throws eav::Error that names the field for values that cannot work.
   static VaeConfig read(const JsonFile& config);

@@ -43,7 +43,7 @@ Frames HalvingConv::operator()(Frames x, Pass& pass) const {
   x = space(std::move(x), pass);
   if (!time_conv) return x;
   Frames out;
-  auto window = pass.history.take(this);  // the last frame seen
+  auto window = pass.history.take(&*time_conv);  // the last frame seen
   for (auto& frame : x) {
     window.push_back(std::move(frame));
     if (window.size() == 1) out.push_back(window[0].clone());  // the video's first
@@ -51,7 +51,7 @@ Frames HalvingConv::operator()(Frames x, Pass& pass) const {
     out.push_back((*time_conv)(window, 0, time_conv->weight.size(0)));
     window.erase(window.begin(), window.begin() + 2);
   }
-  pass.history.leave(this, std::move(window));
+  pass.history.leave(&*time_conv, std::move(window));
   return out;
 }
 
@@ -103,7 +103,8 @@ Tensor VaeEncoder::moments(const Tensor& patches, const std::function<void(int64
   for (const auto& block : down_) stages.emplace_back(std::cref(block));
   stages.emplace_back([&](Frames x, Pass& on) { return conv_out_(mid_(std::move(x), on), on); });
   Frames latents;
-  Cascade(std::move(stages), [&](Frames x) { std::ranges::move(x, std::back_inserter(latents)); }, pass)
+  Cascade(
+      std::move(stages), [&](Frames x) { std::ranges::move(x, std::back_inserter(latents)); }, pass)
       .feed(patches.unbind(), /*last=*/true);
   return quant_conv_(joined(latents));
 }

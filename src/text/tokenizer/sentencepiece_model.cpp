@@ -37,7 +37,9 @@ PieceTable user_defined(const std::vector<SentencePiece::Piece>& pieces) {
 SentencePiece::SentencePiece(std::vector<Piece> pieces, bool byte_fallback, const Spaces& spaces)
     : kinds_(kinds_of(pieces)),
       table_(vocabulary_of(pieces),
-             [&](int64_t id) { return kinds_[static_cast<size_t>(id)] == kNormal || kinds_[static_cast<size_t>(id)] == kUserDefined; }),
+             [&](int64_t id) {
+               return kinds_[static_cast<size_t>(id)] == kNormal || kinds_[static_cast<size_t>(id)] == kUserDefined;
+             }),
       user_defined_(user_defined(pieces)),
       highest_score_(std::numeric_limits<float>::min()),  // as SentencePiece has it: hardly above 0
       spaces_(spaces) {

@@ -39,8 +39,8 @@ class SentencePiece final : public Model {
   std::string normalized(std::string_view text) const;
 
   std::vector<Kind> kinds_;
-  PieceTable table_;         // texts are made of normal and user-defined pieces
-  PieceTable user_defined_;  // these alone
+  PieceTable table_;            // texts are made of normal and user-defined pieces
+  PieceTable user_defined_;     // these alone
   std::vector<int64_t> bytes_;  // ids of the 256, or none
   int64_t unknown_ = 0;
   float unknown_score_, highest_score_;
