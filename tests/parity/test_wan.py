@@ -41,7 +41,8 @@ def generate(run, tmp_path):
     def generate(folder, *more, **named):
         latents, frames, trace = tmp_path / "latents.safetensors", tmp_path / "frames", tmp_path / "trace.json"
         named = {"seed": SEED, "steps": STEPS, "threads": 1, "negative_prompt": NEGATIVE, **SIZE, **named}
-        run("eav", "generate", PROMPT, "--model", folder, "--overwrite", "--out", f"{frames}/", "--save-latents", latents,
+        out = [] if "--latents-only" in more else ["--out", f"{frames}/"]
+        run("eav", "generate", PROMPT, "--model", folder, "--overwrite", *out, "--save-latents", latents,
             "--trace", trace, *options(**named), *more)  # fmt: skip
         pictures = [np.asarray(Image.open(file), dtype=np.float64) for file in sorted(frames.glob("*.png"))]
         return (safetensors.torch.load_file(latents)["latents"], np.stack(pictures) if pictures else np.zeros(()),
