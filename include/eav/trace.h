@@ -6,7 +6,8 @@
 
 namespace [[gnu::visibility("default")]] eav {
 
-// With HunyuanVideo's true guidance a layer has two entries in a step: the prompt's and the negative prompt's.
+// With HunyuanVideo's true guidance, and with Wan's guidance, a layer has two entries in a step: the prompt's and the
+// negative prompt's.
 struct TraceEntry {
   int64_t step, layer;
   double cfi;     // cross-frame intensity, 0 to 1

@@ -147,7 +147,7 @@ def test_numbers_of_steps(checkpoint, generate, steps):
     ({"solver_p": {"x": 1}}, '"solver_p" is not supported'),
     ({"prediction_type": "epsilon"}, "supported is flow_prediction"),
     ({"use_flow_sigmas": False}, '"use_flow_sigmas" is false'),
-    ({"_class_name": "DDIMScheduler"}, "the scheduler is DDIMScheduler, expected UniPCMultistepScheduler"),
+    ({"_class_name": "DDIMScheduler"}, "the scheduler is DDIMScheduler; supported are UniPCMultistepScheduler and FlowMatchEulerDiscreteScheduler"),
 ], ids=repr)  # fmt: skip
 def test_schedulers_that_cannot_work(checkpoint, run, tmp_path, wrong, expected):
     folder, _ = checkpoint()
@@ -200,7 +200,7 @@ def test_transformers(checkpoint, generate, transformer):
 
 
 @pytest.mark.parametrize("enhanced", [False, True], ids=["off", "on"])
-@pytest.mark.parametrize("ratio, experts", [(0.875, [1, 1, 1, 1, 2, 2, 2, 2]), (0.0, [1] * 8), (1.0, [2] * 8)])
+@pytest.mark.parametrize("ratio, experts", [(0.875, [1, 1, 1, 2, 2, 2, 2, 2]), (0.0, [1] * 8), (1.0, [2] * 8)])
 def test_two_experts(checkpoint, generate, run, ratio, experts, enhanced):
     folder, pipeline = checkpoint("t2v-a14b", pipeline={"boundary_ratio": ratio})
     named = {"guidance": 4.0, "guidance_2": 3.0}

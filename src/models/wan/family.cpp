@@ -123,7 +123,7 @@ Abilities Model::abilities() const {
   of.guidance = !of.two_experts ? (needs_last_image() ? 5.5 : 5.0) : from_image ? 3.5 : 4.0;
   of.guidance_2 = from_image ? 3.5 : 3.0;
   const auto name = scheduler_config.get<std::string>("_class_name");
-  of.scheduler = std::string(name == "FlowMatchEulerDiscreteScheduler" ? "euler" : "unipc");
+  of.scheduler = std::string(name == kEuler ? "euler" : "unipc");
   return of;
 }
 
@@ -160,7 +160,7 @@ std::unique_ptr<VideoJob> Model::open(std::shared_ptr<Model> model, Asked asked)
   auto options = model->options(std::move(asked));
   if (!options.flow_shift) {
     const auto& scheduler = model->scheduler_config;
-    const bool euler = scheduler.get<std::string>("_class_name") == "FlowMatchEulerDiscreteScheduler";
+    const bool euler = scheduler.get<std::string>("_class_name") == kEuler;
     options.resolve_flow_shift(scheduler.get<double>(euler ? "shift" : "flow_shift", 1));
   }
   const auto job = [&]<class Job>(std::type_identity<Job>) -> std::unique_ptr<VideoJob> {

@@ -19,6 +19,9 @@
 
 namespace eav::wan {
 
+// Schedulers that a checkpoint may name.
+inline constexpr const char *kUniPc = "UniPCMultistepScheduler", *kEuler = "FlowMatchEulerDiscreteScheduler";
+
 // How a checkpoint sees pictures: not at all; as channels beside the latents, with a mask of the frames that they show;
 // or in place of the first latent frame, whose tokens are at timestep 0.
 enum class ImageCondition { none, concatenated, first_frame };

@@ -62,7 +62,7 @@ class WanDenoiser : public Denoiser {
       give_memory_of_tensors_back();
     }
     const auto& part = number == 2 ? *job_.model().transformer_2 : job_.model().transformer;
-    if (!experts_.empty()) progress_.phase(part.name());
+    if (number == 2) progress_.phase(part.name());
     transformer_ = &*part;
     open_ = number;
     const auto& encodings = job_.encodings();
@@ -121,11 +121,13 @@ WanJob::Schedule WanJob::schedule() const {
     const auto sigma = scheduler->sigmas()[0];
     return Schedule{std::move(scheduler), sigma};
   };
+  if (const auto name = own.get<std::string>("_class_name"); name != kUniPc && name != kEuler)
+    throw Error(fmt::format("{}: the scheduler is {}; supported are {} and {}", own.path().string(), name, kUniPc, kEuler));
   if (o.scheduler == "unipc")
     return begun(std::make_unique<UniPcScheduler>(
-        as("UniPCMultistepScheduler", {{"prediction_type", "flow_prediction"}, {"use_flow_sigmas", true}}),
+        as(kUniPc, {{"prediction_type", "flow_prediction"}, {"use_flow_sigmas", true}}),
         o.flow_shift, o.steps));
-  auto euler = std::make_unique<FlowMatchEulerScheduler>(as("FlowMatchEulerDiscreteScheduler", nlohmann::json::object()),
+  auto euler = std::make_unique<FlowMatchEulerScheduler>(as(kEuler, nlohmann::json::object()),
                                                          o.flow_shift);
   euler->set_steps(o.steps);
   return begun(std::move(euler));
