@@ -1,6 +1,7 @@
 """Whole runs of the program against diffusers' Wan pipelines: latents after 8 steps, and the decoded frames."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from comparing import agree, error, options
+from diffusers import WanImageToVideoPipeline, WanVideoToVideoPipeline
 from formula import WanEnhancement
 from PIL import Image
 
@@ -270,3 +272,164 @@ def test_faults_would_be_seen(checkpoint, generate, fault):
     more = {"guidance_scale": 12.0, "latents_only": True}
     right, wrong = (reference(pipeline, 12.0, fault=f, **more)[0] for f in (None, fault))
     assert error(ours, right) < 1e-4 < error(ours, wrong) / 10
+
+
+# ---- from pictures and videos ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """pictures(number) draws one, and returns its file."""
+    folder = tmp_path_factory.mktemp("pictures")
+
+    def draw(number, width=140, height=77):
+        file = folder / f"{number}-{width}-{height}.png"
+        if not file.exists():
+            corners = np.random.default_rng(number).uniform(0, 255, (4, 6, 3)).astype(np.uint8)
+            Image.fromarray(corners).resize((width, height), Image.Resampling.BICUBIC).save(file)
+        return file
+
+    return draw
+
+
+def opened(file):
+    return Image.open(file).convert("RGB")
+
+
+# A release, whether the video ends with a picture too, and the expected weight of the enhancement: off or on.
+FROM_PICTURES = [("i2v", False), ("flf2v", True), ("i2v-a14b", False), ("i2v-a14b", True), ("ti2v", False)]
+
+
+@pytest.mark.parametrize("enhanced", [False, True], ids=["off", "on"])
+@pytest.mark.parametrize("release, last", FROM_PICTURES)
+def test_from_pictures(checkpoint, generate, pictures, release, last, enhanced):
+    folder, pipeline = checkpoint(release)
+    more = {"image": opened(pictures(1))}
+    arguments = ["--image", pictures(1), *([] if enhanced else ["--no-enhance"])]
+    if last:
+        more["last_image"] = opened(pictures(2))
+        arguments += ["--last-image", pictures(2)]
+    if release == "ti2v":
+        pipeline = WanImageToVideoPipeline(**pipeline.components, expand_timesteps=True)
+        pipeline.set_progress_bar_config(disable=True)
+    ours = generate(folder, *arguments, guidance=4.0)
+    theirs = reference(pipeline, 4.0 if enhanced else None, guidance_scale=4.0, **more)
+    agree(ours, theirs)
+    if enhanced:
+        np.testing.assert_allclose([cfi for _, _, cfi, _ in ours[2]["entries"]], theirs[2], rtol=1e-3)
+
+
+@pytest.mark.parametrize("release", ["i2v", "ti2v"])
+def test_one_frame_of_a_picture(checkpoint, generate, pictures, release):
+    folder, pipeline = checkpoint(release)
+    if release == "ti2v":
+        pipeline = WanImageToVideoPipeline(**pipeline.components, expand_timesteps=True)
+    ours = generate(folder, "--image", pictures(1), guidance=1.0, frames=1)
+    agree(ours, reference(pipeline, guidance_scale=1.0, frames=1, image=opened(pictures(1))))
+
+
+@pytest.mark.parametrize("release, area, multiple", [("i2v", 832 * 480, 16), ("ti2v", 1280 * 704, 32)])
+def test_a_video_takes_the_aspect_of_its_picture(checkpoint, run, pictures, release, area, multiple):
+    """By the arithmetic of diffusers' examples."""
+    folder, _ = checkpoint(release)
+    for width, height in ((140, 77), (77, 140), (100, 100)):
+        shown = run("eav", "inspect", "--model", folder, "--image", pictures(1, width, height), "--frames", "5").decode()
+        expected = [round(np.sqrt(area * aspect)) // multiple * multiple for aspect in (width / height, height / width)]
+        assert "of {}x{} ".format(*expected) in shown
+
+
+def clip(pictures, count, folder):
+    """A file of frames without loss, and the frames."""
+    frames = [opened(pictures(number)) for number in range(count)]
+    raw = b"".join(frame.tobytes() for frame in frames)
+    subprocess.run(["ffmpeg", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "140x77", "-r", "24", "-i", "-",
+                    "-c:v", "ffv1", "-pix_fmt", "bgr0", "-y", folder / "clip.mkv"], input=raw, check=True)  # fmt: skip
+    return folder / "clip.mkv", frames
+
+
+@pytest.mark.parametrize("scheduler, strength", [("unipc", 0.8), ("unipc", 1.0), ("euler", 0.35)])
+def test_of_another_video(checkpoint, generate, pictures, tmp_path, scheduler, strength):
+    folder, pipeline = checkpoint(scheduler=scheduler)
+    file, frames = clip(pictures, 11, tmp_path)  # of which the last two make no latent frame
+    other = WanVideoToVideoPipeline(
+        **{name: part for name, part in pipeline.components.items() if name != "transformer_2"}
+    )
+    other.set_progress_bar_config(disable=True)
+    more = {} if strength == 0.8 else {"denoise_strength": strength}
+    named = {"seed": SEED, "steps": STEPS, "width": 96, "height": 64, **more}
+    ours = generate(folder, "--video", file, "--no-enhance", **{**named, "frames": 9})
+    latents = other(
+        video=frames, prompt=PROMPT, negative_prompt=NEGATIVE, width=96, height=64, num_inference_steps=STEPS,
+        strength=strength, generator=torch.Generator("cpu").manual_seed(SEED), output_type="latent",
+    ).frames  # fmt: skip
+    agree(ours, (latents, decode(pipeline, latents)))
+
+
+def test_a_changed_video_is_as_long_as_the_clip(checkpoint, run, pictures, tmp_path):
+    folder, _ = checkpoint()
+    file, _ = clip(pictures, 11, tmp_path)
+    shown = run("eav", "inspect", "--model", folder, "--video", file, "--width", "96", "--height", "64").decode()
+    assert "memory for 9 frames of 96x64" in shown
+
+
+@pytest.mark.parametrize("release, conditions, expected", [
+    ("t2v", ["--image", "A"], "of text or of one `video`"),
+    ("t2v", ["--video", "C", "--frames", "13"], "frames is 13, but"),
+    ("t2v", ["--video", "C", "--denoise-strength", "0.05"], "a denoise strength of 0.05 leaves none of 8 steps"),
+    ("t2v", ["--denoise-strength", "0.5"], "there is nothing to change"),
+    ("t2v", ["--guidance-2", "3"], "this Wan has no --guidance-2"),
+    ("t2v", ["--frames", "10"], "the nearest are 9 and 13"),
+    ("t2v", ["--width", "100"], "the nearest are 96 and 112"),
+    ("t2v", ["--width", "32768"], "expected a multiple of 16 of at most 16384"),
+    ("t2v", ["--scheduler", "ddim"], "euler"),
+    ("i2v", [], "give one with --image"),
+    ("i2v", ["--image", "A", "--image", "B"], "begins with one --image"),
+    ("i2v", ["--image", "A", "--last-image", "B"], "takes a picture at the beginning alone"),
+    ("i2v", ["--image", "A", "--strength", "0.5"], "leave frame index and strength out"),
+    ("i2v", ["--video", "C"], "no --video"),
+    ("flf2v", ["--image", "A"], "give the last one with --last-image"),
+    ("flf2v", ["--last-image", "A"], "give one with --image"),
+    ("flf2v", ["--image", "A", "--last-image", "B", "--frames", "1"], "a single frame has no end"),
+    ("ti2v", ["--image", "A", "--last-image", "B", "--width", "128"], "of text or of one --image"),
+    ("ti2v", ["--video", "C", "--width", "128"], "of text or of one --image"),
+    ("t2v-a14b", ["--image", "A"], "takes no image or video to condition on"),
+])  # fmt: skip
+def test_requests_that_cannot_work(checkpoint, run, pictures, tmp_path, release, conditions, expected):
+    folder, _ = checkpoint(release)
+    files = {"A": pictures(1), "B": pictures(2), "C": clip(pictures, 9, tmp_path)[0]}
+    conditions = [files.get(word, word) for word in conditions]
+    size = [part for part in options(**SIZE, steps=8) if part not in conditions]
+    message = run("eav", "generate", PROMPT, "--model", folder, "--out", tmp_path / "x.mp4", *size, *conditions,
+                  fails=True).decode()  # fmt: skip
+    assert expected.replace("`video`", "--video") in message and message.count("\n") == 1 and not (tmp_path / "x.mp4").exists()
+
+
+# ---- in 16 bits -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("release", ["t2v", "i2v", "i2v-a14b", "ti2v"])
+def test_bfloat16_is_as_close_to_float32_as_the_reference(checkpoint, generate, pictures, release):
+    if "avx512_bf16" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this CPU computes in float32")
+    folder, pipeline = checkpoint(release)
+    more = {"image": opened(pictures(1))} if "i2v" in release else {}
+    arguments = ["--image", pictures(1)] if more else []
+    kind = WanImageToVideoPipeline if more else type(pipeline)
+    wide = kind(**pipeline.components, **({"expand_timesteps": True} if release == "ti2v" else {}),
+                **({"boundary_ratio": 0.9} if "a14b" in release else {}))  # fmt: skip
+    narrow = kind.from_pretrained(
+        folder, torch_dtype={"default": torch.bfloat16, "vae": torch.float32, "image_encoder": torch.float32},
+        **({"expand_timesteps": True} if release == "ti2v" else {}),
+    )  # fmt: skip
+    for pipe in (wide, narrow):
+        pipe.set_progress_bar_config(disable=True)
+    assert narrow.transformer.blocks[0].norm2.weight.dtype == torch.float32
+    exact = reference(wide, guidance_scale=3.0, latents_only=True, **more)[0]
+    theirs = reference(narrow, guidance_scale=3.0, latents_only=True, **more)[0]
+    ours = generate(folder, "--no-enhance", "--latents-only", *arguments, guidance=3.0, dtype="bfloat16")[0]
+
+    def distance(latents):
+        return (latents.float() - exact).square().mean().sqrt().item()
+
+    print("distance", distance(ours), distance(theirs))
+    assert distance(ours) <= 1.1 * distance(theirs)

@@ -103,10 +103,11 @@ Tensor FirstFrameJob::model_input(const Tensor& latents) const {
   return at::cat({encodings().condition, latents.slice(2, 1)}, 2);
 }
 
-Timesteps FirstFrameJob::timesteps(const Tensor& timestep) const {
+Timesteps FirstFrameJob::timesteps(const Tensor& of_steps) const {
   const auto [frames, positions] = grid();
-  if (frames == 1) return {at::zeros({1}), {positions}};
-  return {at::stack({at::zeros({}), timestep.to(at::kFloat)}), {positions, (frames - 1) * positions}};
+  const auto of_picture = at::zeros_like(of_steps);
+  if (frames == 1) return {of_picture.unsqueeze(1), {positions}};
+  return {at::stack({of_picture, of_steps}, 1), {positions, (frames - 1) * positions}};
 }
 
 // ---- of another video -----------------------------------------------------------------------------------------------

@@ -25,9 +25,11 @@ class WanDenoiser : public Denoiser {
       : job_(job),
         parts_(std::move(parts)),
         experts_(std::move(experts)),
-        schedule_(schedule),
         progress_(progress),
-        where_(job.model().transformer.placement()) {}
+        where_(job.model().transformer.placement()),
+        timesteps_(job.timesteps(schedule.timesteps().to(at::kFloat))) {
+    timesteps_.values = timesteps_.values.to(where_.device);
+  }
 
   // The prompt runs first; each branch has its own CFI.
   Guidance guidance(const Step& step) const override {
@@ -40,10 +42,9 @@ class WanDenoiser : public Denoiser {
 
   Tensor predict(const Tensor& latents, Step& step) override {
     if (const auto wanted = expert(step); wanted != open_) open(wanted);
-    auto timesteps = job_.timesteps(schedule_.timesteps()[step.index]);
-    timesteps.values = timesteps.values.to(where_.device);
     const auto& context = contexts_[static_cast<size_t>(step.branch)];
-    return (*transformer_)(job_.model_input(latents).to(where_.compute), timesteps, context, rope_, step)
+    return (*transformer_)(job_.model_input(latents).to(where_.compute),
+                           {timesteps_.values[step.index], timesteps_.tokens}, context, rope_, step)
         .to(at::kFloat);
   }
 
@@ -75,9 +76,9 @@ class WanDenoiser : public Denoiser {
   const WanJob& job_;
   std::vector<PartFiles*> parts_;  // the experts'
   std::vector<int64_t> experts_;   // of the steps; empty where there is one
-  const Scheduler& schedule_;
   Progress& progress_;
   const Placement& where_;
+  Timesteps timesteps_;  // of runs of tokens, [steps, runs]
   int64_t open_ = 0;  // the expert that is at work: 1 or 2
   const Transformer* transformer_ = nullptr;
   std::vector<Context> contexts_;  // of its branches
@@ -149,9 +150,7 @@ Grid WanJob::grid() const {
   return {latent_shape_[2] / p[0], (latent_shape_[3] / p[1]) * (latent_shape_[4] / p[2])};
 }
 
-Timesteps WanJob::timesteps(const Tensor& timestep) const {
-  return {timestep.to(at::kFloat).view({1}), {grid().tokens()}};
-}
+Timesteps WanJob::timesteps(const Tensor& of_steps) const { return {of_steps.unsqueeze(1), {grid().tokens()}}; }
 
 Tensor WanJob::embed(const std::string& prompt, Progress& progress) const {
   const auto& where = model().text_encoder.placement();

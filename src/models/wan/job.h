@@ -31,8 +31,9 @@ class WanJob : public JobOf<Model, Options, Encodings> {
   virtual void read_conditions(Encodings& /*encodings*/, Progress& /*progress*/) const {}
   virtual Tensor first_latents(const Tensor& noise, const Tensor& /*first_sigma*/) const { return noise; }
   virtual Tensor model_input(const Tensor& latents) const { return latents; }
-  virtual Timesteps timesteps(const Tensor& timestep) const;             // of tokens, at a step's
-  virtual Tensor shown(const Tensor& latents) const { return latents; }  // what becomes of latents at the end
+  // Of tokens, at timesteps [steps] float32: the values are [steps, runs].
+  virtual Timesteps timesteps(const Tensor& of_steps) const;
+  virtual Tensor shown(const Tensor& latents) const { return latents; }  // what becomes of them at the end
 
   // Of a video [1, 3, F, H, W] in -1..1.
   Tensor encode_video(const Tensor& video, Progress& progress) const;
@@ -84,7 +85,7 @@ class FirstFrameJob : public WanJob {
   std::unique_ptr<JobOf> copy() const override { return std::make_unique<FirstFrameJob>(*this); }
   void read_conditions(Encodings& encodings, Progress& progress) const override;
   Tensor model_input(const Tensor& latents) const override;
-  Timesteps timesteps(const Tensor& timestep) const override;
+  Timesteps timesteps(const Tensor& of_steps) const override;
   Tensor shown(const Tensor& latents) const override { return model_input(latents); }
 };
 
