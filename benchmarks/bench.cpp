@@ -28,9 +28,13 @@ double peak_memory_mib() {
 int main(int argc, char** argv) try {
   using namespace eav::bench;
   const std::map<std::string, Prepare> parts{
-      {"linear", linear},         {"transformer", transformer},
-      {"vae_decode", vae_decode}, {"hunyuan_video", hunyuan_video},
-      {"ltx_video", ltx_video},   {"open_sora", open_sora},
+      {"linear", linear},
+      {"transformer", transformer},
+      {"vae_decode", vae_decode},
+      {"hunyuan_video", hunyuan_video},
+      {"ltx_video", ltx_video},
+      {"open_sora", open_sora},
+      {"t5", t5},
   };
   const Arguments arguments(argv + 1, argv + argc);
   eav::keep_freed_memory();  // as eav does

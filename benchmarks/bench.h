@@ -17,6 +17,9 @@ std::function<void()> vae_decode(const Arguments& arguments);
 // of the file INPUTS, without or with the enhancement.
 std::function<void()> transformer(const Arguments& arguments);
 
+// DIR INPUTS float32|bfloat16: one pass of the T5 or UMT5 encoder in DIR over the tensor "ids" of the file INPUTS.
+std::function<void()> t5(const Arguments& arguments);
+
 // library|kernel ROWS IN OUT: one linear layer in float32, computed by ATen or by kernels/matmul.h.
 std::function<void()> linear(const Arguments& arguments);
 

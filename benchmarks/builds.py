@@ -15,7 +15,7 @@ import torch
 from diffusers import CogVideoXTransformer3DModel, HunyuanVideoTransformer3DModel, LTXVideoTransformer3DModel
 from safetensors.torch import save_file
 from side_by_side import BENCH, alternate
-from vae_decode import FAMILIES, save_vae
+from vae_decode import FAMILIES
 
 
 def cogvideox(folder):
@@ -44,8 +44,9 @@ def stdit(folder):
 
 def vae(family):
     def make(folder):
-        save_vae(folder, family, FAMILIES[family][2])
-        return {"latents": torch.randn(1, 16, 3, 16, 24)}, "vae_decode", None
+        autoencoder, channels, _, config = FAMILIES[family]
+        autoencoder(**config).save_pretrained(folder)
+        return {"latents": torch.randn(1, channels, 3, 16, 24)}, "vae_decode", None
 
     return make
 

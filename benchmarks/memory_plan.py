@@ -104,6 +104,12 @@ def open_sora(folder, layers=0, transformer=1, vae=1):
         rewrite(autoencoder / "config.json", change)
 
 
+def wan(folder, **parts):
+    from tiny_wan import save_tiny_wan
+
+    save_tiny_wan(folder, **parts)
+
+
 HUNYUAN_VAE = {"vae": {"block_out_channels": (32, 32, 64, 64)}}
 LTX_VAE = {"vae": {"decoder_block_out_channels": (32, 64, 128)}}
 
@@ -130,9 +136,12 @@ CHECKPOINTS = {
     "open-sora text, deep": (open_sora, {"layers": 7}),
     "open-sora wide": (open_sora, {"transformer": 8}),
     "open-sora vae": (open_sora, {"vae": 3}),
+    "wan wide": (wan, {"transformer": {"num_attention_heads": 8, "attention_head_dim": 64, "ffn_dim": 2048}}),
+    "wan vae": (wan, {"vae": {"base_dim": 32}}),
+    "wan vae 2.2": (wan, {"release": "ti2v", "vae": {"base_dim": 32, "decoder_base_dim": 32}}),
 }  # fmt: skip
 
-SMALLEST = {"cogvideox": "96x64x9", "hunyuan": "96x64x9", "ltx": "96x64x17", "open-sora": "64x64x17"}
+SMALLEST = {"wan": "64x64x5", "cogvideox": "96x64x9", "hunyuan": "96x64x9", "ltx": "96x64x17", "open-sora": "64x64x17"}
 # A phase: its checkpoint, the sizes (width, height, frames), and other options that it is run with.
 CASES = [
     ("text_encoder", "cogvideox text", None, [{}]),
@@ -160,6 +169,10 @@ CASES = [
     ("transformer", "open-sora wide", "320x320x51", [{}, {"dtype": "bfloat16"}]),
     ("vae", "open-sora vae", "448x320x51", [{}]),
     ("vae", "open-sora vae", "512x384x51", [{}]),
+    ("transformer", "wan wide", "640x384x33", [{"guidance": 1}, {}]),
+    ("transformer", "wan wide", "768x448x41", [{"guidance": 1}, {"guidance": 1, "dtype": "bfloat16"}]),
+    ("vae", "wan vae", "384x256x17", [{}, {"vae_tiling": "on"}]),
+    ("vae", "wan vae 2.2", "512x384x17", [{}]),
 ]  # fmt: skip
 
 

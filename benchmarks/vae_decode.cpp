@@ -4,6 +4,7 @@
 #include "bench.h"
 #include "models/cogvideox/vae.h"
 #include "models/hunyuan_video/vae.h"
+#include "models/wan/vae.h"
 
 namespace eav::bench {
 namespace {
@@ -27,6 +28,8 @@ std::function<void()> vae_decode(const Arguments& arguments) {
   const JsonFile config(dir / "config.json");
   if (config.get<std::string>("_class_name") == "AutoencoderKLHunyuanVideo")
     return decoding<hunyuan_video::Vae>(checkpoint, hunyuan_video::VaeConfig::read(config), latents, tiling);
+  if (config.get<std::string>("_class_name") == "AutoencoderKLWan")
+    return decoding<wan::Vae>(checkpoint, wan::VaeConfig::read(config), latents, tiling);
   return decoding<cogvideox::Vae>(checkpoint, cogvideox::VaeConfig::read(config), latents, tiling);
 }
 

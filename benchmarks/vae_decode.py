@@ -1,6 +1,7 @@
 """Times the decoder of a family's autoencoder against diffusers', alternating in one run, on random weights.
 
 Example: python benchmarks/vae_decode.py --size 192x128 --latent-frames 3
+         python benchmarks/vae_decode.py --family wan2.1 --size 256x256 --latent-frames 9
 Without the reference, which takes several times the memory, and without a warm-up:
          python benchmarks/vae_decode.py --family hunyuan_video --size 544x960 --latent-frames 5 --alone
 """
@@ -12,14 +13,28 @@ import sys
 import tempfile
 
 import torch
-from diffusers import AutoencoderKLCogVideoX, AutoencoderKLHunyuanVideo
+from diffusers import AutoencoderKLCogVideoX, AutoencoderKLHunyuanVideo, AutoencoderKLWan
 from safetensors.torch import load_file, save_file
 from side_by_side import BENCH, alternate, median_ratio, reference_loop
 
-# The class, what its blocks are called, and the released channels.
+def of_blocks(name, channels):
+    """A configuration with a block of this kind at each resolution."""
+    return {
+        "block_out_channels": tuple(channels),
+        "down_block_types": (f"{name}DownBlock3D",) * len(channels),
+        "up_block_types": (f"{name}UpBlock3D",) * len(channels),
+    }
+
+
+WAN_22 = {"base_dim": 160, "decoder_base_dim": 256, "z_dim": 48, "is_residual": True, "patch_size": 2, "in_channels": 12,
+          "out_channels": 12, "scale_factor_spatial": 16, "latents_mean": [0.0] * 48, "latents_std": [1.0] * 48}  # fmt: skip
+
+# The class, channels of its latents, pixels along a side of their positions, and the released configuration.
 FAMILIES = {
-    "cogvideox": (AutoencoderKLCogVideoX, "CogVideoX", [128, 256, 256, 512]),
-    "hunyuan_video": (AutoencoderKLHunyuanVideo, "HunyuanVideo", [128, 256, 512, 512]),
+    "cogvideox": (AutoencoderKLCogVideoX, 16, 8, of_blocks("CogVideoX", [128, 256, 256, 512])),
+    "hunyuan_video": (AutoencoderKLHunyuanVideo, 16, 8, of_blocks("HunyuanVideo", [128, 256, 512, 512])),
+    "wan2.1": (AutoencoderKLWan, 16, 8, {"latents_mean": [0.0] * 16, "latents_std": [1.0] * 16}),
+    "wan2.2": (AutoencoderKLWan, 48, 16, WAN_22),
 }
 
 
@@ -38,23 +53,12 @@ def reference(family, folder, threads, tiling):
     reference_loop(run)
 
 
-def save_vae(folder, family, channels):
-    autoencoder, blocks, _ = FAMILIES[family]
-    autoencoder(
-        block_out_channels=tuple(channels),
-        down_block_types=(f"{blocks}DownBlock3D",) * len(channels),
-        up_block_types=(f"{blocks}UpBlock3D",) * len(channels),
-        norm_num_groups=min(32, channels[0]),
-    ).save_pretrained(folder)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", default=BENCH, type=pathlib.Path)
     parser.add_argument("--family", default="cogvideox", choices=FAMILIES)
-    parser.add_argument("--size", default="192x128", help="of the video, as latents times 8 (24x16 latents)")
+    parser.add_argument("--size", default="192x128", help="of the video in pixels")
     parser.add_argument("--latent-frames", default=3, type=int)
-    parser.add_argument("--channels", nargs="+", type=int, help="default: the released model's")
     parser.add_argument("--rounds", default=5, type=int)
     parser.add_argument("--threads", default=2, type=int)
     parser.add_argument("--tiling", action="store_true")
@@ -64,13 +68,13 @@ def main():
     if options.reference:
         return reference(options.family, options.reference, options.threads, options.tiling)
 
-    channels = options.channels or FAMILIES[options.family][2]
-    height, width = (int(n) // 2 ** (len(channels) - 1) for n in options.size.split("x"))
+    autoencoder, channels, scale, config = FAMILIES[options.family]
+    height, width = (int(n) // scale for n in options.size.split("x"))
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        save_vae(folder, options.family, channels)
+        autoencoder(**config).save_pretrained(folder)
         latents = f"{folder}/latents.safetensors"
-        save_file({"latents": torch.randn(1, 16, options.latent_frames, height, width)}, latents)
+        save_file({"latents": torch.randn(1, channels, options.latent_frames, height, width)}, latents)
 
         threads, tiling = str(options.threads), ["--tiling"] * options.tiling
         commands = {

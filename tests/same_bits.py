@@ -45,6 +45,11 @@ SETTINGS = {
     "ltx-large": "--width 640 --height 576 --frames 9 --steps 2",
     "ltx-single": "--model {}/file.safetensors --text-encoder {}/converted --width 64 --height 64 --frames 9 --steps 2",
     "open-sora": "--width 68 --height 50 --frames 17 --steps 2",
+    "wan": "--width 96 --height 64 --frames 9 --steps 3 --negative-prompt 'blue square'",
+    "wan-a14b": "--steps 4",
+    "wan-i2v": "--image inputs/wide.png",
+    "wan-flf2v": "--image inputs/wide.png --last-image inputs/other.png",
+    "wan-a14b-i2v": "--image inputs/wide.png",
 }
 INSTEAD_OF = {"--resolution": ("--width", "--height"), "--length": ("--frames",), "--timesteps": ("--steps",)}
 
@@ -267,6 +272,25 @@ CASES = {
         "cleaned": "'A Circle (No. 1234567) — at 100%, see https://example.org/a.png ...'",
         "as it is": "'A Circle (No. 1234567) — at 100%' --no-clean-prompt",
     },
+    "wan-t2v": USUAL | {
+        "one step": "--steps 1",
+        "several prompts": "--prompt-file inputs/prompts.txt",
+        "initial latents": "--init-latents inputs/wan.safetensors",
+        "other scheduler": "--scheduler euler --flow-shift 5",
+        "one frame": "--width 48 --height 32 --frames 1",
+        "other size": "--width 64 --height 112 --frames 17",
+        "video": "--video inputs/clip-9.mkv --steps 4",
+        "all options": "--video inputs/clip-25.mkv --denoise-strength 0.6 --image-fit crop --guidance 3.5 --flow-shift 2 "
+                       "--fps 12 --steps 5 --vae-tiling on --scheduler euler --init-latents inputs/wan.safetensors "
+                       "--enhance-weight 6 --enhance-start 0.25 --enhance-layers 1 --dtype bfloat16 --offload",
+    },
+    "wan-t2v-euler": BRIEF | {"other scheduler": "--scheduler unipc"},
+    "wan-t2v-order-3": BRIEF | {"steps": "--steps 6"},
+    "wan-i2v": SHORT | {"crop": "--image-fit crop", "one frame": "--frames 1", "several prompts": "--prompt-file inputs/prompts.txt"},
+    "wan-flf2v": BRIEF | {"all options": "--guidance 4 --flow-shift 3 --enhance-weight auto --dtype bfloat16"},
+    "wan-ti2v": SHORT | {"image": "--image inputs/wide.png", "one frame": "--frames 1 --image inputs/fits.png"},
+    "wan-a14b-t2v": SHORT | {"all options": "--guidance 3 --guidance-2 2 --enhance-layers 0", "several prompts": "--prompt-file inputs/prompts.txt"},
+    "wan-a14b-i2v": BRIEF | {"images": "--image inputs/wide.png --last-image inputs/other.png", "offload": "--offload"},
 }  # fmt: skip
 
 # The cases that leave records, as .mp4 with a .json beside it; some as .webm too, which holds its own.
@@ -283,6 +307,10 @@ RECORDED = {
     "ltx-condition": ["on", "images", "timesteps", "all options"],
     "ltx-single-0.9.0": ["on"],
     "open-sora": ["on", "loop", "named", "named length", "all options"],
+    "wan-t2v": ["on", "all options"],
+    "wan-i2v": ["on"],
+    "wan-flf2v": ["all options"],
+    "wan-a14b-t2v": ["on", "all options"],
 }
 ALSO_WEBM = {"cogvideox/on", "hunyuan-video/all-options", "ltx-condition/all-options", "open-sora/all-options"}
 

@@ -28,6 +28,7 @@ from tiny import save_tiny_cogvideox  # noqa: E402
 from tiny_hunyuan_video import save_tiny_hunyuan_video, save_tiny_hunyuan_video_image  # noqa: E402
 from tiny_ltx_video import save_tiny_ltx_video  # noqa: E402
 from tiny_open_sora import save_tiny_open_sora  # noqa: E402
+from tiny_wan import save_tiny_wan  # noqa: E402
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -68,6 +69,11 @@ def hunyuan_video_image(kind, **variant):
 
 def ltx_video(generation, pipeline=LTXPipeline, **variant):
     return saved(save_tiny_ltx_video, generation=generation, pipeline=pipeline, **variant)
+
+
+def wan(release, **variant):
+    """A checkpoint that makes its own attention sharp."""
+    return lambda folder: save_tiny_wan(folder, release, **variant)
 
 
 def ltx_single_file(version):
@@ -166,6 +172,14 @@ CHECKPOINTS = {
     "ltx-single-0.9.7": ltx_single_file("0.9.7"),
     "open-sora": save_tiny_open_sora,
     "open-sora-words": open_sora_of_words,
+    "wan-t2v": wan("t2v"),
+    "wan-t2v-euler": wan("t2v", scheduler="euler"),
+    "wan-t2v-order-3": wan("t2v", scheduler_config={"solver_order": 3}),
+    "wan-i2v": wan("i2v"),
+    "wan-flf2v": wan("flf2v"),
+    "wan-ti2v": wan("ti2v"),
+    "wan-a14b-t2v": wan("t2v-a14b"),
+    "wan-a14b-i2v": wan("i2v-a14b"),
 }
 
 
@@ -208,6 +222,7 @@ LATENTS = {  # shapes, for the sizes that cases have unless they say otherwise
     "ltx-video-0.9.1": (1, 3 * 4 * 6, 6),
     "ltx-condition": (1, 6, 3, 4, 6),
     "open-sora": (1, 4, 5, 6, 8),
+    "wan": (1, 4, 3, 8, 12),
 }
 
 

@@ -11,7 +11,8 @@ namespace [[gnu::visibility("default")]] eav {
 class Progress {
  public:
   virtual ~Progress() = default;
-  // A phase begins: "text encoder", "transformer", "vae", "write".
+  // A phase begins: "text encoder", "transformer", "vae", "write"; "transformer_2" where a second expert takes
+  // over.
   virtual void phase(std::string_view) {}
   // `done` of `total` units of the phase (denoising steps, frames) are finished.
   virtual void step(int64_t /*done*/, int64_t /*total*/) {}

@@ -6,7 +6,8 @@
 
 namespace [[gnu::visibility("default")]] eav {
 
-// With HunyuanVideo's true guidance a layer has two entries in a step: the prompt's and the negative prompt's.
+// With HunyuanVideo's true guidance, and with Wan's guidance, a layer has two entries in a step: the prompt's and the
+// negative prompt's.
 struct TraceEntry {
   int64_t step, layer;
   double cfi;     // cross-frame intensity, 0 to 1
@@ -25,6 +26,7 @@ struct Trace {
   bool adaptive = false;          // later steps have others
   int64_t steps = 0, layers = 0;  // of the whole run, enhanced or not
   std::vector<TraceEntry> entries;
+  std::vector<int64_t> experts{};  // of a model with two, the one that each step ran on: 1 or 2
 };
 
 // One sentence: how many layer-steps were scaled, by how much, and what to change where nothing was.

@@ -10,13 +10,10 @@ HWY_BEFORE_NAMESPACE();
 namespace eav {
 namespace HWY_NAMESPACE {
 
-// Norms one head x [count], and rotates it by its token's angles; cosines and sines are null where it is not rotated.
-HWY_INLINE void norm_and_rotate_head(float* x, int64_t count, const float* weight, double eps, const float* cos,
-                                     const float* sin) {
+// 1 / sqrt(mean(x^2) + eps)
+HWY_INLINE float inverse_rms(const float* x, int64_t count, double eps) {
   const Floats d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  const auto size = static_cast<size_t>(count);
-
   auto sum = hn::Zero(d);
   int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
@@ -25,9 +22,15 @@ HWY_INLINE void norm_and_rotate_head(float* x, int64_t count, const float* weigh
   }
   double square_sum = hn::GetLane(hn::SumOfLanes(d, sum));
   for (; i < count; ++i) square_sum += static_cast<double>(x[i]) * x[i];
-  const auto scale = static_cast<float>(1 / std::sqrt(square_sum / static_cast<double>(size) + eps));
+  return static_cast<float>(1 / std::sqrt(square_sum / static_cast<double>(count) + eps));
+}
 
-  i = 0;
+// x * scale * weight, turned by as many angles where there are any.
+HWY_INLINE void scale_and_rotate(float* x, int64_t count, const float* weight, float scale, const float* cos,
+                                 const float* sin) {
+  const Floats d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
   if constexpr (hn::MaxLanes(d) >= 2) {
     const auto factor = hn::Set(d, scale);
     for (; i + lanes <= count; i += lanes) {
@@ -46,9 +49,12 @@ HWY_INLINE void norm_and_rotate_head(float* x, int64_t count, const float* weigh
   }
 }
 
-void NormAndRotate(float* x, int64_t heads, int64_t count, const float* weight, double eps, const float* cos,
-                   const float* sin) {
-  for (int64_t head = 0; head < heads; ++head) norm_and_rotate_head(x + head * count, count, weight, eps, cos, sin);
+void NormAndRotate(float* x, int64_t heads, int64_t count, const float* weight, double eps, const Turns& turns) {
+  const auto part = turns.cos == nullptr ? count : turns.count;
+  for (int64_t head = 0; head < heads; ++head, x += count) {
+    const auto scale = inverse_rms(x, count, eps);
+    for (int64_t i = 0; i < count; i += part) scale_and_rotate(x + i, part, weight + i, scale, turns.cos, turns.sin);
+  }
 }
 
 }  // namespace HWY_NAMESPACE
@@ -61,9 +67,8 @@ namespace {
 HWY_EXPORT(NormAndRotate);
 }  // namespace
 
-void norm_and_rotate(float* x, int64_t heads, int64_t count, const float* weight, double eps, const float* cos,
-                     const float* sin) {
-  HWY_DYNAMIC_DISPATCH(NormAndRotate)(x, heads, count, weight, eps, cos, sin);
+void norm_and_rotate(float* x, int64_t heads, int64_t count, const float* weight, double eps, const Turns& turns) {
+  HWY_DYNAMIC_DISPATCH(NormAndRotate)(x, heads, count, weight, eps, turns);
 }
 
 }  // namespace eav

@@ -5,10 +5,14 @@
 
 namespace eav {
 
-// One token x [heads, count], in place: each head times weight [count] / sqrt(mean(x^2) + eps), then each pair (even,
-// odd) of its elements turned by an angle. cos and sin [count] have every angle's twice; null where nothing is turned.
-// `count` is even.
-void norm_and_rotate(float* x, int64_t heads, int64_t count, const float* weight, double eps, const float* cos,
-                     const float* sin);
+// Angles by which pairs (even, odd) of neighbouring elements are turned: [count], each twice; null where none is.
+struct Turns {
+  const float *cos, *sin;
+  int64_t count;
+};
+
+// One token x [heads, count], in place: each head times weight [count] / sqrt(mean(x^2) + eps), then turned: by angles
+// for all of its elements, or for parts of them that are turned alike. Both counts are even.
+void norm_and_rotate(float* x, int64_t heads, int64_t count, const float* weight, double eps, const Turns& turns);
 
 }  // namespace eav

@@ -16,4 +16,14 @@ struct QkNorm {
   void operator()(const Tensor& x, const Rope* rope) const;
 };
 
+// The same where the channels of all heads of a token are normed together.
+struct QkNormAcrossHeads {
+  RmsNorm norm;  // over the channels of a token
+  QkNormAcrossHeads(const Weights& w, int64_t channels, double eps) : norm(w, channels, eps) {}
+
+  // Changes x [B, L, C] in place; rotates every head of its tokens, as many as `rope` has positions, or none where it is
+  // null. Rounded once: what stands between norm and rotation is float32, whatever the type of x.
+  void operator()(const Tensor& x, const Rope* rope) const;
+};
+
 }  // namespace eav

@@ -24,6 +24,9 @@ inline Tensor rms_norm(const Tensor& x, const std::optional<Tensor>& weight, dou
   return rms_norm(x, weight, eps, x.scalar_type());
 }
 
+// out = silu(rms_norm(x)) of [..., C]; `out` may be x. One pass over memory where a kernel takes them.
+void rms_norm_silu(const Tensor& x, const Tensor& weight, double eps, const Tensor& out);
+
 struct RmsNorm {
   Tensor weight;  // [C]
   double eps;

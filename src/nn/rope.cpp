@@ -12,9 +12,10 @@ void Rope::operator()(const Tensor& x) const {
 }
 
 Rope rope_1d(int64_t dim, const Tensor& positions, double theta) {
-  const auto exponent = at::arange(0, dim, 2, positions.options().dtype(at::kFloat)) / dim;
+  const auto exponent = at::arange(0, dim, 2, positions.options()) / dim;
   const auto angles = at::outer(positions, 1.0 / at::pow(theta, exponent));  // [n, dim/2]
-  return {angles.cos().repeat_interleave(2, 1), angles.sin().repeat_interleave(2, 1)};
+  const auto twice = [](const Tensor& x) { return x.to(at::kFloat).repeat_interleave(2, 1); };
+  return {twice(angles.cos()), twice(angles.sin())};
 }
 
 Rope rope_3d(const RopeAxis& frames, const RopeAxis& rows, const RopeAxis& columns, double theta) {

@@ -175,6 +175,8 @@ struct Generator::State {
   }
   // "auto": float32 on a CPU where it fits, else bfloat16; on CUDA the stored type.
   Dtype choose(std::span<const VideoJob* const> jobs) const;
+  // Whether parts that take turns stay in memory side by side: where several runs would load them again and again.
+  bool fit_together(std::span<const VideoJob* const> jobs, bool several) const;
   bool needs_tiling(VideoJob& job) const;
   std::string advice(const VideoJob& job, Dtype dtype) const;
 };
@@ -184,6 +186,17 @@ Dtype Generator::State::choose(std::span<const VideoJob* const> jobs) const {
   if (!device.is_cpu()) return place(Dtype::automatic, device, stored).dtype;
   const bool all_fit = std::ranges::all_of(jobs, [&](const VideoJob* job) { return fits(*job, Dtype::float32); });
   return all_fit ? Dtype::float32 : Dtype::bfloat16;
+}
+
+bool Generator::State::fit_together(std::span<const VideoJob* const> jobs, bool several) const {
+  if (!several || family->parts(Phase::transformer).size() == 1) return false;
+  auto together = placement(runtime.dtype);
+  together.together = true;
+  const auto available = available_memory(device);
+  return std::ranges::all_of(jobs, [&](const VideoJob* job) {
+    const auto plan = plan_memory(*job, together, available);
+    return plan.peak() <= available && plan.transformer.total() + (plan.vae ? plan.vae->total() : 0) <= available;
+  });
 }
 
 // Whether the VAE does not fit in memory unless it decodes in tiles.
@@ -331,7 +344,8 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     all.push_back(job.job_.get());
   }
   state_->runtime.dtype = state_->choose(all);
-  const auto placement = state_->placement(state_->runtime.dtype);
+  auto placement = state_->placement(state_->runtime.dtype);
+  placement.together = state_->fit_together(all, jobs.size() > 1 || state_->keep);
   if (!placement.note.empty()) progress.warning(placement.note);
   std::vector<MemoryPlan> plans;
   for (const auto* job : all)

@@ -238,6 +238,7 @@ std::string to_json(const Trace& trace) {
     text += ", \"maps\": [";
     add_list([](const TraceEntry& e) { return half_base64(e.map); });
   }
+  if (!trace.experts.empty()) text += ", \"experts\": " + Json(trace.experts).dump();
   return text + "}\n";
 }
 
@@ -270,6 +271,13 @@ Trace parse_trace(std::string_view text, const fs::path& file) {
     if (const auto& e = trace.entries.back();
         e.step < 0 || e.step >= trace.steps || e.layer < 0 || e.layer >= trace.layers)
       throw no_trace(fmt::format("an entry is of step {} and layer {}", e.step, e.layer));
+  }
+  if (json.contains("experts")) {
+    const auto& experts = json["experts"];
+    if (!experts.is_array() || experts.size() != static_cast<size_t>(trace.steps) ||
+        !std::ranges::all_of(experts, [](const auto& e) { return e == 1 || e == 2; }))
+      throw no_trace("\"experts\" is not 1 or 2 for each step");
+    trace.experts = experts.get<std::vector<int64_t>>();
   }
   const auto each = [&](const char* field, auto read) {
     if (!json.contains(field)) return;

@@ -11,6 +11,7 @@
 #include "models/ltx_video/family.h"
 #include "models/ltx_video/single_file.h"
 #include "models/open_sora/family.h"
+#include "models/wan/family.h"
 #include "pipeline/model_path.h"
 #include "weights/config.h"
 
@@ -32,6 +33,9 @@ const std::map<std::string, Open>& families_by_class() {
       {"LTXConditionPipeline", open<ltx_video::Model>},
       {"LTXImageToVideoPipeline", open<ltx_video::Model>},
       {"LTXPipeline", open<ltx_video::Model>},
+      {"WanImageToVideoPipeline", open<wan::Model>},
+      {"WanPipeline", open<wan::Model>},
+      {"WanVideoToVideoPipeline", open<wan::Model>},
   };
   return known;
 }
@@ -44,6 +48,7 @@ const std::vector<FamilyOptions>& all_options() {
       {"HunyuanVideo", hunyuan_video::Options(Asked()).specs()},
       {"LTX-Video", ltx_video::Options(Asked()).specs()},
       {"Open-Sora", open_sora::Options(Asked()).specs()},
+      {"Wan", wan::Options(Asked()).specs()},
   };
   return all;
 }

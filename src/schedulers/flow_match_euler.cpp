@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "weights/limits.h"
 
@@ -73,6 +74,19 @@ void FlowMatchEulerScheduler::set_timesteps(const Tensor& timesteps) {
   const auto given = timesteps.to(at::kFloat);
   set_sigmas(given / static_cast<double>(train_steps_));
   timesteps_ = given;
+}
+
+void FlowMatchEulerScheduler::set_steps(int64_t steps) {
+  const auto shifted = [&](float level) {  // in float32, as the reference makes its schedule
+    return static_cast<double>(static_cast<float>(shift_) * level / (1 + static_cast<float>(shift_ - 1) * level));
+  };
+  const auto highest = shifted(1), lowest = shifted(1 / static_cast<float>(train_steps_));
+  std::vector<double> sigmas;
+  for (int64_t i = 0; i < steps; ++i) {
+    const auto part = steps > 1 ? static_cast<double>(i) / static_cast<double>(steps - 1) : 0;
+    sigmas.push_back(highest + part * (lowest - highest));
+  }
+  set_sigmas(at::tensor(sigmas, at::kDouble));
 }
 
 void FlowMatchEulerScheduler::skip(int64_t count) {

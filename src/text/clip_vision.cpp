@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "eav/error.h"
 
 namespace eav {
@@ -42,6 +44,19 @@ std::vector<UnneededKey> ClipVisionTower::unneeded_keys(const ClipVisionConfig& 
   return keys;
 }
 
+Part<ClipVisionTower> ClipVisionTower::part(const std::filesystem::path& dir) {
+  const std::string released = "vision_model";  // transformers 5 saves without this prefix
+  const ClipVisionConfig config{JsonFile(dir / "config.json")};
+  const auto layers = config.layers - 1;
+  auto unneeded = unneeded_keys(config, layers, "");
+  for (auto& key : unneeded_keys(config, layers, released + ".")) unneeded.push_back(std::move(key));
+  unneeded.push_back({"visual_projection.weight", "the picture is taken from a layer before it"});
+  return {dir, PartFiles::kTransformersStem, {std::move(unneeded), {}, /*float32=*/true}, [=](const Weights& root) {
+            const bool prefixed = (root / released / "embeddings").has("class_embedding");
+            return ClipVisionTower(prefixed ? root / released : root, config, layers);
+          }};
+}
+
 Tensor ClipVisionTower::operator()(const Tensor& pixels, const Progress& progress) const {
   const auto rows = image_size / patch_size;
   const auto patches = pixels.slice(2, 0, rows * patch_size)
@@ -58,7 +73,7 @@ Tensor ClipVisionTower::operator()(const Tensor& pixels, const Progress& progres
     progress.check();
     x = block(std::move(x));
   }
-  return x.slice(1, 1);
+  return x;
 }
 
 }  // namespace eav

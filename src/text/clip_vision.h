@@ -2,10 +2,12 @@
 #pragma once
 #include <ATen/ATen.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "text/clip.h"
+#include "weights/part.h"
 
 namespace eav {
 
@@ -31,8 +33,12 @@ struct ClipVisionTower {
   // What a tower's checkpoint holds besides these, below `prefix`.
   static std::vector<UnneededKey> unneeded_keys(const ClipVisionConfig& c, int64_t layers, const std::string& prefix);
 
-  // What the last of the blocks makes of the patches: pixels [B, 3, image_size, image_size], normalised -> [B, patches,
-  // C] in their type. The class token, which stands for the whole picture, is dropped.
+  // A checkpoint of a tower alone, as CLIPVisionModel and CLIPVisionModelWithProjection are saved: a folder with
+  // config.json. All its blocks but the last. Throws eav::Error.
+  static Part<ClipVisionTower> part(const std::filesystem::path& dir);
+
+  // What the last of the blocks makes of a picture: pixels [B, 3, image_size, image_size], normalised -> [B, 1 +
+  // patches, C] in their type. The first token is the class token, which stands for the whole picture.
   Tensor operator()(const Tensor& pixels, const Progress& progress) const;
 };
 

@@ -117,7 +117,7 @@ std::vector<std::string> LlavaEncoder::block_prefixes() {
 }
 
 Tensor LlavaEncoder::operator()(const Tensor& ids, const Tensor& pixels, const Progress& progress) const {
-  const auto picture = multi_modal_projector(vision_tower(pixels, progress));  // [1, patches, C]
+  const auto picture = multi_modal_projector(vision_tower(pixels, progress).slice(1, 1));  // [1, patches, C]
   if (ids.is_meta()) return language_model(language_model.embed_tokens(ids, pixels.scalar_type()), progress);
   const auto places = (ids == image_token).nonzero().select(1, 1);  // [patches] of the tokens
   if (places.size(0) != picture.size(1))

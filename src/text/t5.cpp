@@ -45,7 +45,8 @@ T5Config::T5Config(const JsonFile& json)
       vocabulary(json.count("vocab_size")),
       buckets(json.count("relative_attention_num_buckets", 32)),
       max_distance(json.count("relative_attention_max_distance", 128)),
-      norm_eps(json.get<double>("layer_norm_epsilon", 1e-6)) {
+      norm_eps(json.get<double>("layer_norm_epsilon", 1e-6)),
+      umt5(json.get<std::string>("model_type", "t5") == "umt5") {
   const auto projection = json.get<std::string>("feed_forward_proj", "relu");
   gated = projection.starts_with("gated-");
   const auto name = gated ? projection.substr(6) : projection;
@@ -68,8 +69,7 @@ T5Config::T5Config(const JsonFile& json)
 }
 
 Tensor T5PositionBias::operator()(int64_t length, at::ScalarType compute) const {
-  const auto position = at::arange(length, at::kLong);
-  const auto offset = position.unsqueeze(0) - position.unsqueeze(1);  // [L, L], of the key from the query
+  const auto offset = at::arange(1 - length, length, at::kLong);  // [2L - 1], of the key from the query
   const auto distance = offset.abs();
 
   // Near tokens have a bucket for each distance; farther ones share buckets that widen with the logarithm.
@@ -78,7 +78,10 @@ Tensor T5PositionBias::operator()(int64_t length, at::ScalarType compute) const 
   const auto steps = at::log(distance.clamp_min(1).to(at::kFloat) / near) / scale * (side - near);
   const auto far = (steps.to(at::kLong) + near).clamp_max(side - 1);
   const auto bucket = (offset > 0).to(at::kLong) * side + choose(distance < near, distance, far);
-  return table.look_up(bucket.to(table.device()), compute).permute({2, 0, 1}).unsqueeze(0).contiguous();
+  const auto of_offset = table.look_up(bucket.to(table.device()), compute).t().contiguous();  // [heads, 2L - 1]
+  // The first query sees the last L of the offsets, and every other one begins an offset earlier.
+  const auto from_last = of_offset.unfold(1, length, 1);  // [heads, L, L]
+  return (from_last.is_meta() ? at::empty_like(from_last, at::MemoryFormat::Contiguous) : from_last.flip(1)).unsqueeze(0);
 }
 
 T5Attention::T5Attention(const Weights& w, const T5Config& c)
@@ -107,9 +110,18 @@ Tensor T5FeedForward::operator()(const Tensor& x) const {
   return out(x.scalar_type() == at::kHalf ? hidden.to(at::kFloat) : hidden);
 }
 
+namespace {
+
+T5PositionBias read_position_bias(const Weights& block, const T5Config& c) {
+  return {block / "layer" / 0 / "SelfAttention" / "relative_attention_bias", c};
+}
+
+}  // namespace
+
 T5Block::T5Block(const Weights& w, const T5Config& c)
     : norm1(w / "layer" / 0 / "layer_norm", c.channels, c.norm_eps),
       norm2(w / "layer" / 1 / "layer_norm", c.channels, c.norm_eps),
+      position_bias(c.umt5 ? std::optional(read_position_bias(w, c)) : std::nullopt),
       attention(w / "layer" / 0 / "SelfAttention", c),
       feed_forward(w / "layer" / 1 / "DenseReluDense", c) {}
 
@@ -120,7 +132,7 @@ Tensor T5Block::operator()(Tensor x, const Tensor& bias, at::ScalarType compute)
 
 T5Encoder::T5Encoder(const Weights& w, const T5Config& c)
     : embedding(w.has("shared.weight") ? w / "shared" : w / "encoder" / "embed_tokens", c.vocabulary, c.channels),
-      position_bias(w / "encoder" / "block" / 0 / "layer" / 0 / "SelfAttention" / "relative_attention_bias", c),
+      position_bias(c.umt5 ? std::nullopt : std::optional(read_position_bias(w / "encoder" / "block" / 0, c))),
       blocks(w / "encoder" / "block", c.layers, [c](const Weights& w, int64_t) { return T5Block(w, c); }),
       norm(w / "encoder" / "final_layer_norm", c.channels, c.norm_eps) {}
 
@@ -143,18 +155,26 @@ std::vector<UnneededKey> T5Encoder::unneeded_keys() {
 
 Tensor T5Encoder::operator()(const Tensor& ids, const std::optional<Tensor>& mask, at::ScalarType compute,
                              const Progress& progress) const {
-  auto x = embedding(ids, compute);  // [B, L, C]
-  auto bias = position_bias(ids.size(1), compute);
-  if (mask) {
+  auto x = embedding(ids, compute);                               // [B, L, C]
+  const auto masked = [&](const T5PositionBias& position_bias) {  // [1 or B, heads, L, L]
+    auto bias = position_bias(ids.size(1), compute);
+    if (!mask) return bias;
     const double lowest = compute == at::kHalf ? -65504 : -3.3895313892515355e38;  // the latter also fits in bfloat16
-    bias =
-        bias.masked_fill(mask->logical_not().to(bias.device()).unsqueeze(1).unsqueeze(1), lowest);  // [B, heads, L, L]
-  }
+    return bias.masked_fill(mask->logical_not().to(bias.device()).unsqueeze(1).unsqueeze(1), lowest);
+  };
+  const auto shared = position_bias ? masked(*position_bias) : Tensor();
   blocks.each([&](const T5Block& block) {
     progress.check();
-    x = block(std::move(x), bias, compute);
+    x = block(std::move(x), block.position_bias ? masked(*block.position_bias) : shared, compute);
   });
   return norm(x, compute);
+}
+
+Tensor encode_without_padding(const T5Encoder& encoder, const Prompt& prompt, at::ScalarType compute,
+                              const Progress& progress) {
+  const auto length = prompt.ids.size(1), used = prompt.mask.sum().item<int64_t>();
+  const auto embeddings = encoder(prompt.ids.slice(1, 0, used), std::nullopt, compute, progress);  // [1, used, C]
+  return at::constant_pad_nd(embeddings, {0, 0, 0, length - used});
 }
 
 }  // namespace eav

@@ -1,4 +1,5 @@
-// The encoder of T5, a text-to-text transformer (Raffel et al., 2019; v1.1 with gated feed-forward layers).
+// The encoder of T5, a text-to-text transformer (Raffel et al., 2019; v1.1 with gated feed-forward layers), and of UMT5
+// (Chung et al., arXiv 2304.09151).
 #pragma once
 #include <ATen/ATen.h>
 
@@ -9,6 +10,7 @@
 #include "eav/progress.h"
 #include "nn/linear.h"
 #include "nn/rms_norm.h"
+#include "text/prompt.h"
 #include "text/token_embedding.h"
 #include "weights/blocks.h"
 #include "weights/config.h"
@@ -31,6 +33,7 @@ struct T5Config {
   double norm_eps;
   Activation activation;
   bool gated;  // the activation multiplies a second projection
+  bool umt5;   // every block has position biases of its own, and not all those of the first
 
   explicit T5Config(const JsonFile& json);
 };
@@ -65,6 +68,7 @@ struct T5FeedForward {
 
 struct T5Block {
   RmsNorm norm1, norm2;
+  std::optional<T5PositionBias> position_bias;  // of UMT5
   T5Attention attention;
   T5FeedForward feed_forward;
   T5Block(const Weights& w, const T5Config& c);
@@ -74,7 +78,7 @@ struct T5Block {
 
 struct T5Encoder {
   TokenEmbedding embedding;
-  T5PositionBias position_bias;
+  std::optional<T5PositionBias> position_bias;  // of T5, for all blocks
   Blocks<T5Block> blocks;
   RmsNorm norm;
   T5Encoder(const Weights& w, const T5Config& c);
@@ -89,5 +93,10 @@ struct T5Encoder {
   Tensor operator()(const Tensor& ids, const std::optional<Tensor>& mask, at::ScalarType compute,
                     const Progress& progress) const;
 };
+
+// The embeddings of a prompt's own tokens, with zeros in place of those of its padding: [1, L, C]. Tokens of a prompt
+// see no padding, so none is encoded.
+Tensor encode_without_padding(const T5Encoder& encoder, const Prompt& prompt, at::ScalarType compute,
+                              const Progress& progress);
 
 }  // namespace eav

@@ -39,4 +39,18 @@ Tensor positions_to_channels(const Tensor& x, int64_t space) {
   return x.unflatten(0, {-1, space}).unflatten(2, {-1, space}).permute({0, 2, 4, 1, 3});
 }
 
+Tensor patches_of(const Tensor& frame, int64_t size) {
+  return positions_to_channels(frame, size).transpose(3, 4).flatten(2);
+}
+
+Tensor from_patches(const Tensor& patches, int64_t size) {
+  return patches.unflatten(2, {-1, size, size}).permute({0, 4, 1, 3, 2}).flatten(2, 3).flatten(0, 1);
+}
+
+Tensor gathered(const Frames& frames, int64_t space) {
+  Frames apart;
+  for (const auto& frame : frames) apart.push_back(positions_to_channels(frame, space));
+  return at::stack(apart, 3).flatten(2);
+}
+
 }  // namespace eav

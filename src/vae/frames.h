@@ -32,4 +32,13 @@ Frames channels_to_positions(const Tensor& x, int64_t time, int64_t space);
 // space].
 Tensor positions_to_channels(const Tensor& x, int64_t space);
 
+// A frame [H, W, C] as its patches of `size` by `size` positions, and back: [H / size, W / size, C * size * size],
+// where columns of a patch are a slower axis than its rows, and channels the slowest.
+Tensor patches_of(const Tensor& frame, int64_t size);
+Tensor from_patches(const Tensor& patches, int64_t size);
+
+// Some frames [H, W, C] as one: all of them, and their positions, `space` along both axes, behind the channels: [H /
+// space, W / space, C * frames * space * space].
+Tensor gathered(const Frames& frames, int64_t space);
+
 }  // namespace eav

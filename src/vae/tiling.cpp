@@ -24,7 +24,7 @@ Tiling encoding(const Tiling& decoding) {
 }
 
 bool TileGrid::cuts(int64_t latent_height, int64_t latent_width) const {
-  return latent_height > rows.latent_size || latent_width > columns.latent_size;
+  return latent_height > rows.longest_whole || latent_width > columns.longest_whole;
 }
 
 int64_t TileGrid::tiles(int64_t latent_height, int64_t latent_width) const {

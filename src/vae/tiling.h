@@ -11,9 +11,10 @@ using at::Tensor;
 
 // The tiles along one axis.
 struct Tiling {
-  int64_t latent_size, latent_stride;  // of a tile, in latent pixels
-  int64_t keep;                        // pixels that a tile gives to the result; the rest is blended into the next
-  int64_t blend;                       // pixels of overlap
+  int64_t latent_size, latent_stride;   // of a tile, in latent pixels
+  int64_t keep;                         // pixels that a tile gives to the result; the rest is blended into the next
+  int64_t blend;                        // pixels of overlap
+  int64_t longest_whole = latent_size;  // in latent pixels: what is longer is cut
 
   // Tiles of `size` pixels, `stride` from one to the next, where a latent pixel stands for `compression`.
   static Tiling of_pixels(int64_t size, int64_t stride, int64_t compression);

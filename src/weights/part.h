@@ -29,6 +29,7 @@ class Lazy {
     return *value_;
   }
   const T* operator->() const { return &**this; }
+  bool is_made() const { return value_.has_value(); }
 
  private:
   std::function<T()> make_;
@@ -62,7 +63,9 @@ class PartFiles {
   virtual bool is_open() const = 0;
   virtual void release() = 0;
   // Throws eav::Error where one of its files has become shorter since it was first looked at.
-  void check_whole() const { table().check_whole(); }
+  void check_whole() const {
+    if (table_->is_made()) table().check_whole();
+  }
   // What the last opening has to say, in one line, given out once; empty where nothing.
   std::string take_warning() const { return std::exchange(warning_, {}); }
 

@@ -16,6 +16,7 @@ struct Placement {
   at::ScalarType storage = at::kFloat;  // the type that weights are held in; converted layer by layer where it differs
   Dtype dtype = Dtype::float32;         // what was asked for, "auto" resolved
   bool offload = false;                 // blocks are loaded when they are used
+  bool together = false;                // parts that take turns within a phase all stay in memory
   std::string note = {};                // why it is otherwise than asked for; empty when as asked
 
   bool by_stored = false;                      // parts compute in the 16-bit type that each is stored in

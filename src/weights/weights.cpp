@@ -133,11 +133,13 @@ const std::pair<size_t, SafetensorsFile::Entry>& Checkpoint::find(const std::str
   return found->second;
 }
 
-Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape, const StagedTensors* staged) const {
+Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape, std::optional<at::ScalarType> dtype,
+                        const StagedTensors* staged) const {
   const auto& [number, entry] = find(key, shape);
   const auto& file = files_[number];
-  const bool converts = at::isFloatingType(entry.dtype) && entry.dtype != policy_.dtype;
-  const auto type = converts ? policy_.dtype : entry.dtype;
+  const auto wanted = dtype.value_or(policy_.dtype);
+  const bool converts = at::isFloatingType(entry.dtype) && entry.dtype != wanted;
+  const auto type = converts ? wanted : entry.dtype;
   if (staged != nullptr)
     if (const auto found = staged->find(key); found != staged->end()) return found->second.to(type);
   if (policy_.device.is_meta()) {

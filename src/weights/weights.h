@@ -57,9 +57,10 @@ class Checkpoint {
 
   bool has(const std::string& key) const;
   // The tensor in the policy's type and device, and marked as read; on the meta device nothing is read. Throws when it
-  // is missing or, where `shape` is not empty, shaped otherwise (-1 matches any length). What is `staged` is not read
-  // again.
-  Tensor load(const std::string& key, std::span<const int64_t> shape = {}, const StagedTensors* staged = nullptr) const;
+  // is missing or, where `shape` is not empty, shaped otherwise (-1 matches any length). `dtype` is another type than the
+  // policy's; what is `staged` is not read again.
+  Tensor load(const std::string& key, std::span<const int64_t> shape = {}, std::optional<at::ScalarType> dtype = {},
+              const StagedTensors* staged = nullptr) const;
   // Checks like load(), but reads nothing: a tensor of shape and type alone.
   Tensor describe(const std::string& key, std::span<const int64_t> shape = {}) const;
   // Calls visit(key, file, entry) for every tensor whose key starts with `prefix`.
@@ -121,10 +122,16 @@ class Weights {
     copy.describes_ = true;
     return copy;
   }
+  // A view whose tensors are held in this type, whatever the policy says.
+  Weights in(at::ScalarType dtype) const {
+    auto copy = *this;
+    copy.dtype_ = dtype;
+    return copy;
+  }
   // The tensor `name`; `shape`, when given, is checked (-1 matches any length).
   Tensor load(const std::string& name, std::vector<int64_t> shape = {}) const {
     return describes_ ? checkpoint_->describe(prefix_ + name, shape)
-                      : checkpoint_->load(prefix_ + name, shape, staged_);
+                      : checkpoint_->load(prefix_ + name, shape, dtype_, staged_);
   }
   std::optional<Tensor> optional(const std::string& name, std::vector<int64_t> shape = {}) const {
     return has(name) ? std::optional(load(name, std::move(shape))) : std::nullopt;
@@ -138,6 +145,7 @@ class Weights {
   std::string prefix_;
   const StagedTensors* staged_ = nullptr;
   bool describes_ = false;
+  std::optional<at::ScalarType> dtype_;  // where it is not the policy's
 };
 
 }  // namespace eav

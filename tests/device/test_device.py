@@ -23,6 +23,9 @@ CASES = {  # a checkpoint, and options
     "ltx video": ("ltx-video-0.9.5", {"width": 64, "height": 64, "frames": 17}),
     "ltx condition": ("ltx-condition", {"width": 64, "height": 64, "frames": 17, "image": True}),
     "open sora": ("open-sora", {"width": 64, "height": 48, "frames": 17}),
+    "wan": ("wan-t2v-order-3", {"width": 32, "height": 32, "frames": 9}),
+    "wan first frame": ("wan-ti2v", {"width": 64, "height": 64, "frames": 9, "image": True}),
+    "wan image": ("wan-i2v", {"width": 32, "height": 32, "frames": 9, "image": True}),
     "open sora image": ("open-sora", {"width": 64, "height": 48, "frames": 17, "image": True}),
 }
 SYNCHRONIZATIONS = {"cogvideox adaptive": 1}  # in a step, of cases that are allowed any

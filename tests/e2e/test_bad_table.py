@@ -46,12 +46,14 @@ def checkpoints(tiny, tmp_path_factory):
     from tiny_hunyuan_video import save_tiny_hunyuan_video
     from tiny_ltx_video import save_tiny_ltx_video
     from tiny_open_sora import save_tiny_open_sora
+    from tiny_wan import save_tiny_wan
 
     folder = tmp_path_factory.mktemp("checkpoints")
     save_tiny_hunyuan_video(folder / "hunyuan-video")
     flow = {"use_dynamic_shifting": False, "shift_terminal": None}
     save_tiny_ltx_video(folder / "ltx-video", "0.9.5", pipeline=LTXConditionPipeline, scheduler=flow)
     save_tiny_open_sora(folder / "open-sora")
+    save_tiny_wan(folder / "wan", "flf2v")
     (folder / "cogvideox").symlink_to(tiny)
     return {made.name: made for made in sorted(folder.iterdir())}
 
@@ -192,6 +194,17 @@ UNREAD = {
             vae_2d.config.use_quant_conv vae_2d.config.use_post_quant_conv vae_2d.config._use_default_values
             vae_2d.config._class_name vae_2d.config._diffusers_version freeze_vae_2d cal_loss""",
         "t5-v1_1-xxl/config.json": T5,
+    },
+    "wan": {
+        "image_encoder/config.json": """attention_dropout dtype initializer_factor initializer_range model_type projection_dim
+            transformers_version""",
+        "image_processor/preprocessor_config.json": "do_convert_rgb image_processor_type",
+        "scheduler/scheduler_config.json": """_diffusers_version beta_end beta_schedule beta_start dynamic_thresholding_ratio
+            rescale_betas_zero_snr sample_max_value sigma_max sigma_min steps_offset time_shift_type timestep_spacing
+            trained_betas""",
+        "text_encoder/config.json": f"{T5} decoder_start_token_id",
+        "transformer/config.json": "_diffusers_version",
+        "vae/config.json": "_diffusers_version dropout",
     },
 }
 

@@ -12,7 +12,7 @@ from same_bits import arguments_for
 from tiny_checkpoints import make_checkpoint
 
 # What a state has to hold: DPM's last prediction, measured CFI, maps, the two branches of true guidance, noise on
-# conditions, clips and frames already noised, types and files.
+# conditions, UniPC's last predictions, two experts, clips and frames already noised, types and files.
 RUNS = {
     "cogvideox-dpm": "--enhance-weight auto --trace-maps --steps 6",
     "cogvideox-1.5": "--dtype bfloat16 --steps 5",
@@ -21,6 +21,8 @@ RUNS = {
     "ltx-condition": "--image inputs/fits.png --image-cond-noise-scale 0.5 --decode-timestep 0.1 --steps 4",
     "open-sora": "--frames 34 --loop 2 --width 32 --height 24 --image inputs/wide.png --strength 0.6 "
                  "--last-image inputs/other.png --enhance-weight auto --steps 4",
+    "wan-t2v-order-3": "--video inputs/clip-9.mkv --steps 7",
+    "wan-a14b-i2v": "--last-image inputs/other.png --enhance-weight auto --steps 5",
 }  # fmt: skip
 MADE = ("a.mp4", "a.json", "latents.safetensors", "trace.json")
 

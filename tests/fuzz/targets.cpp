@@ -1,5 +1,6 @@
 #include "targets.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -24,8 +25,12 @@
 #include "models/ltx_video/vae_config.h"
 #include "models/open_sora/config.h"
 #include "models/open_sora/vae_config.h"
+#include "models/wan/config.h"
+#include "models/wan/prompt_cleaning.h"
+#include "models/wan/vae_config.h"
 #include "schedulers/cogvideox.h"
 #include "schedulers/flow_match_euler.h"
+#include "schedulers/unipc.h"
 #include "text/caption_cleaning.h"
 #include "text/clip.h"
 #include "text/clip_tokenizer.h"
@@ -41,6 +46,7 @@
 #include "text/tokenizer/tokenizer_json.h"
 #include "text/tokenizer/unicode.h"
 #include "text/tokenizer/unigram.h"
+#include "text/umt5_tokenizer.h"
 #include "weights/config.h"
 #include "weights/safetensors.h"
 #include "weights/weight_files.h"
@@ -138,7 +144,18 @@ void encode_unigram(const text::UnigramParts& parts) {
     });
 }
 
+void sentencepiece_model(std::string_view bytes) {
+  refusing("spiece.model", [&] {
+    const auto model = text::read_sentencepiece_model(bytes, "spiece.model");
+    for (const auto& prompt : prompts()) {
+      std::vector<int64_t> ids;
+      model.tokenize(prompt, ids);
+    }
+  });
+}
+
 void spiece(std::string_view bytes) {
+  sentencepiece_model(bytes);
   refusing("spiece.model", [&] {
     const auto parts = text::read_sentencepiece(bytes, "spiece.model");
     const text::Unigram model(parts.vocabulary, 0, /*byte_fallback=*/true);
@@ -176,7 +193,7 @@ void tokenizer_folder(std::string_view bytes) {
     bytes.remove_prefix(std::min(bytes.size(), part.size() + kEnd.size()));
     part.empty() ? folder.remove(file) : folder.write(file, part);
   }
-  for (const auto open : {open_t5_tokenizer, open_clip_tokenizer, open_llama_tokenizer})
+  for (const auto open : {open_t5_tokenizer, open_umt5_tokenizer, open_clip_tokenizer, open_llama_tokenizer})
     refusing(name, [&] {
       const auto tokenizer = open(folder.path());
       encode(tokenizer);
@@ -215,6 +232,7 @@ void caption(std::string_view bytes) {
   const std::string text(bytes);
   refusing([&] { clean_caption(text); });
   refusing([&] { plain_caption(text); });
+  refusing([&] { wan::clean_prompt(text); });
 }
 
 template <class Config>
@@ -238,6 +256,8 @@ void configuration(std::string_view bytes) {
     read_config<ltx_video::VaeEncoderConfig>(file);
     read_config<open_sora::TransformerConfig>(file);
     read_config<open_sora::VaeConfig>(file);
+    read_config<wan::TransformerConfig>(file);
+    read_config<wan::VaeConfig>(file);
     make_config<T5Config>(file);
     make_config<ClipConfig>(file);
     make_config<ClipVisionConfig>(file);
@@ -254,6 +274,13 @@ void scheduler(std::string_view bytes) {
     refusing([&] {
       FlowMatchEulerScheduler flow(file);
       flow.set_sigmas(at::linspace(1, 0.1, 5), 1000);
+      flow.set_steps(5);
+    });
+    refusing([&] {
+      UniPcScheduler unipc(file, std::nullopt, 4);
+      auto generator = at::detail::createCPUGenerator(0);
+      auto latents = at::ones({2});
+      for (int64_t i = 0; i < unipc.steps(); ++i) latents = unipc.step(at::ones({2}), i, latents, generator);
     });
   });
 }

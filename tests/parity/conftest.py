@@ -9,7 +9,9 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # every checkpoint is made here; nothing is ever downloaded
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 DEVICE = os.environ.get("EAV_DEVICE")  # that models run on instead of the CPU: cuda, or the stand-in, fake
-ON_DEVICE = {("eav", "generate")} | {("eav_probe", part) for part in ("t5", "clip", "llama", "llava", "vae", "open_sora", "latents")}
+ON_DEVICE = {("eav", "generate")} | {
+    ("eav_probe", part) for part in ("t5", "umt5", "clip", "clip-vision", "llama", "llava", "vae", "open_sora", "latents")
+}
 
 
 @pytest.fixture(scope="session")

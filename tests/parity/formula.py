@@ -166,3 +166,51 @@ class LtxVideoEnhancedProcessor:
         gain = (measured * (self.frames + self.weight)).clamp(min=1).view(-1, 1, 1).to(result.dtype)
         first = 0 if self.fault == "conditions scaled too" else self.conditions
         return torch.cat([result[:, :first], result[:, first:] * gain], 1)
+
+
+class WanEnhancement:
+    """While it is entered, the self-attention of a WanTransformer3DModel is enhanced where `on` is set.
+
+    Each call is one branch, and has a CFI of its own. `frames` is T; no `weight` means plain attention; `layers` lists
+    the layers, all by default; `fault` breaks the formula on purpose.
+    """
+
+    def __init__(self, transformers, frames, weight, fault=None, layers=None):
+        self.attentions = [
+            block.attn1
+            for transformer in transformers
+            for layer, block in enumerate(transformer.blocks)
+            if weight is not None and (layers is None or layer in layers)
+        ]
+        self.frames, self.weight, self.fault = frames, weight, fault
+        self.on, self.measured, self.last = True, [], {}
+
+    def __enter__(self):
+        self.plain = {attention: attention.processor for attention in self.attentions}
+        for attention in self.attentions:
+            attention.processor = self.attend
+        return self
+
+    def __exit__(self, *_):
+        for attention, processor in self.plain.items():
+            attention.processor = processor
+
+    def attend(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, rotary_emb=None):
+        import diffusers.models.transformers.transformer_wan as module
+
+        seen = []
+        attention = module.dispatch_attention_fn
+
+        def watched(query, key, value, **options):  # [B, L, heads, d]
+            seen.extend(x.transpose(1, 2) for x in (query, key))
+            return attention(query, key, value, **options)
+
+        with mock.patch.object(module, "dispatch_attention_fn", watched):
+            result = self.plain[attn](attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb)
+        if not self.on:
+            return result
+        measured = cfi(*seen, self.frames).mean()
+        if self.fault == "one CFI for both branches":  # that of the branch before
+            measured, self.last[attn] = self.last.get(attn, measured), measured
+        self.measured.append(measured.item())
+        return result * (measured * (self.frames + (self.fault == "one frame too many") + self.weight)).clamp(min=1)

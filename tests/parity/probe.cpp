@@ -18,9 +18,11 @@
 #include "enhance/cfi.h"
 #include "models/clip_image.h"
 #include "models/ltx_video/single_file.h"
+#include "models/wan/prompt_cleaning.h"
 #include "text/caption_cleaning.h"
 #include "text/clip.h"
 #include "text/clip_tokenizer.h"
+#include "text/clip_vision.h"
 #include "text/html.h"
 #include "text/llama.h"
 #include "text/llama_tokenizer.h"
@@ -28,6 +30,7 @@
 #include "text/prompt.h"
 #include "text/t5.h"
 #include "text/t5_tokenizer.h"
+#include "text/umt5_tokenizer.h"
 #include "video/resize.h"
 #include "weights/placement.h"
 #include "weights/safetensors.h"
@@ -59,11 +62,14 @@ std::string standard_input() { return {std::istreambuf_iterator<char>(std::cin),
 
 eav::Tokenizer open_tokenizer(const std::string& kind, const std::filesystem::path& dir) {
   const std::map<std::string, eav::Tokenizer (*)(const std::filesystem::path&)> kinds{
-      {"clip", eav::open_clip_tokenizer}, {"llama", eav::open_llama_tokenizer}, {"t5", eav::open_t5_tokenizer}};
+      {"clip", eav::open_clip_tokenizer},
+      {"llama", eav::open_llama_tokenizer},
+      {"t5", eav::open_t5_tokenizer},
+      {"umt5", eav::open_umt5_tokenizer}};
   return kinds.at(kind)(dir);
 }
 
-// tokens DIR [--kind t5|clip|llama] < texts.json > ids.json
+// tokens DIR [--kind t5|umt5|clip|llama] < texts.json > ids.json
 void tokens(const Arguments& arguments) {
   const auto tokenizer = open_tokenizer(option(arguments, "kind", "t5"), arguments.at(0));
   auto ids = nlohmann::json::array();
@@ -79,6 +85,14 @@ void clean_captions(const Arguments&) {
     const auto caption = eav::clean_caption(text.get<std::string>());
     cleaned.push_back({caption.text, caption.removed_cjk, caption.removed_tags});
   }
+  std::cout << cleaned << '\n';
+}
+
+// clean-prompts < texts.json > cleaned.json: as Wan cleans them
+void clean_prompts(const Arguments&) {
+  auto cleaned = nlohmann::json::array();
+  for (const auto& text : nlohmann::json::parse(standard_input()))
+    cleaned.push_back(eav::wan::clean_prompt(text.get<std::string>()));
   std::cout << cleaned << '\n';
 }
 
@@ -127,6 +141,18 @@ void t5(const Arguments& arguments) {
   eav::save_safetensors(given.out, {{"ids", prompt.ids}, {"embeddings", embeddings}}, {{"cut", prompt.cut}});
 }
 
+// umt5 DIR --length N --out FILE [--dtype TYPE] [--storage TYPE] < prompt
+void umt5(const Arguments& arguments) {
+  const EncoderArguments given(arguments);
+  auto prompt = eav::tokenize(eav::open_umt5_tokenizer(given.tokenizer), standard_input(),
+                              std::stoll(option(arguments, "length", "512")));
+  const auto ids = prompt.ids;
+  prompt.ids = given.here(ids);
+  const auto encoder = placed(eav::T5Encoder::part(given.encoder), given);
+  const auto embeddings = eav::encode_without_padding(*encoder, prompt, given.placement.compute, {});
+  eav::save_safetensors(given.out, {{"ids", ids}, {"embeddings", embeddings}}, {{"cut", prompt.cut}});
+}
+
 // clip DIR --length N --out FILE [--dtype TYPE] [--storage TYPE] < prompt
 void clip(const Arguments& arguments) {
   const EncoderArguments given(arguments);
@@ -159,6 +185,16 @@ void llava(const Arguments& arguments) {
       placed(eav::LlavaEncoder::part(arguments.at(0), std::stoll(option(arguments, "skipped-layers", "2"))), given);
   const auto embeddings = (*encoder)(given.here(at::tensor(ids, at::kLong)).unsqueeze(0), pixels, {});
   eav::save_safetensors(given.out, {{"embeddings", embeddings}}, {});
+}
+
+// clip-vision DIR --pixels FILE --out FILE [--dtype TYPE] [--storage TYPE]: the penultimate hidden states; the weights
+// are those of DIR itself, FILE has the tensor "pixels"
+void clip_vision(const Arguments& arguments) {
+  const EncoderArguments given(arguments);
+  const eav::SafetensorsFile file(option(arguments, "pixels"));
+  const auto pixels = file.view(file.entries().at("pixels")).to(given.placement.device, given.placement.compute);
+  const auto tower = placed(eav::ClipVisionTower::part(arguments.at(0)), given);
+  eav::save_safetensors(given.out, {{"embeddings", (*tower)(pixels, {})}}, {});
 }
 
 // cfi --shape B,TOKENS,HEADS,SIZE --frames T [--dtype TYPE] [--input FILE --out FILE]: of the tensors "query" and
@@ -219,8 +255,10 @@ int main(int argc, char** argv) try {
   const std::map<std::string, void (*)(const Arguments&)> commands{
       {"cfi", cfi},
       {"clean-captions", clean_captions},
+      {"clean-prompts", clean_prompts},
       {"clip", clip},
       {"clip-image", clip_image},
+      {"clip-vision", clip_vision},
       {"html-unescape", html_unescape},
       {"latents", [](const Arguments& given) { latents(given); }},
       {"llama", llama},
@@ -232,6 +270,7 @@ int main(int argc, char** argv) try {
       {"single-file", single_file},
       {"t5", t5},
       {"tokens", tokens},
+      {"umt5", umt5},
       {"vae", vae},
   };
   const Arguments arguments(argv + 1, argv + argc);

@@ -16,6 +16,8 @@
 #include "models/hunyuan_video/vae_encoder.h"
 #include "models/ltx_video/vae.h"
 #include "models/ltx_video/vae_encoder.h"
+#include "models/wan/vae.h"
+#include "models/wan/vae_encoder.h"
 #include "weights/placement.h"
 #include "weights/safetensors.h"
 
@@ -38,7 +40,12 @@ void encode(const eav::JsonFile& config, const at::Tensor& video, const eav::ltx
     checkpoint.check_all_read(eav::hunyuan_video::VaeEncoder::unneeded_keys());
     return eav::save_safetensors(out, {{"mean", encoder(video, tiles.space, {})}});
   }
-  const auto c = eav::ltx_video::VaeConfig::read(config);
+  if (config.get<std::string>("_class_name") == "AutoencoderKLWan") {
+    const eav::wan::VaeEncoder encoder(weights, eav::wan::VaeConfig::read(config));
+    checkpoint.check_all_read(eav::wan::VaeEncoder::unneeded_keys());
+    eav::Progress progress;
+    return eav::save_safetensors(out, {{"mean", encoder.encode(video, tiles.space, progress)}});
+  }
   const eav::ltx_video::VaeEncoder encoder(weights, eav::ltx_video::VaeEncoderConfig::read(config));
   checkpoint.check_all_read(eav::ltx_video::VaeEncoder::unneeded_keys());
   const auto [mean, std] = encoder(video, tiles, {});
@@ -91,6 +98,7 @@ void vae(const std::vector<std::string>& arguments) {
   const auto name = config.get<std::string>("_class_name");
   auto* family = decode<eav::cogvideox::Vae, eav::cogvideox::VaeConfig>;
   if (name == "AutoencoderKLHunyuanVideo") family = decode<eav::hunyuan_video::Vae, eav::hunyuan_video::VaeConfig>;
+  if (name == "AutoencoderKLWan") family = decode<eav::wan::Vae, eav::wan::VaeConfig>;
   if (name == "AutoencoderKLLTXVideo") family = decode<eav::ltx_video::Vae, eav::ltx_video::VaeConfig>;
   eav::save_safetensors(option("out", ""), {{"video", family(config, type, latents, tiling, conditions)}});
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "nn/attention.h"
+#include "nn/patches.h"
 #include "nn/planned.h"
 
 namespace eav::hunyuan_video {
@@ -233,7 +234,7 @@ Tensor Transformer::operator()(const Tensor& latents, const Tensor& timestep, do
     modulators.first_temb = time_text_embed_(at::zeros_like(timestep), caption.pooled);
     modulators.first_tokens = inputs.grid.positions;
   }
-  const auto video = x_embedder_(patchify(latents));  // [1, T*S, C]
+  const auto video = x_embedder_(patchify(latents, {config_.patch_size_t, config_.patch_size, config_.patch_size}));  // [1, T*S, C]
   Tokens x{at::cat({video, context_embedder_(caption.text, timestep)}, 1), video.size(1)};
 
   const auto run = [&](const auto& block) {
@@ -245,15 +246,6 @@ Tensor Transformer::operator()(const Tensor& latents, const Tensor& timestep, do
 
   const auto m = norm_out_linear_(at::silu(temb)).squeeze(0).chunk(2);  // scale, shift
   return unpatchify(proj_out_(norm_out_(x.video(), m[0], m[1])), latents.sizes());
-}
-
-Tensor Transformer::patchify(const Tensor& latents) const {
-  return latents.unflatten(4, {-1, config_.patch_size})
-      .unflatten(3, {-1, config_.patch_size})
-      .unflatten(2, {-1, config_.patch_size_t})  // [1, in, T, p_t, h/p, p, w/p, p]
-      .permute({0, 2, 4, 6, 1, 3, 5, 7})
-      .flatten(4)
-      .flatten(1, 3);  // [1, T*S, in*p_t*p*p]
 }
 
 Tensor Transformer::unpatchify(const Tensor& tokens, at::IntArrayRef shape) const {

@@ -150,7 +150,6 @@ class Transformer {
                     const Inputs& inputs, Step& step) const;
 
  private:
-  Tensor patchify(const Tensor& latents) const;
   Tensor unpatchify(const Tensor& tokens, at::IntArrayRef shape) const;  // of the latents that were patchified
 
   TransformerConfig config_;

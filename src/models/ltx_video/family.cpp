@@ -2,21 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cctype>
-
 #include "models/ltx_video/job.h"
+#include "models/named.h"
 #include "text/t5_tokenizer.h"
 
 namespace eav::ltx_video {
-
-bool is_named_distilled(const std::filesystem::path& model) {
-  auto path = (std::filesystem::absolute(model) / "").lexically_normal().parent_path();
-  if (path.parent_path().filename() == "snapshots") path = path.parent_path().parent_path();
-  auto name = path.filename().string();
-  std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return name.find("distilled") != std::string::npos;
-}
 
 Layout Layout::of_folder(const std::filesystem::path& model) {
   const auto part = [&](const char* name) {
@@ -24,7 +14,7 @@ Layout Layout::of_folder(const std::filesystem::path& model) {
   };
   return {.model = model,
           .conditional = JsonFile(model / "model_index.json").get<std::string>("_class_name") == "LTXConditionPipeline",
-          .distilled = is_named_distilled(model),
+          .distilled = is_named(model, kDistilledName),
           .transformer_config = JsonFile(model / "transformer" / "config.json"),
           .vae_config = JsonFile(model / "vae" / "config.json"),
           .scheduler_config = JsonFile(model / "scheduler" / "scheduler_config.json"),

@@ -19,7 +19,7 @@ struct Layout {
   static Layout of_folder(const std::filesystem::path& model);
 };
 
-// Whether a file, or a folder that may be a snapshot in the cache of the hub, is called distilled.
-bool is_named_distilled(const std::filesystem::path& model);
+// A word in the names of checkpoints that are distilled.
+inline constexpr const char* kDistilledName = "distilled";
 
 }  // namespace eav::ltx_video

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "models/named.h"
 #include "text/t5_folders.h"
 
 namespace eav::ltx_video {
@@ -349,7 +350,7 @@ Layout open_single_file(const ModelPaths& paths) {
   const auto release = file.release();
   return {.model = path,
           .conditional = is_conditional(release),
-          .distilled = file.distilled() || is_named_distilled(path),
+          .distilled = file.distilled() || is_named(path, kDistilledName),
           .transformer_config = JsonFile(path, transformer_config(file, release)),
           .vae_config = JsonFile(path, vae_config(file, release)),
           .scheduler_config = JsonFile(path, scheduler_config(file, release)),

@@ -12,6 +12,7 @@
 #include "nn/feed_forward.h"
 #include "nn/layer_norm.h"
 #include "nn/linear.h"
+#include "nn/modulation.h"
 #include "nn/qk_norm.h"
 #include "weights/blocks.h"
 
@@ -21,25 +22,6 @@ namespace eav::ltx_video {
 struct Caption {
   Tensor tokens;  // [B, text_len, caption_channels]; [B, text_len, C] inside the transformer
   Tensor mask;    // [B, text_len] bool: false where they are padding
-};
-
-// Timesteps of tokens: the first `tokens[0]` have the first one, and so on.
-struct Timesteps {
-  Tensor values;  // [runs] float32
-  std::vector<int64_t> tokens;
-};
-
-// What a table of numbers and the timesteps make of every run of tokens: factors and shifts of its channels.
-struct Modulation {
-  Tensor rows;  // [numbers, runs, C]
-  const std::vector<int64_t>& tokens;
-
-  // Calls f(run, first token, number of tokens) for every run.
-  template <class F>
-  void each(const F& f) const {
-    int64_t first = 0;
-    for (size_t run = 0; run < tokens.size(); first += tokens[run++]) f(static_cast<int64_t>(run), first, tokens[run]);
-  }
 };
 
 // Queries, keys and values; queries and keys are normed over all heads together.

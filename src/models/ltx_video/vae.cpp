@@ -86,8 +86,7 @@ Tensor Decoder::operator()(const Tensor& z, const std::optional<Tensor>& timeste
   std::optional<ChannelAffine> affine;
   if (time_embedder) affine = modulation((*time_embedder)(*scaled, type) + scale_shift_table->to(type));
   x = conv_out(std::move(x), pass, affine);
-  for (auto& frame : x)  // [h, w, 3 * patch * patch] -> [H, W, 3]; columns of a patch are its slower axis
-    frame = frame.unflatten(2, {-1, patch_size, patch_size}).permute({0, 4, 1, 3, 2}).flatten(2, 3).flatten(0, 1);
+  for (auto& frame : x) frame = from_patches(frame, patch_size);  // [h, w, 3 * patch * patch] -> [H, W, 3]
   return joined(x);
 }
 

@@ -13,14 +13,13 @@ Frames SpaceToDepth::operator()(Frames x, Pass& pass) const {
   const auto made = conv(frames, positions_of(x[0]), input, pass);
   Frames out;
   for (int64_t t = 0; t < frames; t += time_stride) {
-    const auto group = [&](const auto& frame) {  // [h, w, C, time_stride, stride, stride]
-      Frames gathered;
-      for (int64_t i = 0; i < time_stride; ++i) gathered.push_back(positions_to_channels(frame(t + i), space_stride));
-      return at::stack(gathered, 3);
+    const auto group = [&](const auto& frame) {  // [h, w, C * time_stride * stride * stride]
+      Frames frames_of_one;
+      for (int64_t i = 0; i < time_stride; ++i) frames_of_one.push_back(frame(t + i));
+      return gathered(frames_of_one, space_stride);
     };
-    const auto y = group([&](int64_t i) { return made[i]; }).flatten(2);  // [h, w, out]
-    const auto residual = group(input).flatten(2).unflatten(2, {y.size(2), -1}).mean(3);
-    out.push_back(y + residual);
+    const auto y = group([&](int64_t i) { return made[i]; });  // [h, w, out]
+    out.push_back(y + group(input).unflatten(2, {y.size(2), -1}).mean(3));
   }
   return out;
 }
@@ -65,8 +64,7 @@ std::vector<UnneededKey> VaeEncoder::unneeded_keys() { return {{"decoder.*", "en
 Tensor VaeEncoder::encode(const Tensor& video, const Progress& progress) const {
   Pass pass{.progress = progress};
   const auto size = config_.patch_size;
-  // Columns of a patch are the slower axis of its channels.
-  const auto patches = [&](int64_t t) { return positions_to_channels(video[t], size).transpose(3, 4).flatten(2); };
+  const auto patches = [&](int64_t t) { return patches_of(video[t], size); };
   auto x = conv_in_(video.size(0), video.size(1) * video.size(2) / (size * size), patches, pass);
   x = run_all(down_blocks_, std::move(x), pass);
   x = run_all(mid_block_, std::move(x), pass);

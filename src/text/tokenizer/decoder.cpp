@@ -33,6 +33,28 @@ Decoder byte_level_decoder() {
   };
 }
 
+Decoder byte_fallback_decoder() {
+  return [](const std::vector<std::string>& tokens) {
+    std::vector<std::string> result;
+    std::string bytes;
+    const auto finish = [&] {
+      if (!bytes.empty()) result.push_back(repaired_utf8(std::exchange(bytes, {})));
+    };
+    for (const auto& token : tokens) {
+      const bool is_byte = token.size() == 6 && token.starts_with("<0x") && token.ends_with('>') &&
+                           token.find_first_not_of("0123456789ABCDEF", 3) == 5;
+      if (is_byte) {
+        bytes += static_cast<char>(std::stoi(token.substr(3, 2), nullptr, 16));
+        continue;
+      }
+      finish();
+      result.push_back(token);
+    }
+    finish();
+    return result;
+  };
+}
+
 Decoder each(Normalizer rewrite) {
   return [rewrite = std::move(rewrite)](std::vector<std::string> tokens) {
     for (auto& token : tokens) token = rewrite(std::move(token));

@@ -15,6 +15,7 @@ Decoder spaces_between();                                           // for token
 Decoder joined();                                                   // all tokens become one
 Decoder metaspace_decoder(std::string replacement, bool prepends);  // `prepends`: the first token's is dropped
 Decoder byte_level_decoder();
+Decoder byte_fallback_decoder();   // tokens such as <0xC3> become the characters whose bytes they are
 Decoder each(Normalizer rewrite);  // changes every token
 Decoder in_order(std::vector<Decoder> decoders);
 

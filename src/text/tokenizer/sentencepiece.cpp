@@ -106,11 +106,11 @@ class Message {
 // The numbers of the fields in SentencePiece's sentencepiece_model.proto.
 constexpr uint64_t kPieces = 1, kTrainer = 2, kNormalizer = 3;
 constexpr uint64_t kPieceText = 1, kPieceScore = 2, kPieceKind = 3;
-constexpr uint64_t kTrainerModel = 3, kTrainerByteFallback = 35;
-constexpr uint64_t kNormalizerCharsmap = 2;
+constexpr uint64_t kTrainerModel = 3, kTrainerSpaceAsSuffix = 24, kTrainerByteFallback = 35;
+constexpr uint64_t kNormalizerCharsmap = 2, kNormalizerPrefix = 3, kNormalizerSpaces = 4, kNormalizerEscapes = 5;
 
 constexpr std::array kModels{"Unigram", "BPE", "word", "character"};  // by kTrainerModel, from 1
-enum Kind : uint64_t { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
+using enum SentencePiece::Kind;
 
 struct StoredPiece {
   std::string_view text;
@@ -156,18 +156,25 @@ void check_pieces(const std::vector<StoredPiece>& pieces, bool byte_fallback) {
   if (byte_fallback && bytes != 256) throw invalid(fmt::format("{} pieces stand for bytes, expected 256", bytes));
 }
 
-UnigramParts parts_of(std::string_view bytes) {
+// What a file holds; its text lies in the bytes that were read.
+struct Stored {
   std::vector<StoredPiece> pieces;
   std::string_view charsmap;
   bool byte_fallback = false;
+  SentencePiece::Spaces spaces;
+};
+
+Stored read_stored(std::string_view bytes) {
+  Stored stored;
   Message model(bytes);
   for (Message::Field field; model.next(field);) {
     if (field.number == kPieces) {
-      pieces.push_back(read_piece(Message(field.bytes())));
+      stored.pieces.push_back(read_piece(Message(field.bytes())));
     } else if (field.number == kTrainer) {
       Message trainer(field.bytes());
       for (Message::Field setting; trainer.next(setting);) {
-        if (setting.number == kTrainerByteFallback) byte_fallback = setting.whole() != 0;
+        if (setting.number == kTrainerByteFallback) stored.byte_fallback = setting.whole() != 0;
+        if (setting.number == kTrainerSpaceAsSuffix) stored.spaces.as_suffix = setting.whole() != 0;
         if (setting.number != kTrainerModel || setting.whole() == 1) continue;
         const auto kind = setting.whole() - 1;
         throw Error(fmt::format("is a SentencePiece model of the kind {}, which is not supported; expected Unigram",
@@ -175,33 +182,71 @@ UnigramParts parts_of(std::string_view bytes) {
       }
     } else if (field.number == kNormalizer) {
       Message normalizer(field.bytes());
-      for (Message::Field setting; normalizer.next(setting);)
-        if (setting.number == kNormalizerCharsmap) charsmap = setting.bytes();
+      for (Message::Field setting; normalizer.next(setting);) {
+        if (setting.number == kNormalizerCharsmap) stored.charsmap = setting.bytes();
+        if (setting.number == kNormalizerPrefix) stored.spaces.add_dummy_prefix = setting.whole() != 0;
+        if (setting.number == kNormalizerSpaces) stored.spaces.remove_extra = setting.whole() != 0;
+        if (setting.number == kNormalizerEscapes) stored.spaces.escape = setting.whole() != 0;
+      }
     }
   }
-  check_pieces(pieces, byte_fallback);
+  check_pieces(stored.pieces, stored.byte_fallback);
+  return stored;
+}
 
+UnigramParts parts_of(std::string_view bytes) {
+  const auto stored = read_stored(bytes);
   UnigramParts parts;
-  if (!charsmap.empty()) parts.normalizer = Charsmap(charsmap);
-  for (const auto& piece : pieces) {
+  if (!stored.charsmap.empty()) parts.normalizer = Charsmap(stored.charsmap);
+  for (const auto& piece : stored.pieces) {
     if (piece.kind == kControl || piece.kind == kUserDefined) parts.symbols.emplace_back(piece.text);
     parts.vocabulary.emplace_back(piece.text, piece.score);
   }
   return parts;
 }
 
+SentencePiece model_of(std::string_view bytes) {
+  const auto stored = read_stored(bytes);
+  if (!stored.charsmap.empty())
+    throw Error("is a SentencePiece model with a table of characters, which is not supported here");
+  std::vector<SentencePiece::Piece> pieces;
+  for (const auto& piece : stored.pieces)
+    pieces.push_back({std::string(piece.text), piece.score, static_cast<SentencePiece::Kind>(piece.kind)});
+  return {std::move(pieces), stored.byte_fallback, stored.spaces};
+}
+
+// What `read` gives; names the file in what it throws.
+template <class Read>
+auto named(const std::string& name, const Read& read) {
+  try {
+    return read();
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", name, error.what()));
+  }
+}
+
+std::string bytes_of(const std::filesystem::path& path) {
+  auto bytes = read_file(path);
+  refuse_lfs_pointer(path, bytes);
+  return bytes;
+}
+
 }  // namespace
 
-UnigramParts read_sentencepiece(std::string_view bytes, const std::string& name) try {
-  return parts_of(bytes);
-} catch (const Error& error) {
-  throw Error(fmt::format("{}: {}", name, error.what()));
+UnigramParts read_sentencepiece(std::string_view bytes, const std::string& name) {
+  return named(name, [&] { return parts_of(bytes); });
 }
 
 UnigramParts read_sentencepiece(const std::filesystem::path& path) {
-  const auto bytes = read_file(path);
-  refuse_lfs_pointer(path, bytes);
-  return read_sentencepiece(bytes, path.string());
+  return read_sentencepiece(bytes_of(path), path.string());
+}
+
+SentencePiece read_sentencepiece_model(std::string_view bytes, const std::string& name) {
+  return named(name, [&] { return model_of(bytes); });
+}
+
+SentencePiece read_sentencepiece_model(const std::filesystem::path& path) {
+  return read_sentencepiece_model(bytes_of(path), path.string());
 }
 
 }  // namespace eav::text

@@ -107,6 +107,7 @@ Decoder read_decoder(const Json& part) {
   if (type == "Metaspace")
     return metaspace_decoder(part.at("replacement").get<std::string>(), read_prepend(part) != Prepend::never);
   if (type == "ByteLevel") return byte_level_decoder();
+  if (type == "ByteFallback") return byte_fallback_decoder();
   if (type == "Replace") return each(read_normalizer(part));
   if (type == "Fuse") return joined();
   unsupported("decoder", type);

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
-#include <ranges>
 
 #include "eav/error.h"
 #include "text/tokenizer/unicode.h"
@@ -13,55 +11,13 @@
 namespace eav::text {
 
 Unigram::Unigram(Vocabulary vocabulary, std::optional<int64_t> unknown, bool byte_fallback)
-    : vocabulary_(std::move(vocabulary)), unknown_(unknown), byte_fallback_(byte_fallback) {
+    : table_(std::move(vocabulary)), unknown_(unknown), byte_fallback_(byte_fallback) {
   if (unknown_ && (*unknown_ < 0 || *unknown_ >= size()))
     throw Error(fmt::format("the unknown token has id {}, outside the vocabulary of {} tokens", *unknown_, size()));
   constexpr double kUnknownPenalty = 10;
   auto lowest = std::numeric_limits<double>::infinity();
-  for (const auto& [token, score] : vocabulary_) lowest = std::min(lowest, score);
+  for (int64_t id = 0; id < size(); ++id) lowest = std::min(lowest, table_.score(id));
   unknown_score_ = lowest - kUnknownPenalty;
-
-  sorted_.resize(vocabulary_.size());
-  std::iota(sorted_.begin(), sorted_.end(), 0);
-  // Of equal tokens the last one counts.
-  std::ranges::sort(sorted_, [this](int64_t a, int64_t b) {
-    const auto order = text(a).compare(text(b));
-    return order != 0 ? order < 0 : a > b;
-  });
-  const auto repeated = std::ranges::unique(sorted_, {}, [this](int64_t id) { return text(id); });
-  sorted_.erase(repeated.begin(), repeated.end());
-}
-
-std::optional<int64_t> Unigram::id(std::string_view token) const {
-  const auto found = std::ranges::lower_bound(sorted_, token, {}, [this](int64_t id) { return text(id); });
-  return found == sorted_.end() || text(*found) != token ? std::nullopt : std::optional(*found);
-}
-
-template <class Found>
-void Unigram::each_prefix(std::string_view word, const Found& found) const {
-  auto tokens = std::ranges::subrange(sorted_);  // those that begin with the first `length` bytes of `word`
-  if (!tokens.empty() && text(tokens.front()).empty()) tokens.advance(1);
-  if (tokens.empty()) return;
-  for (size_t length = 0; length < word.size(); ++length) {
-    if (tokens.size() == 1) {
-      const auto token = text(tokens.front());
-      if (word.substr(length).starts_with(token.substr(length))) found(token.size(), tokens.front());
-      return;
-    }
-    const auto byte = static_cast<unsigned char>(word[length]);
-    const auto next = [&](int64_t id) { return static_cast<unsigned char>(text(id)[length]); };
-    if (next(tokens.front()) != byte || next(tokens.back()) != byte)  // seldom not, in deep chains of tokens
-      tokens = std::ranges::equal_range(tokens, byte, {}, next);
-    if (tokens.empty()) return;
-    if (text(tokens.front()).size() > length + 1) continue;
-    found(length + 1, tokens.front());
-    tokens.advance(1);
-    if (tokens.empty()) return;
-  }
-}
-
-std::optional<std::string> Unigram::token(int64_t id) const {
-  return id < 0 || id >= size() ? std::nullopt : std::optional(vocabulary_[static_cast<size_t>(id)].first);
 }
 
 std::vector<std::string_view> Unigram::best_path(std::string_view word) const {
@@ -80,8 +36,8 @@ std::vector<std::string_view> Unigram::best_path(std::string_view word) const {
       score += nodes[begin].score;
       if (!node.begin || score > node.score) node = {score, begin, id};
     };
-    each_prefix(word.substr(begin), [&](size_t length, int64_t id) {
-      reach(begin + length, vocabulary_[static_cast<size_t>(id)].second, id);
+    table_.each_prefix(word.substr(begin), [&](size_t length, int64_t id) {
+      reach(begin + length, table_.score(id), id);
       has_single_character |= length == first;
     });
     if (!has_single_character) reach(begin + first, unknown_score_, unknown_);

@@ -21,7 +21,7 @@ TEST_P(QkNormKernel, IsItsFormula) {
       const auto cos = angles.repeat_interleave(2).cos(), sin = angles.repeat_interleave(2).sin();
       auto y = x.clone();
       norm_and_rotate(y.mutable_data_ptr<float>(), 5, d, weight.const_data_ptr<float>(), kEps,
-                      turns ? cos.const_data_ptr<float>() : nullptr, turns ? sin.const_data_ptr<float>() : nullptr);
+                      {turns ? cos.const_data_ptr<float>() : nullptr, turns ? sin.const_data_ptr<float>() : nullptr, d});
 
       const auto wide = x.to(at::kDouble);
       auto expected = wide / (wide.square().mean(-1, true) + kEps).sqrt() * weight.to(at::kDouble);
@@ -34,10 +34,28 @@ TEST_P(QkNormKernel, IsItsFormula) {
     }
 }
 
+// All heads of a token normed together, each turned by the same angles.
+TEST_P(QkNormKernel, TurnsParts) {
+  for (const int64_t d : {2, 6, 12, 16, 128}) {
+    const auto x = 3 * at::randn({3 * d}), weight = at::randn({3 * d}) + 1, angles = at::randn({d / 2});
+    const auto cos = angles.repeat_interleave(2).cos(), sin = angles.repeat_interleave(2).sin();
+    auto y = x.clone();
+    norm_and_rotate(y.mutable_data_ptr<float>(), 1, 3 * d, weight.const_data_ptr<float>(), kEps,
+                    {cos.const_data_ptr<float>(), sin.const_data_ptr<float>(), d});
+
+    const auto wide = x.to(at::kDouble);
+    const auto normed = (wide / (wide.square().mean() + kEps).sqrt() * weight.to(at::kDouble)).view({3, d});
+    const auto even = normed.slice(1, 0, d, 2), odd = normed.slice(1, 1, d, 2);  // [3, d/2]
+    const auto c = angles.to(at::kDouble).cos(), s = angles.to(at::kDouble).sin();
+    const auto expected = at::stack({even * c - odd * s, odd * c + even * s}, -1).flatten();
+    EXPECT_LT((y.to(at::kDouble) - expected).abs().max().item<double>(), 1e-5) << d;
+  }
+}
+
 TEST_P(QkNormKernel, OfZerosIsZero) {
   const auto weight = at::ones({24});
   auto y = at::zeros({2, 24});
-  norm_and_rotate(y.mutable_data_ptr<float>(), 2, 24, weight.const_data_ptr<float>(), kEps, nullptr, nullptr);
+  norm_and_rotate(y.mutable_data_ptr<float>(), 2, 24, weight.const_data_ptr<float>(), kEps, {nullptr, nullptr, 24});
   EXPECT_TRUE(at::equal(y, at::zeros({2, 24})));
 }
 

@@ -86,7 +86,7 @@ TEST_F(T5, IdsOutsideTheVocabularyAreErrors) {
 }
 
 TEST_F(T5, DistancesShareBuckets) {
-  const auto bias = open().position_bias(40, at::kFloat);  // [1, heads, L, L]
+  const auto bias = (*open().position_bias)(40, at::kFloat);  // [1, heads, L, L]
   const auto at_offset = [&](int64_t offset) { return bias.index({0, 0, 20, 20 + offset}).item<float>(); };
   EXPECT_NE(at_offset(0), at_offset(1));   // near ones have buckets of their own
   EXPECT_NE(at_offset(1), at_offset(-1));  // the direction counts

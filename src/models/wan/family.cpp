@@ -1,0 +1,201 @@
+#include "models/wan/family.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+
+#include "models/named.h"
+#include "models/wan/job.h"
+#include "schedulers/flow_match_euler.h"
+#include "text/umt5_tokenizer.h"
+
+namespace eav::wan {
+namespace {
+
+constexpr int64_t kMaskChannels = 4;  // the video frames of a latent one that pictures show
+
+Part<Transformer> transformer_part(const std::filesystem::path& folder, const TransformerConfig& config) {
+  return {folder,
+          PartFiles::kDiffusersStem,
+          {Transformer::unneeded_keys(config), {"blocks."}},
+          [config](const Weights& w) { return Transformer(w, config); }};
+}
+
+// Whether a pipeline's index has a part: [null, null] and null say that it has none.
+bool has_part(const JsonFile& index, const std::string& part) {
+  return index.has(part) && !(index.json().at(part).is_array() && index.json().at(part).front().is_null());
+}
+
+std::optional<double> read_boundary(const JsonFile& index) {
+  const auto ratio = index.optional<double>("boundary_ratio");
+  if (has_part(index, "transformer_2") != ratio.has_value())
+    throw Error(fmt::format("{}: \"boundary_ratio\" is {}, but there {} second transformer", index.path().string(),
+                            ratio ? "set" : "not set", ratio ? "is no" : "is a"));
+  if (ratio && !(*ratio >= 0 && *ratio <= 1))
+    throw Error(
+        fmt::format("{}: \"boundary_ratio\" is {}, expected a number from 0 to 1", index.path().string(), *ratio));
+  return ratio;
+}
+
+ImageCondition read_image_condition(const JsonFile& index, const TransformerConfig& config, const VaeConfig& vae) {
+  const auto fail = [&](const std::string& what) { return Error(index.path().string() + ": " + what); };
+  if (index.get<bool>("expand_timesteps", false)) {
+    if (config.patch_size != PatchSize{1, 2, 2} || config.in_channels != vae.z_dim)
+      throw fail("\"expand_timesteps\" needs a transformer with patches of 1x2x2 of the latents alone");
+    return ImageCondition::first_frame;
+  }
+  const bool named = index.get<std::string>("_class_name") == "WanImageToVideoPipeline";
+  const bool concatenates = config.in_channels == 2 * vae.z_dim + kMaskChannels;
+  if (!concatenates && config.in_channels != vae.z_dim)
+    throw fail(fmt::format("the transformer takes {} channels, expected the VAE's {}, or {} with a picture beside them",
+                           config.in_channels, vae.z_dim, 2 * vae.z_dim + kMaskChannels));
+  if (named != concatenates)
+    throw fail(fmt::format("names a pipeline that {}, but the transformer takes {} channels",
+                           named ? "sets out from an image" : "knows no image", config.in_channels));
+  return concatenates ? ImageCondition::concatenated : ImageCondition::none;
+}
+
+}  // namespace
+
+ImageModel::ImageModel(const std::filesystem::path& folder)
+    : config(JsonFile(folder / "image_encoder" / "config.json")),
+      processor(JsonFile(folder / "image_processor" / "preprocessor_config.json")),
+      encoder(ClipVisionTower::part(folder / "image_encoder")) {
+  const auto size = config.image_size;
+  if (processor.crop_height != size || processor.crop_width != size)
+    throw Error(fmt::format("{}: \"crop_size\" is {}x{}, but the image encoder takes {}x{}",
+                            (folder / "image_processor" / "preprocessor_config.json").string(), processor.crop_width,
+                            processor.crop_height, size, size));
+}
+
+Model::Model(const std::filesystem::path& folder)
+    : folder(folder),
+      config(TransformerConfig::read(JsonFile(folder / "transformer" / "config.json"))),
+      vae_config(VaeConfig::read(JsonFile(folder / "vae" / "config.json"))),
+      text_config(JsonFile(folder / "text_encoder" / "config.json")),
+      scheduler_config(folder / "scheduler" / "scheduler_config.json"),
+      image_condition(read_image_condition(JsonFile(folder / "model_index.json"), config, vae_config)),
+      boundary_ratio(read_boundary(JsonFile(folder / "model_index.json"))),
+      image(config.image_dim ? std::optional<ImageModel>(folder) : std::nullopt),
+      tokenizer([folder] { return open_umt5_tokenizer(folder / "tokenizer"); }),
+      text_encoder(T5Encoder::part(folder / "text_encoder")),
+      transformer(transformer_part(folder / "transformer", config)),
+      vae_encoder(folder / "vae", PartFiles::kDiffusersStem, {VaeEncoder::unneeded_keys(), {}, /*float32=*/true},
+                  [config = vae_config](const Weights& w) { return VaeEncoder(w, config); }),
+      vae(folder / "vae", PartFiles::kDiffusersStem, {Vae::unneeded_keys(), {}, /*float32=*/true},
+          [config = vae_config](const Weights& w) { return Vae(w, config); }) {
+  check_agree(folder, "latent channels", config.out_channels, "VAE", vae_config.z_dim);
+  check_agree(folder, "channels of text embeddings", config.text_dim, "text encoder", text_config.channels);
+  if (image) {
+    check_agree(folder, "channels of pictures' tokens", *config.image_dim, "image encoder", image->config.channels);
+    if (const auto tokens = 2 * (1 + image->config.patches()); config.pos_embed_seq_len.value_or(tokens) != tokens)
+      throw Error(fmt::format("{}: \"pos_embed_seq_len\" is {}, but two pictures have {} tokens",
+                              (folder / "transformer" / "config.json").string(), *config.pos_embed_seq_len, tokens));
+  }
+  if (!boundary_ratio) return;
+  const JsonFile json(folder / "transformer_2" / "config.json");
+  const auto second = TransformerConfig::read(json);
+  if (second.in_channels != config.in_channels || second.out_channels != config.out_channels ||
+      second.num_layers != config.num_layers || second.patch_size != config.patch_size ||
+      second.text_dim != config.text_dim || second.image_dim != config.image_dim)
+    throw Error(fmt::format("{}: the second transformer differs from the first in channels, layers or patches",
+                            json.path().string()));
+  transformer_2.emplace(transformer_part(folder / "transformer_2", second));
+}
+
+// What the folder holds tells which release it is; of 2.1's for images, its name the size.
+Abilities Model::abilities() const {
+  const bool from_image = image_condition == ImageCondition::concatenated;
+  Abilities of{.conditions = {}, .two_experts = boundary_ratio.has_value()};
+  if (image_condition == ImageCondition::none && !of.two_experts) of.conditions = {"video"};
+  if (image_condition == ImageCondition::first_frame || from_image) of.conditions = {"image"};
+  if (takes_last_image()) of.conditions.emplace_back("last_image");
+
+  const bool first_frame = image_condition == ImageCondition::first_frame;
+  const bool large = of.two_experts || needs_last_image() || (from_image && is_named(folder, "720p"));
+  of.width = first_frame || large ? 1280 : 832;
+  of.height = first_frame ? 704 : large ? 720 : 480;
+  of.frames = first_frame ? 121 : 81;
+  of.fps = first_frame ? 24.0 : 16.0;
+  of.steps = of.two_experts ? 40 : 50;
+  of.guidance = !of.two_experts ? (needs_last_image() ? 5.5 : 5.0) : from_image ? 3.5 : 4.0;
+  of.guidance_2 = from_image ? 3.5 : 3.0;
+  const auto name = scheduler_config.get<std::string>("_class_name");
+  of.scheduler = std::string(name == kEuler ? "euler" : "unipc");
+  return of;
+}
+
+Options Model::options(Asked asked) const {
+  auto of = abilities();
+  const auto given = [&](const char* name) { return asked.values.contains(name) || asked.standards.contains(name); };
+  const auto found = asked.values.find("conditions");
+  const auto* conditions = found == asked.values.end() ? nullptr : std::get_if<std::vector<Condition>>(&found->second);
+  if (conditions != nullptr && !conditions->empty()) {
+    const auto& first = conditions->front();
+    if (first.is_video && of.takes("video") && !given("frames")) {
+      // As long as the clip, up to the usual length.
+      const auto ratio = vae_config.temporal_compression();
+      const auto clip = pictures.read({first}, *of.frames.value)[0].frames;
+      of.frames = (clip.size(0) - 1) / ratio * ratio + 1;
+    }
+    if (!first.is_video && of.takes("image") && !given("width") && !given("height")) {
+      // The picture's aspect, at the release's area.
+      const auto picture = pictures.read({first}, 1)[0].frames;
+      const auto area = static_cast<double>(*of.width.value * *of.height.value);
+      const auto aspect = static_cast<double>(picture.size(1)) / static_cast<double>(picture.size(2));
+      const auto side = [&](double length, int64_t patch) {
+        const auto multiple = vae_config.spatial_compression() * patch;
+        return std::max<int64_t>(static_cast<int64_t>(std::nearbyint(length)) / multiple, 1) * multiple;
+      };
+      of.height = side(std::sqrt(area * aspect), config.patch_size[1]);
+      of.width = side(std::sqrt(area / aspect), config.patch_size[2]);
+    }
+  }
+  return Options(std::move(asked), of);
+}
+
+std::unique_ptr<VideoJob> Model::open(std::shared_ptr<Model> model, Asked asked) {
+  auto options = model->options(std::move(asked));
+  if (!options.flow_shift) {
+    const auto& scheduler = model->scheduler_config;
+    const bool euler = scheduler.get<std::string>("_class_name") == kEuler;
+    options.resolve_flow_shift(scheduler.get<double>(euler ? "shift" : "flow_shift", 1));
+  }
+  const auto job = [&]<class Job>(std::type_identity<Job>) -> std::unique_ptr<VideoJob> {
+    return std::make_unique<Job>(std::move(model), std::move(options));
+  };
+  if (model->image_condition == ImageCondition::concatenated) return job(std::type_identity<ImageJob>());
+  if (options.conditions.empty()) return job(std::type_identity<TextJob>());
+  if (model->image_condition == ImageCondition::first_frame) return job(std::type_identity<FirstFrameJob>());
+  return job(std::type_identity<ChangeJob>());
+}
+
+Inspection Model::inspect() const {
+  Inspection inspection{kFamily, {text_encoder.describe(), transformer.describe()}, config.num_layers, {}};
+  if (image) inspection.parts.insert(inspection.parts.begin() + 1, image->encoder.describe());
+  if (transformer_2) inspection.parts.push_back(transformer_2->describe());
+  inspection.parts.push_back(vae.describe());
+  inspection.parts.push_back({"scheduler", scheduler_config.get<std::string>("_class_name"), 0, {}, 0});
+  inspection.enhanced_layers = fmt::format("the self-attention of all {} transformer blocks{}", config.num_layers,
+                                           transformer_2 ? " of each expert" : "");
+  return inspection;
+}
+
+std::vector<PartFiles*> Model::parts(Phase phase) {
+  switch (phase) {
+    case Phase::text_encoder:
+      if (image_condition == ImageCondition::none && transformer_2) return {&text_encoder};
+      if (image) return {&text_encoder, &image->encoder, &vae_encoder};
+      return {&text_encoder, &vae_encoder};
+    case Phase::transformer:
+      if (transformer_2) return {&transformer, &*transformer_2};
+      return {&transformer};
+    case Phase::vae:
+      return {&vae};
+  }
+  return {};
+}
+
+}  // namespace eav::wan

@@ -1,0 +1,31 @@
+#include "nn/rms_norm.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "base/meta_memory.h"
+#include "kernels/rms_norm.h"
+
+namespace eav {
+
+void rms_norm_silu(const Tensor& x, const Tensor& weight, double eps, const Tensor& out) {
+  const auto kernel_takes = [](const Tensor& t) { return t.scalar_type() == at::kFloat && t.is_contiguous(); };
+  const auto w = weight.to(x.scalar_type());
+  if (!is_for_cpu(x) || !kernel_takes(x) || !kernel_takes(out)) {
+    out.copy_(at::silu(rms_norm(x, w, eps)));
+    return;
+  }
+  if (x.is_meta()) return;  // the kernel needs no memory
+  const auto channels = x.size(-1);
+  const RmsNormSiluTask task{.channels = channels,
+                             .x = x.const_data_ptr<float>(),
+                             .weight = w.const_data_ptr<float>(),
+                             .eps = static_cast<float>(eps),
+                             .out = out.mutable_data_ptr<float>()};
+  constexpr int64_t kElements = 1 << 15;  // enough for a thread to begin with
+  at::parallel_for(0, x.numel() / channels, std::max<int64_t>(kElements / channels, 1),
+                   [&](int64_t begin, int64_t end) { rms_norm_silu(task, begin, end); });
+}
+
+}  // namespace eav
