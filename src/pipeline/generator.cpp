@@ -400,9 +400,8 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     } else {
       progress.phase("transformer");
       const Stopwatch watch(output.seconds.transformer);
-      within_memory("the transformer works", [&] {
-        denoised = job.denoise(progress, {i == 0 ? saving.from : std::nullopt, keep}, onlooker);
-      });
+      within_memory("the transformer works",
+                    [&] { denoised = job.denoise(progress, {i == 0 ? saving.from : std::nullopt, keep}, onlooker); });
       finish(Phase::transformer);
     }
     output.trace = denoised.trace;
