@@ -45,8 +45,9 @@ std::string with_flags(const std::string& text) {
   for (size_t at = 0; at < text.size();) {
     const auto begin = text.find('`', at), end = begin == std::string::npos ? begin : text.find('`', begin + 1);
     const auto name = end == std::string::npos ? "" : text.substr(begin + 1, end - begin - 1);
-    const bool is_option =
-        !name.empty() && std::ranges::all_of(name, [](char c) { return (c >= 'a' && c <= 'z') || c == '_'; });
+    const bool is_option = !name.empty() && name[0] > '9' && std::ranges::all_of(name, [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+    });
     result += text.substr(at, (is_option ? begin : begin == std::string::npos ? begin : begin + 1) - at);
     if (is_option) result += flag_of(name);
     at = is_option ? end + 1 : begin == std::string::npos ? text.size() : begin + 1;

@@ -14,7 +14,8 @@ namespace {
 
 constexpr double kBelowOne = 1e-6;  // by which the first noise level is lower: at 1 its logarithm is infinite
 
-// log(alpha / sigma), half the logarithm of the ratio of signal and noise; of a scalar in float32, as the reference has it.
+// log(alpha / sigma), half the logarithm of the ratio of signal and noise; of a scalar in float32, as the reference has
+// it.
 Tensor half_log_snr(const Tensor& sigma) { return at::log(1 - sigma) - at::log(sigma); }
 
 }  // namespace
@@ -27,9 +28,9 @@ UniPcScheduler::UniPcScheduler(const JsonFile& config, std::optional<double> shi
   const auto choice = [&](const char* field, const std::string& standard, std::vector<std::string> supported) {
     const auto value = config.get<std::string>(field, standard);
     if (std::ranges::find(supported, value) == supported.end())
-      throw fail(fmt::format("\"{}\" is \"{}\"; supported {}", field, value,
-                             supported.size() == 1 ? "is " + supported[0]
-                                                   : fmt::format("are {} and {}", supported[0], supported[1])));
+      throw fail(fmt::format(
+          "\"{}\" is \"{}\"; supported {}", field, value,
+          supported.size() == 1 ? "is " + supported[0] : fmt::format("are {} and {}", supported[0], supported[1])));
     return value;
   };
   if (const auto name = config.get<std::string>("_class_name"); name != "UniPCMultistepScheduler")
@@ -51,7 +52,8 @@ UniPcScheduler::UniPcScheduler(const JsonFile& config, std::optional<double> shi
   if (!std::isfinite(shift_) || shift_ <= 0)
     throw fail(fmt::format("the shift is {}, expected a number above 0", shift_));
   // Where the last step's formula divides by zero or infinity.
-  if (to_zero && !bh2_) throw fail("\"solver_type\" bh1 gives no numbers where \"final_sigmas_type\" is zero: bh2 does");
+  if (to_zero && !bh2_)
+    throw fail("\"solver_type\" bh1 gives no numbers where \"final_sigmas_type\" is zero: bh2 does");
   if (!lower_order_final_ && solver_order_ >= (to_zero ? 2 : 3))
     throw fail(fmt::format("order {} gives no numbers where \"lower_order_final\" is false: true does", solver_order_));
 
@@ -145,8 +147,7 @@ Tensor UniPcScheduler::step(const Tensor& velocity, int64_t index, const Tensor&
   const auto next = u.a * corrected - u.b * now;
   if (u.distances.empty()) return next;
   const auto known = std::ssize(u.distances);
-  const auto weights =
-      known == 1 ? half : solve(u.R.slice(0, 0, known).slice(1, 0, known), u.rhs.slice(0, 0, known));
+  const auto weights = known == 1 ? half : solve(u.R.slice(0, 0, known).slice(1, 0, known), u.rhs.slice(0, 0, known));
   return next - u.B * u.differences(denoised_, weights);
 }
 

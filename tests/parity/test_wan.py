@@ -398,7 +398,7 @@ def test_requests_that_cannot_work(checkpoint, run, pictures, tmp_path, release,
     folder, _ = checkpoint(release)
     files = {"A": pictures(1), "B": pictures(2), "C": clip(pictures, 9, tmp_path)[0]}
     conditions = [files.get(word, word) for word in conditions]
-    size = [part for part in options(**SIZE, steps=8) if part not in conditions]
+    size = options(**{name: value for name, value in SIZE.items() if f"--{name}" not in conditions}, steps=8)
     message = run("eav", "generate", PROMPT, "--model", folder, "--out", tmp_path / "x.mp4", *size, *conditions,
                   fails=True).decode()  # fmt: skip
     assert expected.replace("`video`", "--video") in message and message.count("\n") == 1 and not (tmp_path / "x.mp4").exists()

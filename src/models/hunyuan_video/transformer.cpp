@@ -234,7 +234,8 @@ Tensor Transformer::operator()(const Tensor& latents, const Tensor& timestep, do
     modulators.first_temb = time_text_embed_(at::zeros_like(timestep), caption.pooled);
     modulators.first_tokens = inputs.grid.positions;
   }
-  const auto video = x_embedder_(patchify(latents, {config_.patch_size_t, config_.patch_size, config_.patch_size}));  // [1, T*S, C]
+  const auto video =
+      x_embedder_(patchify(latents, {config_.patch_size_t, config_.patch_size, config_.patch_size}));  // [1, T*S, C]
   Tokens x{at::cat({video, context_embedder_(caption.text, timestep)}, 1), video.size(1)};
 
   const auto run = [&](const auto& block) {

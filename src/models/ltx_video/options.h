@@ -44,7 +44,7 @@ struct Options : CommonOptions {
                     : std::vector<double>();
   double denoise_strength =
       of.conditions ? number("denoise_strength",
-                             "Fraction of the steps, the last ones, that is run on the initial latents (from 0.9.5 on)",
+                             "Fraction of the steps, the last ones, that is run: on a video, or LTX-Video's initial latents",
                              {0, 1}, 1.0)
                     : 1;
   double image_cond_noise_scale =

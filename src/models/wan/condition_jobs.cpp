@@ -13,8 +13,9 @@ bool is_at_end(const Condition& condition) { return condition.frame_index == -1;
 
 void check_whole(const Condition& condition) {
   if (condition.strength.value_or(1) != 1 || (condition.frame_index.value_or(0) != 0 && !is_at_end(condition)))
-    throw Error("conditions", "Wan keeps pictures whole, where a video begins or ends: leave frame index and strength "
-                              "out, and give the last one with `last_image`");
+    throw Error("conditions",
+                "Wan keeps pictures whole, where a video begins or ends: leave frame index and strength "
+                "out, and give the last one with `last_image`");
 }
 
 }  // namespace
@@ -25,7 +26,8 @@ ImageJob::ImageJob(std::shared_ptr<Model> opened, Options options) : WanJob(std:
   const auto& o = asked();
   int64_t begins = 0, ends = 0;
   for (const auto& condition : o.conditions) {
-    if (condition.is_video) throw Error("conditions", "this Wan makes a video of pictures: give an `image`, no `video`");
+    if (condition.is_video)
+      throw Error("conditions", "this Wan makes a video of pictures: give an `image`, no `video`");
     check_whole(condition);
     (is_at_end(condition) ? ends : begins)++;
   }
@@ -119,7 +121,8 @@ ChangeJob::ChangeJob(std::shared_ptr<Model> opened, Options options) : WanJob(st
   check_whole(o.conditions[0]);
   pictures_ = model().pictures.read(o.conditions, o.frames);
   if (const auto frames = pictures_[0].frames.size(0); frames < o.frames)
-    throw Error("frames", fmt::format("frames is {}, but '{}' has {}", o.frames, o.conditions[0].file.string(), frames));
+    throw Error("frames",
+                fmt::format("frames is {}, but '{}' has {}", o.frames, o.conditions[0].file.string(), frames));
   skipped_steps();
 }
 

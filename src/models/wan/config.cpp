@@ -43,9 +43,9 @@ TransformerConfig TransformerConfig::read(const JsonFile& config) {
   if (const auto added = count_or_none("added_kv_proj_dim");
       added.has_value() != c.image_dim.has_value() || (added && *added != c.channels()))
     throw fail(fmt::format("\"added_kv_proj_dim\" is {}, expected {}", added ? fmt::to_string(*added) : "null",
-                           c.image_dim ? fmt::format("the {} channels of the blocks beside an \"image_dim\"",
-                                                     c.channels())
-                                       : "null as \"image_dim\" is"));
+                           c.image_dim
+                               ? fmt::format("the {} channels of the blocks beside an \"image_dim\"", c.channels())
+                               : "null as \"image_dim\" is"));
   if (c.pos_embed_seq_len && !c.image_dim)
     throw fail("\"pos_embed_seq_len\" is set, but \"image_dim\" is not: there are no pictures to embed");
   return c;

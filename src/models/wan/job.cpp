@@ -35,9 +35,8 @@ class WanDenoiser : public Denoiser {
   Guidance guidance(const Step& step) const override {
     const auto& o = job_.asked();
     if (!o.guided()) return {};
-    return {.branches = Guidance::Branches::apart,
-            .scale = expert(step) == 2 ? o.guidance_2 : o.guidance,
-            .prompt_row = 0};
+    return {
+        .branches = Guidance::Branches::apart, .scale = expert(step) == 2 ? o.guidance_2 : o.guidance, .prompt_row = 0};
   }
 
   Tensor predict(const Tensor& latents, Step& step) override {
@@ -79,7 +78,7 @@ class WanDenoiser : public Denoiser {
   Progress& progress_;
   const Placement& where_;
   Timesteps timesteps_;  // of runs of tokens, [steps, runs]
-  int64_t open_ = 0;  // the expert that is at work: 1 or 2
+  int64_t open_ = 0;     // the expert that is at work: 1 or 2
   const Transformer* transformer_ = nullptr;
   std::vector<Context> contexts_;  // of its branches
   Rope rope_;
@@ -123,13 +122,12 @@ WanJob::Schedule WanJob::schedule() const {
     return Schedule{std::move(scheduler), sigma};
   };
   if (const auto name = own.get<std::string>("_class_name"); name != kUniPc && name != kEuler)
-    throw Error(fmt::format("{}: the scheduler is {}; supported are {} and {}", own.path().string(), name, kUniPc, kEuler));
+    throw Error(
+        fmt::format("{}: the scheduler is {}; supported are {} and {}", own.path().string(), name, kUniPc, kEuler));
   if (o.scheduler == "unipc")
     return begun(std::make_unique<UniPcScheduler>(
-        as(kUniPc, {{"prediction_type", "flow_prediction"}, {"use_flow_sigmas", true}}),
-        o.flow_shift, o.steps));
-  auto euler = std::make_unique<FlowMatchEulerScheduler>(as(kEuler, nlohmann::json::object()),
-                                                         o.flow_shift);
+        as(kUniPc, {{"prediction_type", "flow_prediction"}, {"use_flow_sigmas", true}}), o.flow_shift, o.steps));
+  auto euler = std::make_unique<FlowMatchEulerScheduler>(as(kEuler, nlohmann::json::object()), o.flow_shift);
   euler->set_steps(o.steps);
   return begun(std::move(euler));
 }
@@ -159,7 +157,8 @@ Tensor WanJob::embed(const std::string& prompt, Progress& progress) const {
   // Nothing attends to padding, so that it is left out, and becomes zeros.
   const auto length = tokens.mask.sum().item<int64_t>();
   const auto embedded = (*model().text_encoder)(tokens.ids.slice(1, 0, length), std::nullopt, where.compute, progress);
-  return at::constant_pad_nd(embedded, {0, 0, 0, kTextTokens - length});  // [1, 512, text_dim]
+  return at::constant_pad_nd(embedded, {0, 0, 0, kTextTokens - length})
+      .to(model().transformer.placement().compute);  // [1, 512, text_dim]
 }
 
 Encodings WanJob::read_encodings(Progress& progress) {
@@ -191,9 +190,9 @@ Denoised WanJob::denoise(Progress& progress, const Saving& saving, const Watch& 
   const auto experts = this->experts(*schedule.scheduler);
   WanDenoiser denoiser(*this, parts(Phase::transformer), experts, *schedule.scheduler, progress);
   Enhancer enhancer(asked().enhance, schedule.scheduler->steps(), model().config.num_layers);
-  const auto latents = sample(denoiser, *schedule.scheduler, first_latents(noise, schedule.first_sigma),
-                              {enhancer, grid(), generator, progress, saving,
-                               in_layout(watch, [this](const Tensor& x) { return shown(x); })});
+  const auto latents = sample(
+      denoiser, *schedule.scheduler, first_latents(noise, schedule.first_sigma),
+      {enhancer, grid(), generator, progress, saving, in_layout(watch, [this](const Tensor& x) { return shown(x); })});
   auto trace = enhancer.trace();
   trace.experts = experts;
   return {shown(latents), generator, std::move(trace)};

@@ -11,8 +11,8 @@ namespace eav::wan {
 
 struct Encodings {
   Tensor prompt, negative;  // [1, 512, text_dim]; the second undefined without guidance
-  Tensor pictures;          // as the image encoder sees them [pictures, tokens, image_dim]; undefined where there is none
-  Tensor condition;         // latents of what the video sets out from, or changes; undefined where it is text alone
+  Tensor pictures;   // as the image encoder sees them [pictures, tokens, image_dim]; undefined where there is none
+  Tensor condition;  // latents of what the video sets out from, or changes; undefined where it is text alone
 };
 
 class WanJob : public JobOf<Model, Options, Encodings> {

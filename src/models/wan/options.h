@@ -11,13 +11,12 @@ namespace eav::wan {
 struct Abilities {
   std::vector<std::string> conditions{"image", "last_image", "video"};  // that it takes; empty: none
   bool two_experts = true;
-  Standard<int64_t> width = "832; FLF2V, A14B and 720P 1280, TI2V 1280; by the image";
-  Standard<int64_t> height = "480; FLF2V, A14B and 720P 720, TI2V 704; by the image";
-  Standard<int64_t> frames = "81; TI2V 121; the video's";
-  Standard<double> fps = "16; TI2V 24";
-  Standard<double> guidance = "5; FLF2V 5.5; A14B 4, from an image 3.5";
-  Standard<double> guidance_2 = "3; from an image 3.5; the other where that alone is given";
-  Standard<int64_t> steps = "50; A14B 40";
+  Standard<int64_t> width = "832 or 1280, or the image's", height = "480, 704 or 720, or the image's";
+  Standard<int64_t> frames = "81 (TI2V 121), or the video's";
+  Standard<double> fps = "16 (TI2V 24)";
+  Standard<double> guidance = "5 (FLF2V 5.5, A14B 4 and from an image 3.5)";
+  Standard<double> guidance_2 = "3, from an image 3.5, or the first one's where that alone is given";
+  Standard<int64_t> steps = "50 (A14B 40)";
   Standard<std::string> scheduler = Standard<std::string>::in_words("the checkpoint's");
 
   bool takes(const std::string& condition) const;

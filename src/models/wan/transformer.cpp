@@ -8,8 +8,8 @@
 namespace eav::wan {
 namespace {
 
-constexpr double kTheta = 10000;          // of the rotary embedding
-constexpr double kImageNormEps = 1e-5;    // of the norms around pictures' tokens
+constexpr double kTheta = 10000;        // of the rotary embedding
+constexpr double kImageNormEps = 1e-5;  // of the norms around pictures' tokens
 constexpr int64_t kShiftMsa = 0, kScaleMsa = 1, kGateMsa = 2, kShiftFfn = 3, kScaleFfn = 4, kGateFfn = 5;
 
 // Normed in float32. The CPU's operator takes 16-bit tokens beside float32 weights, and needs no copy of them.
@@ -43,9 +43,8 @@ Tensor Float32LayerNorm::operator()(const Tensor& x, const Modulation& m, int64_
   };
   if (m.tokens.size() == 1) return of_run(x, 0);
   const auto y = at::empty_like(x);
-  m.each([&](int64_t run, int64_t first, int64_t n) {
-    y.narrow(1, first, n).copy_(of_run(x.narrow(1, first, n), run));
-  });
+  m.each(
+      [&](int64_t run, int64_t first, int64_t n) { y.narrow(1, first, n).copy_(of_run(x.narrow(1, first, n), run)); });
   return y;
 }
 
@@ -141,9 +140,8 @@ Tensor ImageEmbedding::operator()(const Tensor& pictures) const {
 
 Transformer::Transformer(const Weights& w, const TransformerConfig& c)
     : config_(c),
-      patch_embedding_(
-          Linear::of_patches(w / "patch_embedding",
-                             {c.channels(), c.in_channels, c.patch_size[0], c.patch_size[1], c.patch_size[2]})),
+      patch_embedding_(Linear::of_patches(
+          w / "patch_embedding", {c.channels(), c.in_channels, c.patch_size[0], c.patch_size[1], c.patch_size[2]})),
       time_embedder_(w.in(at::kFloat) / "condition_embedder" / "time_embedder", c.freq_dim, c.channels()),
       time_proj_(w / "condition_embedder" / "time_proj", c.channels(), 6 * c.channels()),
       text_linear_1_(w / "condition_embedder" / "text_embedder" / "linear_1", c.text_dim, c.channels()),
@@ -151,8 +149,7 @@ Transformer::Transformer(const Weights& w, const TransformerConfig& c)
       blocks_(w / "blocks", c.num_layers, [c](const Weights& w, int64_t i) { return TransformerBlock(w, c, i); }),
       norm_out_(c.eps),
       scale_shift_table_(w.in(at::kFloat).load("scale_shift_table", {1, 2, c.channels()})[0]),
-      proj_out_(w / "proj_out", c.channels(),
-                c.out_channels * c.patch_size[0] * c.patch_size[1] * c.patch_size[2]) {
+      proj_out_(w / "proj_out", c.channels(), c.out_channels * c.patch_size[0] * c.patch_size[1] * c.patch_size[2]) {
   if (c.image_dim) image_embedder_.emplace(w / "condition_embedder" / "image_embedder", c);
 }
 
@@ -178,9 +175,10 @@ Tensor Transformer::operator()(const Tensor& latents, const Timesteps& timesteps
   const auto type = latents.scalar_type();
   const auto sinusoids =
       timestep_sinusoids(timesteps.values, config_.freq_dim, /*flip_sin_to_cos=*/true, /*freq_shift=*/0);
-  const auto temb = time_embedder_(sinusoids).to(type);                                                // [runs, C]
-  const auto timestep_proj = time_proj_(at::silu(temb)).to(at::kFloat).view({-1, 6, config_.channels()});  // [runs, 6, C]
-  const auto x = patch_embedding_(patchify(latents, config_.patch_size));                              // [1, T*S, C]
+  const auto temb = time_embedder_(sinusoids).to(type);  // [runs, C]
+  const auto timestep_proj =
+      time_proj_(at::silu(temb)).to(at::kFloat).view({-1, 6, config_.channels()});  // [runs, 6, C]
+  const auto x = patch_embedding_(patchify(latents, config_.patch_size));           // [1, T*S, C]
   const TransformerBlock::Inputs shared{context, rope, timestep_proj, timesteps.tokens};
   blocks_.each([&](const TransformerBlock& block) {
     step.progress.check();

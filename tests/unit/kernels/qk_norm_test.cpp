@@ -20,8 +20,9 @@ TEST_P(QkNormKernel, IsItsFormula) {
       const auto x = 3 * at::randn({5, d}), weight = at::randn({d}) + 1, angles = at::randn({d / 2});
       const auto cos = angles.repeat_interleave(2).cos(), sin = angles.repeat_interleave(2).sin();
       auto y = x.clone();
-      norm_and_rotate(y.mutable_data_ptr<float>(), 5, d, weight.const_data_ptr<float>(), kEps,
-                      {turns ? cos.const_data_ptr<float>() : nullptr, turns ? sin.const_data_ptr<float>() : nullptr, d});
+      norm_and_rotate(
+          y.mutable_data_ptr<float>(), 5, d, weight.const_data_ptr<float>(), kEps,
+          {turns ? cos.const_data_ptr<float>() : nullptr, turns ? sin.const_data_ptr<float>() : nullptr, d});
 
       const auto wide = x.to(at::kDouble);
       auto expected = wide / (wide.square().mean(-1, true) + kEps).sqrt() * weight.to(at::kDouble);
