@@ -80,7 +80,9 @@ Tensor T5PositionBias::operator()(int64_t length, at::ScalarType compute) const 
   const auto bucket = (offset > 0).to(at::kLong) * side + choose(distance < near, distance, far);
   const auto of_offset = table.look_up(bucket.to(table.device()), compute).t().contiguous();  // [heads, 2L - 1]
   // The first query sees the last L of the offsets, and every other one begins an offset earlier.
-  return of_offset.unfold(1, length, 1).flip(1).unsqueeze(0);
+  const auto from_last = of_offset.unfold(1, length, 1);  // [heads, L, L]
+  return (from_last.is_meta() ? at::empty_like(from_last, at::MemoryFormat::Contiguous) : from_last.flip(1))
+      .unsqueeze(0);
 }
 
 T5Attention::T5Attention(const Weights& w, const T5Config& c)
