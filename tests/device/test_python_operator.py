@@ -14,6 +14,12 @@ folders = importlib.util.find_spec("enhance_a_video").submodule_search_locations
 package = sys.modules["enhance_a_video"] = types.ModuleType("enhance_a_video")
 package.__path__ = folders
 from enhance_a_video import operators as eav
+
+# What PyTorch's Python asks a device that is none of its own.
+torch._register_device_module("fake", types.SimpleNamespace(
+    is_available=lambda: True, is_initialized=lambda: True, _is_in_bad_fork=lambda: False, _lazy_init=lambda: None,
+    current_device=lambda: 0, device_count=lambda: 1, get_amp_supported_dtype=lambda: [torch.bfloat16],
+))
 """
 
 VALUES = """
@@ -39,7 +45,6 @@ eav.cfi(query, key, frames, layout="blhd")
 
 # The device's autocast does to products what CUDA's does.
 AUTOCAST = """
-torch._register_device_module("fake", types.SimpleNamespace(get_amp_supported_dtype=lambda: [torch.bfloat16]))
 others = torch.library.Library("_", "IMPL", "AutocastPrivateUse1")
 others.fallback(torch.library.fallthrough_kernel)
 library = torch.library.Library("aten", "IMPL")
