@@ -15,7 +15,7 @@ void Cascade::feed(size_t stage, Frames x, bool last) {
   auto& step = steps_[stage];
   std::ranges::move(x, std::back_inserter(step.waiting));
   while (!step.waiting.empty()) {
-    constexpr int64_t kPositions = 32768;
+    constexpr int64_t kPositions = 8192;
     const auto enough = std::max<int64_t>(kPositions / positions_of(step.waiting[0]) / 2, 1) * 2 - (step.begun ? 0 : 1);
     const auto have = std::ssize(step.waiting);
     if (have < enough && !last) return;
