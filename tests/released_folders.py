@@ -79,7 +79,7 @@ def spelled(name, keys, spelling):
             keys["visual_projection.weight"] = (1024, 1280)
     if name in ("T5EncoderModel", "UMT5EncoderModel"):
         tied = "encoder.embed_tokens.weight"
-        if spelling == "released" and name == "T5EncoderModel":
+        if spelling == "released":
             keys[tied] = keys["shared.weight"]
         else:
             keys.pop(tied, None)
@@ -125,7 +125,7 @@ def make(release, configurations, folder, spelling):
             config = json.loads(config_file.read_text())
             model = model_of(*value, config)
             shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-            counts[part] = (sum(tensor.numel() for tensor in model.state_dict().values()), len(shapes))
+            counts[part] = (sum(parameter.numel() for parameter in model.parameters()), len(shapes))
             stem = "diffusion_pytorch_model" if value[0] == "diffusers" else "model"
             write_sparse(made / part / f"{stem}.safetensors", spelled(value[1], shapes, spelling), stored(release, part))
             shutil.copy(config_file, made / part / "config.json")

@@ -69,7 +69,7 @@ struct Request {
   std::optional<double> fps = {};
   std::optional<int64_t> steps = {};          // denoising steps
   std::optional<double> guidance = {};        // guidance scale; at most 1 turns guidance off. HunyuanVideo: embedded
-  std::optional<std::string> scheduler = {};  // "ddim", "dpm" or "euler": what the family has
+  std::optional<std::string> scheduler = {};  // "ddim", "dpm", "euler" or "unipc": the family's
   bool latents_only = false;                  // stop before the VAE
   std::filesystem::path init_latents = {};    // a .safetensors file with "latents": the noise to start from, or the
                                               // latents that a denoise strength below 1 changes

@@ -21,8 +21,8 @@ struct QkNormAcrossHeads {
   RmsNorm norm;  // over the channels of a token
   QkNormAcrossHeads(const Weights& w, int64_t channels, double eps) : norm(w, channels, eps) {}
 
-  // Changes x [B, L, C] in place; rotates every head of its tokens, as many as `rope` has positions, or none where it is
-  // null. Rounded once: what stands between norm and rotation is float32, whatever the type of x.
+  // Changes x [B, L, C] in place; rotates every head of its tokens, as many as `rope` has positions, or none where it
+  // is null. Rounded once: what stands between norm and rotation is float32, whatever the type of x.
   void operator()(const Tensor& x, const Rope* rope) const;
 };
 

@@ -13,8 +13,8 @@ struct Rope {
   void operator()(const Tensor& x) const;
 };
 
-// One axis: positions [n] -> [n, dim] (diffusers' get_1d_rotary_pos_embed, use_real). Angles are computed in the type of
-// the positions, float32 or float64.
+// One axis: positions [n] -> [n, dim] (diffusers' get_1d_rotary_pos_embed, use_real). Angles are computed in the type
+// of the positions, float32 or float64.
 Rope rope_1d(int64_t dim, const Tensor& positions, double theta);
 
 // A video grid (diffusers' get_3d_rotary_pos_embed): each axis has its positions and its share of a head's channels;

@@ -23,9 +23,9 @@ class FlowMatchEulerScheduler : public Scheduler {
   // Takes timesteps, from the number of steps trained with downwards, instead: the model is told these, while the noise
   // levels that they stand for are shifted. Throws eav::Error where the scheduler shifts dynamically.
   void set_timesteps(const Tensor& timesteps);
-  // Takes as many noise levels, evenly from the highest to the lowest of the shifted schedule that was trained with, and
-  // shifts them again: what diffusers' scheduler does where a pipeline tells it nothing but a number of steps. Throws
-  // eav::Error where the scheduler shifts dynamically.
+  // Takes as many noise levels, evenly from the highest to the lowest of the shifted schedule that was trained with,
+  // and shifts them again: what diffusers' scheduler does where a pipeline tells it nothing but a number of steps.
+  // Throws eav::Error where the scheduler shifts dynamically.
   void set_steps(int64_t steps);
   // Leaves the first `count` steps out, fewer than there are.
   void skip(int64_t count);
