@@ -21,12 +21,13 @@ TEST(Cascade, EqualsTheWhole) {
     const auto x = at::randn({11, size, 2 * size, 3});
     Pass pass{.progress = Progress()};
     Frames result;
-    Cascade cascade({[&](const Frames& frames, Pass& on) { return first(at::stack(frames), on); },
-                     [&](const Frames& frames, Pass& on) {
-                       seen.push_back(std::ssize(frames));
-                       return second(at::stack(frames), on);
-                     }},
-                    [&](Frames frames) { std::ranges::move(frames, std::back_inserter(result)); }, pass);
+    Cascade cascade(
+        {[&](const Frames& frames, Pass& on) { return first(at::stack(frames), on); },
+         [&](const Frames& frames, Pass& on) {
+           seen.push_back(std::ssize(frames));
+           return second(at::stack(frames), on);
+         }},
+        [&](Frames frames) { std::ranges::move(frames, std::back_inserter(result)); }, pass);
     for (const int64_t begin : {0, 1, 5}) {
       const auto end = begin == 0 ? 1 : begin == 1 ? 5 : 11;
       cascade.feed(x.slice(0, begin, end).unbind(), end == 11);
