@@ -154,10 +154,7 @@ Tensor WanJob::embed(const std::string& prompt, Progress& progress) const {
   const auto& where = model().text_encoder.placement();
   const auto tokens = tokenize(model().tokenizer, clean_prompt(prompt), kTextTokens, where.device);
   warn_of_cut(tokens.cut, kTextTokens, progress);
-  // Nothing attends to padding, so that it is left out, and becomes zeros.
-  const auto length = tokens.mask.sum().item<int64_t>();
-  const auto embedded = (*model().text_encoder)(tokens.ids.slice(1, 0, length), std::nullopt, where.compute, progress);
-  return at::constant_pad_nd(embedded, {0, 0, 0, kTextTokens - length})
+  return encode_without_padding(*model().text_encoder, tokens, where.compute, progress)
       .to(model().transformer.placement().compute);  // [1, 512, text_dim]
 }
 
