@@ -171,7 +171,7 @@ CASES = [
     ("vae", "open-sora vae", "512x384x51", [{}]),
     ("transformer", "wan wide", "640x384x33", [{"guidance": 1}, {}]),
     ("transformer", "wan wide", "768x448x41", [{"guidance": 1}, {"guidance": 1, "dtype": "bfloat16"}]),
-    ("vae", "wan vae", "384x256x17", [{}, {"vae_tiling": "on"}]),
+    ("vae", "wan vae", "512x384x17", [{}, {"vae_tiling": "on"}]),
     ("vae", "wan vae 2.2", "512x384x17", [{}]),
 ]  # fmt: skip
 
