@@ -16,7 +16,6 @@ CASES = [
     ("transformer", "ltx wide", "256x256x89", {"guidance": 1}),
     ("transformer", "open-sora wide", "256x256x51", {}),
     ("transformer", "wan wide", "640x384x33", {"guidance": 1}),
-    ("vae", "wan vae", "512x384x17", {}),
     ("vae", "cogvideox vae", "384x256x9", {}),
     ("vae", "hunyuan vae", "320x256x17", {"vae_tiling": "on"}),
     ("vae", "ltx vae", "512x320x33", {}),
