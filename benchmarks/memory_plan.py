@@ -169,7 +169,7 @@ CASES = [
     ("transformer", "open-sora wide", "320x320x51", [{}, {"dtype": "bfloat16"}]),
     ("vae", "open-sora vae", "448x320x51", [{}]),
     ("vae", "open-sora vae", "512x384x51", [{}]),
-    ("transformer", "wan wide", "640x384x33", [{"guidance": 1}, {}]),
+    ("transformer", "wan wide", "896x512x41", [{"guidance": 1}, {}]),
     ("transformer", "wan wide", "768x448x41", [{"guidance": 1}, {"guidance": 1, "dtype": "bfloat16"}]),
     ("vae", "wan vae", "384x256x17", [{}, {"vae_tiling": "on"}]),
     ("vae", "wan vae 2.2", "512x384x17", [{}]),

@@ -282,7 +282,7 @@ def test_tensors(checkpoints, tmp_path):
     for name, checkpoint in checkpoints.items():
         for part, file in weights_of(checkpoint):
             tensors = load_file(file)
-            text = part.startswith(("text", "t5"))
+            text = part.startswith(("text", "t5", "image"))
             read = [key for key in sorted(tensors) if text or ("encoder." not in key and "quant_conv" not in key)]
             repeated = Counter(re.sub(r"\b\d+\b", "*", key) for key in read)
             # A layer that stands alone has a bias or not; of the last blocks, some are known and not read.

@@ -15,7 +15,7 @@ CASES = [
     ("transformer", "hunyuan wide", "640x384x33", {}),
     ("transformer", "ltx wide", "256x256x89", {"guidance": 1}),
     ("transformer", "open-sora wide", "256x256x51", {}),
-    ("transformer", "wan wide", "640x384x33", {"guidance": 1}),
+    ("transformer", "wan wide", "768x448x41", {"guidance": 1}),
     ("vae", "wan vae", "384x256x17", {}),
     ("vae", "cogvideox vae", "384x256x9", {}),
     ("vae", "hunyuan vae", "320x256x17", {"vae_tiling": "on"}),
