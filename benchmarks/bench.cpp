@@ -35,6 +35,7 @@ int main(int argc, char** argv) try {
       {"ltx_video", ltx_video},
       {"open_sora", open_sora},
       {"t5", t5},
+      {"wan", wan},
   };
   const Arguments arguments(argv + 1, argv + argc);
   eav::keep_freed_memory();  // as eav does

@@ -29,6 +29,9 @@ std::function<void()> hunyuan_video(const Arguments& arguments);
 // DIR INPUTS float32|bfloat16 on|off F H W: the same for LTX-Video, with packed latents of F x H x W.
 std::function<void()> ltx_video(const Arguments& arguments);
 
+// DIR INPUTS float32|bfloat16 on|off: the same for Wan.
+std::function<void()> wan(const Arguments& arguments);
+
 // DIR INPUTS float32|bfloat16 off|on|maps H W: the same for Open-Sora, with a video of H x W pixels; "maps" keeps the
 // attention maps too.
 std::function<void()> open_sora(const Arguments& arguments);

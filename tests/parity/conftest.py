@@ -34,6 +34,8 @@ def run(build_dir):
         environment = dict(os.environ)
         if DEVICE and (program, arguments[0]) in ON_DEVICE:
             arguments += ("--device", DEVICE)
+            if program == "eav" and "--dtype" not in arguments:  # off the CPU, 16 bits are the default
+                arguments += ("--dtype", "float32")
         if DEVICE == "fake":
             environment["LD_PRELOAD"] = str(build_dir / "tests" / "libeav_fake_device.so")
         command = [path, *map(str, arguments)]
