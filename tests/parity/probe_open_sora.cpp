@@ -1,6 +1,7 @@
 // eav_probe open_sora PART DIR --input FILE --out FILE [OPTIONS]: parts of Open-Sora, from DIR/config.json and
 // DIR/model.safetensors, in float32, on the CPU or --device NAME.
-//   forward: one forward of the transformer, [--weight W] enhanced; writes "out", and "cfi" and "gain" of each layer
+//   forward: one forward of the transformer, [--weight W] enhanced and [--compute TYPE] in another type; writes "out",
+//   and "cfi" and "gain" of each layer
 //   decode: latents "z_N" -> N frames "video", --frames N; encode: "encode_x" -> "mode", from DIR/vae_config.json and
 //   DIR/vae.safetensors
 //   sample: the whole loop, --steps N --guidance G --height H --width W --frames F --fps N [--weight W]; writes "out"
@@ -37,10 +38,10 @@ class Inputs {
   double number(const std::string& name) const { return (*this)[name].flatten()[0].item<double>(); }
 
   // Captions without their padding.
-  Captions captions() const {
+  Captions captions(at::ScalarType type = at::kFloat) const {
     Captions captions;
     const auto y = (*this)["y"], mask = (*this)["mask"];
-    for (int64_t b = 0; b < y.size(0); ++b) captions.push_back(y[b][0].index({mask[b] != 0}));
+    for (int64_t b = 0; b < y.size(0); ++b) captions.push_back(y[b][0].index({mask[b] != 0}).to(type));
     return captions;
   }
 
@@ -50,8 +51,8 @@ class Inputs {
   eav::SafetensorsFile file_;
 };
 
-Transformer open_transformer(const fs::path& dir, at::Device device) {
-  const auto checkpoint = eav::Checkpoint::open(dir, "model", {.device = device});
+Transformer open_transformer(const fs::path& dir, at::Device device, at::ScalarType type = at::kFloat) {
+  const auto checkpoint = eav::Checkpoint::open(dir, "model", {.dtype = type, .device = device});
   Transformer transformer(eav::Weights(checkpoint), TransformerConfig::read(eav::JsonFile(dir / "config.json")));
   checkpoint.check_all_read();
   return transformer;
@@ -77,8 +78,10 @@ void save(const fs::path& path, const at::Tensor& out, const eav::Trace& trace) 
 }
 
 void forward(const fs::path& dir, const Inputs& in, const Arguments& arguments) {
-  const auto transformer = open_transformer(dir, in.device);
-  const auto x = in["x"];
+  const auto compute = option(arguments, "compute", "float32");
+  const auto type = compute == "bfloat16" ? at::kBFloat16 : compute == "float16" ? at::kHalf : at::kFloat;
+  const auto transformer = open_transformer(dir, in.device, type);
+  const auto x = in["x"].to(type);
   auto enhance = enhancer(arguments, dir, 1);
   enhance.begin_step(0);
   const eav::Progress progress;
@@ -87,7 +90,7 @@ void forward(const fs::path& dir, const Inputs& in, const Arguments& arguments) 
   if (in.has("x_mask")) mask = in["x_mask"] != 0;
   const Transformer::Video video{in.number("fps"), static_cast<int64_t>(in.number("height")),
                                  static_cast<int64_t>(in.number("width"))};
-  const auto inputs = transformer.prepare(in.captions(), video, x.size(3), x.size(4));
+  const auto inputs = transformer.prepare(in.captions(type), video, x.size(3), x.size(4));
   const auto out = transformer(x, in["t"], inputs, mask, step);
   save(option(arguments, "out"), out, enhance.trace());
 }

@@ -11,6 +11,7 @@ import pytest
 import torch
 from comparing import error
 from safetensors.torch import load_file
+from stdit3 import STDiT3
 
 GOLDENS = Path(os.environ.get("EAV_OPEN_SORA_GOLDENS", Path(__file__).resolve().parents[1] / "data/open_sora"))
 
@@ -90,3 +91,20 @@ def test_vae_encodes(probe):
     print(error(ours, theirs))
     assert ours.shape == theirs.shape
     assert error(ours, theirs) < 1e-4
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("case", ["even", "odd_size"])
+def test_16_bits_are_as_near_as_pytorch_is(probe, case, dtype):
+    """The distance to the release's numbers in float32: at most twice that of PyTorch with layers rounded to the type."""
+    inputs = load_file(GOLDENS / f"{case}.safetensors")
+    exact = inputs["out_off"]
+    assert error(STDiT3(GOLDENS, torch.float32)(inputs), exact) < 1e-4
+
+    def distance(out):
+        return ((out - exact).norm() / exact.norm()).item()
+
+    theirs = distance(STDiT3(GOLDENS, getattr(torch, dtype))(inputs))
+    ours = distance(probe("forward", case, compute=dtype)["out"])
+    print(case, dtype, f"{ours:.2e} {theirs:.2e}")
+    assert ours <= 2 * theirs
