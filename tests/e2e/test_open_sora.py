@@ -86,7 +86,7 @@ def test_bad_requests(refused):
     assert "expected at least 8" in refused("--width", "7")
     assert "a multiple of 17 from 34 on" in refused("--loop", "2")
     assert "this Open-Sora has no --vae-tiling" in refused("--vae-tiling", "on")
-    assert "this Open-Sora has no --flow-shift: leave that option out (HunyuanVideo, LTX-Video take it)" in refused("--flow-shift", "3")
+    assert "this Open-Sora has no --flow-shift: leave that option out (HunyuanVideo, LTX-Video, Wan take it)" in refused("--flow-shift", "3")
 
 
 def test_bad_conditions(refused, tmp_path):
