@@ -144,7 +144,7 @@ Tensor UniPcScheduler::step(const Tensor& velocity, int64_t index, const Tensor&
   last_ = corrected;
 
   const auto u = update(index, order(index));
-  const auto next = u.a * corrected - u.b * now;
+  auto next = u.a * corrected - u.b * now;
   if (u.distances.empty()) return next;
   const auto known = std::ssize(u.distances);
   const auto weights = known == 1 ? half : solve(u.R.slice(0, 0, known).slice(1, 0, known), u.rhs.slice(0, 0, known));

@@ -90,7 +90,7 @@ class FirstFrameJob : public WanJob {
 };
 
 // Another video, changed (WanVideoToVideoPipeline).
-class ChangeJob : public WanJob {
+class ChangeJob final : public WanJob {
  public:
   ChangeJob(std::shared_ptr<Model> model, Options options);
 
