@@ -5,7 +5,6 @@
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -56,6 +55,7 @@ void Prefetcher::begin(const std::string& prefix) {
 }
 
 Prefetcher::Block Prefetcher::take(const std::string& prefix) {
+  if (block_.valid()) block_.wait();  // also for one that nobody takes, after a stopped run: it works on the buffers
   auto block = begun_ == prefix && block_.valid() ? block_.get() : bring(prefix);
   begun_.clear();
   if (block.copied) {
