@@ -61,7 +61,7 @@ void explain(int /*signal*/, siginfo_t* info, void* /*context*/) {
 }  // namespace
 
 void explain_bus_errors() {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_sigaction = explain;
   action.sa_flags = SA_SIGINFO;
   sigemptyset(&action.sa_mask);

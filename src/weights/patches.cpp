@@ -40,4 +40,19 @@ void Patch::add_to(const Tensor& tensor) const {
   part.add_(changed.view_as(part) - part, strength);
 }
 
+void add_products(const std::vector<Patch>& patches, const Tensor& x, const Tensor& y) {
+  const auto type = x.scalar_type();
+  for (const auto& patch : patches) {
+    const auto& [delta, strength, begin, rows, at, magnitude] = patch;
+    const auto part = y.narrow(1, at, rows), in = x.narrow(1, 0, delta.columns());
+    if (delta.form != Delta::Form::one || !delta.first.right.defined()) {
+      part.addmm_(in, delta.dense(begin, rows, x.device()).to(type).t(), 1, strength);
+      continue;
+    }
+    const auto here = [&](const Tensor& t) { return t.to(x.device(), type); };
+    const auto down = in.mm(here(delta.first.right).t());  // [n, rank]
+    part.addmm_(down, here(delta.first.left.narrow(0, begin, rows)).t(), 1, strength * delta.scale);
+  }
+}
+
 }  // namespace eav

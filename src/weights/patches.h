@@ -52,6 +52,10 @@ struct Patch {
   void add_to(const Tensor& tensor) const;
 };
 
+// y += x D^T for the changes D of a matrix, each times its strength; x [n, columns], y [n, rows], in x's type. None may
+// be a DoRA.
+void add_products(const std::vector<Patch>& patches, const Tensor& x, const Tensor& y);
+
 class Patches {
  public:
   void add(const std::string& key, Patch patch) { by_key_[key].push_back(std::move(patch)); }
