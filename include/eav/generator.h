@@ -13,6 +13,7 @@
 
 #include "eav/error.h"
 #include "eav/grid.h"
+#include "eav/lora.h"
 #include "eav/preview.h"
 #include "eav/progress.h"
 #include "eav/request.h"
@@ -76,6 +77,7 @@ struct ModelPaths {
   std::filesystem::path model;           // a folder, or the original single file of a release
   std::filesystem::path vae{};           // where the model has none of its own
   std::filesystem::path text_encoder{};  // where the model has none: a folder with the encoder and its tokenizer
+  std::vector<Lora> loras{};             // that change the transformer, one after the other
 };
 
 // A video to be made: a request worked out against a checkpoint. Copies are the same job.
@@ -121,6 +123,8 @@ class Generator {
   Inspection inspect() const;
   // What a user should know of this checkpoint's own defaults, in one line; empty for most.
   std::string note() const;
+  // What was applied of each of its LoRAs, one line each.
+  const std::vector<std::string>& lora_notes() const;
   // The runtime with 0 threads replaced by what was chosen, and after run() also "auto".
   const Runtime& runtime() const;
   const ModelPaths& paths() const;

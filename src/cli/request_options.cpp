@@ -119,6 +119,7 @@ ModelPaths AskedOptions::paths_over(const ModelPaths& recorded) const {
   auto found = paths.model.empty() ? recorded : paths;
   if (!paths.vae.empty()) found.vae = paths.vae;
   if (!paths.text_encoder.empty()) found.text_encoder = paths.text_encoder;
+  found.loras = without_loras ? std::vector<Lora>() : paths.loras.empty() ? recorded.loras : paths.loras;
   if (found.model.empty()) found.model = demo_model();
   return found;
 }
@@ -147,6 +148,21 @@ void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<
   path("--vae", "DIR", asked.paths.vae, "Folder of the VAE, where --model is Open-Sora's transformer alone");
   path("--text-encoder", "DIR", asked.paths.text_encoder,
        "Folder of the text encoder (T5) and its tokenizer, where --model has none");
+  command
+      .add_option_function<std::string>(
+          "--lora",
+          [&](const std::string& v) {
+            try {
+              asked.paths.loras.push_back(Lora::parse(v));
+            } catch (const Error& error) {
+              throw CLI::ValidationError("--lora", error.what());
+            }
+          },
+          wrapped("LoRA that changes the transformer, and its strength: style.safetensors:0.8 [1]; for one expert of a "
+                  "model with two FILE:STRENGTH:high or low; may be given several times"))
+      ->type_name("FILE[:STRENGTH]")
+      ->group(kModelGroup)
+      ->trigger_on_parse();
   command
       .add_option_function<std::string>(
           "--device", [&](const std::string& v) { asked.device = v; },

@@ -18,6 +18,7 @@
 #include "eav/fingerprint.h"
 #include "models/family.h"
 #include "options/json.h"
+#include "pipeline/loras.h"
 #include "pipeline/memory.h"
 #include "pipeline/model_path.h"
 #include "pipeline/preview.h"
@@ -154,6 +155,7 @@ struct Generator::State {
   bool by_stored = false;  // "auto" off the CPU: parts compute in the types that they are stored in
   bool keep = false;       // models, between runs
   std::string fingerprint{};
+  std::vector<std::string> lora_notes{};
 
   Placement placement(Dtype dtype) const {
     auto placement = place(by_stored ? Dtype::automatic : dtype, device, stored);
@@ -285,7 +287,7 @@ void Job::check_complete() const { job_->check_complete(); }
 
 Generator::Generator(const ModelPaths& given, const Runtime& runtime) {
   const ModelPaths paths{resolve_model_path(given.model), resolve_model_path(given.vae),
-                         resolve_model_path(given.text_encoder)};
+                         resolve_model_path(given.text_encoder), given.loras};
   state_ = std::make_shared<State>(State{paths, runtime, parse_device(runtime.device), open_family(paths), at::kFloat});
   if (runtime.threads < 0) throw Error("threads", fmt::format("threads is {}, expected at least 1", runtime.threads));
   if (runtime.threads == 0)
@@ -294,6 +296,7 @@ Generator::Generator(const ModelPaths& given, const Runtime& runtime) {
   state_->stored = state_->family->parts(Phase::transformer)[0]->stored_type();
   state_->by_stored = runtime.dtype == Dtype::automatic && !state_->device.is_cpu();
   check_parts(*state_->family, runtime);
+  state_->lora_notes = apply_loras(paths.loras, *state_->family);
   state_->standards = read_standards(paths.model, state_->family->options({}));
 }
 Generator::~Generator() = default;
@@ -321,6 +324,8 @@ Job Generator::open(const Request& request) const {
 Inspection Generator::inspect() const { return state_->family->inspect(); }
 
 std::string Generator::note() const { return state_->family->note(); }
+
+const std::vector<std::string>& Generator::lora_notes() const { return state_->lora_notes; }
 
 const Runtime& Generator::runtime() const { return state_->runtime; }
 

@@ -4,6 +4,7 @@
 
 #include "models/hunyuan_video/image_prompt.h"
 #include "models/hunyuan_video/job.h"
+#include "models/hunyuan_video/original_names.h"
 #include "models/hunyuan_video/text_prompt.h"
 #include "text/clip_tokenizer.h"
 #include "text/llama_tokenizer.h"
@@ -58,7 +59,9 @@ Model::Model(const std::filesystem::path& folder)
       clip_tokenizer([folder] { return open_clip_tokenizer(folder / "tokenizer_2"); }),
       clip(ClipTextEncoder::part(folder / "text_encoder_2")),
       transformer(folder / "transformer", PartFiles::kDiffusersStem,
-                  {{}, {"transformer_blocks.", "single_transformer_blocks."}},
+                  {.blocks = {"transformer_blocks.", "single_transformer_blocks."},
+                   .original = &original_table(),
+                   .channels = config.channels()},
                   [config = config](const Weights& w) { return Transformer(w, config); }),
       vae_encoder(folder / "vae", PartFiles::kDiffusersStem, {VaeEncoder::unneeded_keys(), {}},
                   [config = vae_config](const Weights& w) { return VaeEncoder(w, config); }),
