@@ -26,6 +26,9 @@ struct AskedOptions {
   Request over(Request request) const;
 };
 
+// Adds --model and the options of its parts.
+void add_model_options(CLI::App& command, ModelPaths& paths, const char* model_help);
+
 // Adds --model, --steps and the like, but for the options named in `without`; what is given goes to `asked`, which must
 // outlive the command.
 void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<std::string>& without);

@@ -43,19 +43,36 @@ struct PartKeys {
   bool float32 = false;                  // the part computes in it whatever the others do, unless asked otherwise
 };
 
-// All of a part but its model.
-class PartFiles {
- public:
+// Where a part lies: what is set and where its tensors are.
+struct PartSource {
+  std::string name;  // "transformer"
+  JsonFile config;   // as diffusers or transformers write it
+  CheckpointSource tensors;
+
   // How the files with weights begin: those of diffusers' models and those of transformers'.
   static constexpr const char* kDiffusersStem = "diffusion_pytorch_model";
   static constexpr const char* kTransformersStem = "model";
+  // In a folder with config.json and weights. Throws eav::Error.
+  static PartSource of_diffusers(const std::filesystem::path& dir) {
+    return {dir.filename().string(), JsonFile(dir / "config.json"), {.path = dir, .stem = kDiffusersStem}};
+  }
+  static PartSource of_transformers(const std::filesystem::path& dir, std::string name) {
+    return {std::move(name), JsonFile(dir / "config.json"), {.path = dir, .stem = kTransformersStem}};
+  }
+};
 
-  PartFiles(std::string name, JsonFile config, CheckpointSource source, PartKeys keys);
+// What the table of a part's tensors tells.
+PartInfo describe(const PartSource& source, const Checkpoint& tensors);
+
+// All of a part but its model.
+class PartFiles {
+ public:
+  PartFiles(PartSource source, PartKeys keys);
   PartFiles(const PartFiles&) = default;
   PartFiles& operator=(const PartFiles&) = delete;
 
-  const std::string& name() const { return name_; }
-  const std::filesystem::path& files() const { return source_.path; }  // the folder or the file
+  const std::string& name() const { return source_.name; }
+  const std::filesystem::path& files() const { return source_.tensors.path; }  // the folder or the file
 
   // How its weights are held from the next opening on: as all parts' are, but for a type of its own.
   void place(const Placement& of_all);
@@ -70,7 +87,7 @@ class PartFiles {
   std::string take_warning() const { return std::exchange(warning_, {}); }
 
   // What the table of its tensors tells. Throws eav::Error as Checkpoint::open does.
-  PartInfo describe() const;
+  PartInfo describe() const { return eav::describe(source_, table()); }
   // The floating point type that most of its parameters are stored in.
   at::ScalarType stored_type() const;
   // The bytes of its weights that are in memory while it works: all but the unneeded ones; where blocks are loaded
@@ -84,7 +101,7 @@ class PartFiles {
   auto open(const Build& build) const {
     // A plan reads the table of tensors alone, which is at hand.
     const auto policy = placement_.policy();
-    const auto checkpoint = policy.device.is_meta() ? table().with(policy) : Checkpoint::open(source_, policy);
+    const auto checkpoint = policy.device.is_meta() ? table().with(policy) : Checkpoint::open(source_.tensors, policy);
     auto model = build(Weights(checkpoint));
     warning_ = checkpoint.check_all_read(keys_.unneeded);
     return model;
@@ -93,9 +110,7 @@ class PartFiles {
  private:
   const Checkpoint& table() const { return **table_; }
 
-  std::string name_;
-  JsonFile config_;
-  CheckpointSource source_;
+  PartSource source_;
   PartKeys keys_;
   Placement placement_;
   std::shared_ptr<const Lazy<Checkpoint>> table_;  // of its tensors, read once for all copies
@@ -107,13 +122,9 @@ class Part final : public PartFiles {
  public:
   using Build = std::function<Model(const Weights& w)>;
 
-  // `config` is the part's JSON; `build` makes the model of it.
-  Part(std::string name, JsonFile config, CheckpointSource source, PartKeys keys, Build build)
-      : PartFiles(std::move(name), std::move(config), std::move(source), std::move(keys)), build_(std::move(build)) {}
-  // The part in a folder, with its config.json.
-  Part(const std::filesystem::path& dir, const std::string& stem, PartKeys keys, Build build)
-      : Part(dir.filename().string(), JsonFile(dir / "config.json"), {.path = dir, .stem = stem, .rename = {}},
-             std::move(keys), std::move(build)) {}
+  // `build` makes the model.
+  Part(PartSource source, PartKeys keys, Build build)
+      : PartFiles(std::move(source), std::move(keys)), build_(std::move(build)) {}
 
   // A copy is yet to be opened.
   Part(const Part& other) : PartFiles(other), build_(other.build_) {}

@@ -62,15 +62,27 @@ bool UnneededKey::matches(const std::string& key) const {
 }
 
 Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string& stem, LoadPolicy policy) {
+  return open(CheckpointSource{.path = dir, .stem = stem}, policy);
+}
+
+Checkpoint Checkpoint::open(const CheckpointSource& source, LoadPolicy policy) {
   Checkpoint checkpoint;
-  checkpoint.dir_ = dir;
+  checkpoint.dir_ = source.stem.empty() ? source.path.parent_path() : source.path;
   checkpoint.policy_ = policy;
-  const auto [path, sharded] = find_weight_files(dir, stem);
-  checkpoint.name_ = path.string();
+  checkpoint.add(source);
+  for (const auto& other : source.others) checkpoint.add(other);
+  return checkpoint;
+}
+
+void Checkpoint::add(const CheckpointSource& source) {
+  const auto [path, sharded] = source.stem.empty() ? WeightFiles{source.path, source.path.extension() == ".json"}
+                                                   : find_weight_files(source.path, source.stem);
+  if (name_.empty()) name_ = path.string();
   if (!sharded) {
-    checkpoint.files_.emplace_back(path);
-    for (const auto& [key, entry] : checkpoint.files_[0].entries()) checkpoint.index_[key] = {0, entry};
-    return checkpoint;
+    const auto number = files_.size();
+    files_.emplace_back(path);
+    for (const auto& [key, entry] : files_[number].entries()) add(key, number, entry, source.rename);
+    return;
   }
 
   const auto files = read_index(JsonFile(path));
@@ -78,32 +90,49 @@ Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string&
   std::map<std::string, size_t> opened;
   for (const auto& [key, name] : files) {
     if (!opened.contains(name)) {
-      checkpoint.files_.emplace_back(dir / name);
-      opened[name] = checkpoint.files_.size() - 1;
+      files_.emplace_back(path.parent_path() / name);
+      opened[name] = files_.size() - 1;
     }
-    const auto& entries = checkpoint.files_[opened[name]].entries();
+    const auto& entries = files_[opened[name]].entries();
     const auto entry = entries.find(key);
     if (entry == entries.end())
-      throw Error(fmt::format("{}: has no tensor \"{}\", which {} places there", (dir / name).string(), key,
-                              path.filename().string()));
-    checkpoint.index_[key] = {opened[name], entry->second};
+      throw Error(fmt::format("{}: has no tensor \"{}\", which {} places there", (path.parent_path() / name).string(),
+                              key, path.filename().string()));
+    add(key, opened[name], entry->second, source.rename);
   }
-  return checkpoint;
 }
 
-Checkpoint Checkpoint::open(const CheckpointSource& source, LoadPolicy policy) {
-  if (!source.rename) return open(source.path, source.stem, policy);
-  Checkpoint checkpoint;
-  checkpoint.dir_ = source.path.parent_path();
-  checkpoint.policy_ = policy;
-  checkpoint.name_ = source.path.string();
-  const auto& file = checkpoint.files_.emplace_back(source.path);
-  for (const auto& [original, entry] : file.entries()) {
-    const auto key = source.rename(original);
-    if (key && !checkpoint.index_.emplace(*key, std::pair{size_t{0}, entry}).second)
-      throw Error(fmt::format("{}: \"{}\" and another tensor would both be \"{}\"", checkpoint.name_, original, *key));
+void Checkpoint::add(const std::string& original, size_t file, const SafetensorsFile::Entry& entry,
+                     const OriginalNames& rename) {
+  const auto path = [&] { return files_[file].path().string(); };
+  // What belongs to all rows of a quantised weight belongs to each of its parts.
+  const bool of_all_rows = c10::multiply_integers(entry.shape) == 1 || original.ends_with("comfy_quant");
+  std::map<std::string, std::vector<NamedRows>> parts;
+  for (auto& rows : rename ? rename(original) : std::vector{NamedRows{original}}) parts[rows.key].push_back(rows);
+  for (auto& [key, pieces] : parts) {
+    auto stored = entry;
+    if (of_all_rows) pieces = {NamedRows{key}};
+    const auto rows = entry.shape.empty() ? 1 : entry.shape[0];
+    std::ranges::sort(pieces, {}, &NamedRows::at);
+    const auto &first = pieces.front(), &last = pieces.back();
+    const auto begin = first.begin, end = first.end.value_or(rows);
+    if (begin < 0 || begin > end || end > rows || first.at != 0)
+      throw Error(fmt::format("{}: the tensor \"{}\" has {} rows, expected at least {} as it holds \"{}\"", path(),
+                              original, rows, end, key));
+    if (pieces.size() == 2) {  // the two halves in the other order
+      if (end != rows || last.begin != 0 || last.end != begin || last.at != end - begin)
+        throw Error(fmt::format("{}: the tensor \"{}\" has {} rows, expected {}", path(), original, rows, end));
+      rolled_[key] = begin;
+    } else if (!first.is_whole()) {
+      const auto bytes = (entry.end - entry.begin) / static_cast<size_t>(std::max<int64_t>(rows, 1));
+      stored.end = entry.begin + bytes * static_cast<size_t>(end);
+      stored.begin = entry.begin + bytes * static_cast<size_t>(begin);
+      stored.shape[0] = end - begin;
+    }
+    while (first.matrix && stored.shape.size() > 2 && stored.shape.back() == 1) stored.shape.pop_back();
+    if (!index_.emplace(key, std::pair{file, stored}).second)
+      throw Error(fmt::format("{}: \"{}\" and another tensor would both be \"{}\"", path(), original, key));
   }
-  return checkpoint;
 }
 
 Checkpoint Checkpoint::with(const LoadPolicy& policy) const {
@@ -135,6 +164,14 @@ const std::pair<size_t, SafetensorsFile::Entry>& Checkpoint::find(const std::str
 
 Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape, std::optional<at::ScalarType> dtype,
                         const StagedTensors* staged) const {
+  const auto stored = load_stored(key, shape, dtype, staged);
+  const auto rolled = rolled_.find(key);
+  // In a plan, rows of any order take as much memory.
+  return rolled == rolled_.end() || stored.is_meta() ? stored : at::roll(stored, -rolled->second, 0);
+}
+
+Tensor Checkpoint::load_stored(const std::string& key, std::span<const int64_t> shape,
+                               std::optional<at::ScalarType> dtype, const StagedTensors* staged) const {
   const auto& [number, entry] = find(key, shape);
   const auto& file = files_[number];
   const auto wanted = dtype.value_or(policy_.dtype);

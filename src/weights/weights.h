@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "weights/original_names.h"
 #include "weights/safetensors.h"
 
 namespace eav {
@@ -31,15 +32,13 @@ struct UnneededKey {
   bool matches(const std::string& key) const;
 };
 
-// Where the tensors of one part of a pipeline lie: in a folder of their own, or in a file with other parts', under
-// other names.
+// Where the tensors of one part of a pipeline lie: in a folder of their own, or in a file, perhaps with other parts'
+// and under other names.
 struct CheckpointSource {
-  // The part's name of a key of the file; none where it belongs to another part.
-  using Rename = std::function<std::optional<std::string>(const std::string& key)>;
-
-  std::filesystem::path path;  // the folder or the file
+  std::filesystem::path path;  // the folder, the file, or the index of its shards (.json)
   std::string stem{};          // how names of the folder's files begin
-  Rename rename{};             // of a file
+  OriginalNames rename{};      // of keys of a file: nothing for those of another part; unset: they are the part's
+  std::vector<CheckpointSource> others{};  // files with more of the part
 };
 
 // Tensors by key that are on their device already, in the types of their files.
@@ -50,15 +49,15 @@ class Checkpoint {
  public:
   // Opens the file, or the shards, that find_weight_files() finds. Throws eav::Error.
   static Checkpoint open(const std::filesystem::path& dir, const std::string& stem, LoadPolicy policy);
-  // Opens a folder as above, or the tensors of a single file that are the part's, by its names for them.
+  // Opens a folder as above, or the tensors of files that are the part's, by its names for them.
   static Checkpoint open(const CheckpointSource& source, LoadPolicy policy);
   // The same files, of which nothing is read yet, with another policy.
   Checkpoint with(const LoadPolicy& policy) const;
 
   bool has(const std::string& key) const;
   // The tensor in the policy's type and device, and marked as read; on the meta device nothing is read. Throws when it
-  // is missing or, where `shape` is not empty, shaped otherwise (-1 matches any length). `dtype` is another type than the
-  // policy's; what is `staged` is not read again.
+  // is missing or, where `shape` is not empty, shaped otherwise (-1 matches any length). `dtype` is another type than
+  // the policy's; what is `staged` is not read again.
   Tensor load(const std::string& key, std::span<const int64_t> shape = {}, std::optional<at::ScalarType> dtype = {},
               const StagedTensors* staged = nullptr) const;
   // Checks like load(), but reads nothing: a tensor of shape and type alone.
@@ -80,12 +79,20 @@ class Checkpoint {
   // there are none. Throws as well where a block lacks the bias of a layer, or its weight, that other blocks have.
   std::string check_all_read(std::span<const UnneededKey> unneeded = {}) const;
 
+  // The free-form strings of its file, or of the first of several.
+  const std::map<std::string, std::string>& metadata() const { return files_.front().metadata(); }
   const std::filesystem::path& dir() const { return dir_; }
   const LoadPolicy& policy() const { return policy_; }
   // Every key with its place and shape, for `eav inspect` and memory plans.
   const std::map<std::string, std::pair<size_t, SafetensorsFile::Entry>>& index() const { return index_; }
 
  private:
+  // Takes the tensors that `source` holds.
+  void add(const CheckpointSource& source);
+  void add(const std::string& original, size_t file, const SafetensorsFile::Entry& entry, const OriginalNames& rename);
+  // As in the file: rows that are rolled are not yet.
+  Tensor load_stored(const std::string& key, std::span<const int64_t> shape, std::optional<at::ScalarType> dtype,
+                     const StagedTensors* staged) const;
   void check_blocks_are_alike() const;
   const std::pair<size_t, SafetensorsFile::Entry>& find(const std::string& key, std::span<const int64_t> shape) const;
 
@@ -94,6 +101,7 @@ class Checkpoint {
   LoadPolicy policy_;
   std::vector<SafetensorsFile> files_;
   std::map<std::string, std::pair<size_t, SafetensorsFile::Entry>> index_;  // key -> file, entry
+  std::map<std::string, int64_t> rolled_;  // key -> the row of the file that comes first, before which its last end
   mutable std::set<std::string> read_;
 };
 
