@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "weights/packed.h"
 #include "weights/safetensors.h"
 
 namespace eav {
@@ -57,12 +58,17 @@ class Checkpoint {
 
   bool has(const std::string& key) const;
   // The tensor in the policy's type and device, and marked as read; on the meta device nothing is read. Throws when it
-  // is missing or, where `shape` is not empty, shaped otherwise (-1 matches any length). `dtype` is another type than the
-  // policy's; what is `staged` is not read again.
+  // is missing or, where `shape` is not empty, shaped otherwise (-1 matches any length). `dtype` is another type than
+  // the policy's; what is `staged` is not read again.
   Tensor load(const std::string& key, std::span<const int64_t> shape = {}, std::optional<at::ScalarType> dtype = {},
               const StagedTensors* staged = nullptr) const;
   // Checks like load(), but reads nothing: a tensor of shape and type alone.
   Tensor describe(const std::string& key, std::span<const int64_t> shape = {}) const;
+  // A tensor whose numbers the file packs, on the policy's device, as a matrix [shape[0], rest]: its bytes lie in the
+  // file itself on the CPU. Nothing where load() gives what is stored, or where blocks reach across rows. Checks and
+  // marks as load() does; what is `described` has a shape alone.
+  std::optional<Packed> load_packed(const std::string& key, std::span<const int64_t> shape,
+                                    const StagedTensors* staged = nullptr, bool described = false) const;
   // Calls visit(key, file, entry) for every tensor whose key starts with `prefix`.
   template <class Visit>
   void each_below(const std::string& prefix, const Visit& visit) const {
@@ -80,20 +86,36 @@ class Checkpoint {
   // there are none. Throws as well where a block lacks the bias of a layer, or its weight, that other blocks have.
   std::string check_all_read(std::span<const UnneededKey> unneeded = {}) const;
 
+  const std::vector<TensorFile>& files() const { return files_; }
   const std::filesystem::path& dir() const { return dir_; }
   const LoadPolicy& policy() const { return policy_; }
   // Every key with its place and shape, for `eav inspect` and memory plans.
-  const std::map<std::string, std::pair<size_t, SafetensorsFile::Entry>>& index() const { return index_; }
+  const std::map<std::string, std::pair<size_t, TensorEntry>>& index() const { return index_; }
 
  private:
   void check_blocks_are_alike() const;
-  const std::pair<size_t, SafetensorsFile::Entry>& find(const std::string& key, std::span<const int64_t> shape) const;
+  struct Found {
+    const TensorFile* file;
+    TensorEntry entry;
+  };
+  // Throws as load() does, and marks the tensor as read.
+  Found find(const std::string& key, std::span<const int64_t> shape) const;
+  // How the numbers of the weight `key` are packed, and what they are multiplied by; marks what tells it as read.
+  struct Scaling {
+    std::optional<Packing> packing;
+    std::optional<Tensor> scale = {};
+    int64_t rotated = 0;
+  };
+  Scaling scaling_of(const std::string& key, const Found& found) const;
+  // The bytes of `rows` rows, wherever they are to be.
+  Tensor bytes_of(const std::string& key, const Found& found, int64_t rows, const StagedTensors* staged,
+                  bool described) const;
 
   std::filesystem::path dir_;
   std::string name_;  // the file or index file, for messages
   LoadPolicy policy_;
-  std::vector<SafetensorsFile> files_;
-  std::map<std::string, std::pair<size_t, SafetensorsFile::Entry>> index_;  // key -> file, entry
+  std::vector<TensorFile> files_;
+  std::map<std::string, std::pair<size_t, TensorEntry>> index_;  // key -> file, entry
   mutable std::set<std::string> read_;
 };
 
@@ -132,6 +154,10 @@ class Weights {
   Tensor load(const std::string& name, std::vector<int64_t> shape = {}) const {
     return describes_ ? checkpoint_->describe(prefix_ + name, shape)
                       : checkpoint_->load(prefix_ + name, shape, dtype_, staged_);
+  }
+  // The matrix [shape[0], rest] that `name` is, where its numbers are packed in the file and stay so.
+  std::optional<Packed> packed(const std::string& name, std::vector<int64_t> shape) const {
+    return checkpoint_->load_packed(prefix_ + name, shape, staged_, describes_);
   }
   std::optional<Tensor> optional(const std::string& name, std::vector<int64_t> shape = {}) const {
     return has(name) ? std::optional(load(name, std::move(shape))) : std::nullopt;

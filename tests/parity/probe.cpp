@@ -39,6 +39,7 @@ void open_sora(const std::vector<std::string>& arguments);  // probe_open_sora.c
 void latents(std::vector<std::string> arguments);           // probe_memory.cpp
 void phase(const std::vector<std::string>& arguments);      // probe_memory.cpp
 void plan(const std::vector<std::string>& arguments);       // probe_memory.cpp
+void tensors(const std::vector<std::string>& arguments);    // probe_stored.cpp
 void vae(const std::vector<std::string>& arguments);        // probe_vae.cpp
 
 namespace {
@@ -269,6 +270,7 @@ int main(int argc, char** argv) try {
       {"plan", plan},
       {"single-file", single_file},
       {"t5", t5},
+      {"tensors", [](const Arguments& given) { tensors(given); }},
       {"tokens", tokens},
       {"umt5", umt5},
       {"vae", vae},
