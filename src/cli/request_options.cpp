@@ -138,11 +138,10 @@ Request AskedOptions::over(Request request) const {
   return request;
 }
 
-void add_model_options(CLI::App& command, ModelPaths& paths, const char* model_help) {
+void add_part_options(CLI::App& command, ModelPaths& paths) {
   const auto path = [&](const char* name, const char* kind, std::filesystem::path& to, const char* help) {
     command.add_option(name, to, wrapped(help))->type_name(kind)->group(kModelGroup);
   };
-  path("--model", "PATH", paths.model, model_help);
   path("--vae", "PATH", paths.vae, "File or folder of the VAE, where --model has none");
   path("--text-encoder", "PATH", paths.text_encoder,
        "File of the text encoder, or folder of it and its tokenizer, where --model has none");
@@ -155,6 +154,11 @@ void add_model_options(CLI::App& command, ModelPaths& paths, const char* model_h
   path("--model-2", "FILE", paths.model_2, "Wan 2.2: the expert for low noise, beside the one for high noise");
   path("--comfyui", "DIR", paths.comfyui,
        "ComfyUI's folder: parts that are not given are looked up in its models/ and extra_model_paths.yaml");
+}
+
+void add_model_options(CLI::App& command, ModelPaths& paths, const char* model_help) {
+  command.add_option("--model", paths.model, wrapped(model_help))->type_name("PATH")->group(kModelGroup);
+  add_part_options(command, paths);
 }
 
 void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<std::string>& without) {

@@ -26,7 +26,8 @@ struct AskedOptions {
   Request over(Request request) const;
 };
 
-// Adds --model and the options of its parts.
+// Adds the options of a model's parts, and with them --model.
+void add_part_options(CLI::App& command, ModelPaths& paths);
 void add_model_options(CLI::App& command, ModelPaths& paths, const char* model_help);
 
 // Adds --model, --steps and the like, but for the options named in `without`; what is given goes to `asked`, which must

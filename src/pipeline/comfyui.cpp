@@ -117,7 +117,7 @@ std::string listed(const std::vector<fs::path>& files) {
 
 bool fits(const Need& need, const fs::path& file) {
   try {
-    return need.find(TensorTable(file)).has_value();
+    return need.find(FileTable(file)).has_value();
   } catch (const Error&) {  // a damaged file, or another model's
     return false;
   }
@@ -146,7 +146,7 @@ FoundInComfyui find_in_comfyui(ModelPaths paths) {
   }
   if (!is_weight_file(paths.model)) return {std::move(paths), fmt::format("{}", fmt::join(taken, ", "))};
 
-  const TensorTable model(paths.model);
+  const FileTable model(paths.model);
   for (const auto& need : needs_of(model)) {
     const auto member = std::ranges::find(ModelPaths::members(), need.option, [](const auto& m) { return m.first; });
     auto& path = paths.*member->second;

@@ -16,7 +16,7 @@
 #include "models/wan/single_file.h"
 #include "pipeline/model_path.h"
 #include "weights/config.h"
-#include "weights/tensor_table.h"
+#include "weights/file_table.h"
 
 namespace eav {
 namespace {
@@ -47,14 +47,14 @@ const std::map<std::string, Open>& families_by_class() {
 
 // What families know of files.
 struct FileFamily {
-  using Find = std::optional<FilePart> (*)(const TensorTable& file);
+  using Find = std::optional<FilePart> (*)(const FileTable& file);
   Find transformer_in, vae_in;
-  std::vector<Need> (*needs_of)(const TensorTable& file);
-  std::shared_ptr<Family> (*open)(const ModelPaths& paths, const TensorTable& file);
+  std::vector<Need> (*needs_of)(const FileTable& file);
+  std::shared_ptr<Family> (*open)(const ModelPaths& paths, const FileTable& file);
 };
 
 template <class Model, auto open_single_file>
-std::shared_ptr<Family> open_with(const ModelPaths& paths, const TensorTable& file) {
+std::shared_ptr<Family> open_with(const ModelPaths& paths, const FileTable& file) {
   return std::make_shared<FamilyOf<Model>>(open_single_file(paths, file));
 }
 
@@ -67,7 +67,7 @@ constexpr FileFamily kFileFamilies[]{
 };
 
 // The parts of a file, the transformer first.
-std::vector<FilePart> parts_of(const TensorTable& file) {
+std::vector<FilePart> parts_of(const FileTable& file) {
   std::vector<FilePart> parts;
   const auto look = [&](FileFamily::Find find) {
     if (auto part = find(file)) parts.push_back(std::move(*part));
@@ -78,7 +78,7 @@ std::vector<FilePart> parts_of(const TensorTable& file) {
   return parts;
 }
 
-Error nothing_known(const TensorTable& file) {
+Error nothing_known(const FileTable& file) {
   return Error("model",
                fmt::format("{}: holds no part of a model that is known: no transformer, VAE or encoder of Wan, "
                            "HunyuanVideo or LTX-Video",
@@ -106,20 +106,20 @@ std::shared_ptr<Family> open_file(const ModelPaths& paths) {
 
 bool is_weight_file(const std::filesystem::path& path) {
   if (path.extension() == ".json") return path.filename().string().ends_with(".safetensors.index.json");
-  return std::filesystem::is_regular_file(path) && path.extension() == ".safetensors";
+  return std::filesystem::is_regular_file(path) && (path.extension() == ".safetensors" || path.extension() == ".gguf");
 }
 
-std::vector<Need> needs_of(const TensorTable& file) {
+std::vector<Need> needs_of(const FileTable& file) {
   for (const auto& family : kFileFamilies)
     if (family.transformer_in(file)) return family.needs_of(file);
   return {};
 }
 
 FileInspection inspect_file(const std::filesystem::path& path) {
-  const TensorTable file(path);
+  const FileTable file(path);
   FileInspection inspection;
   for (const auto& [source, what] : parts_of(file)) {
-    auto part = describe(source, TensorTable(source.tensors).checkpoint());
+    auto part = describe(source, FileTable(source.tensors).checkpoint());
     part.kind = what;
     inspection.parts.push_back(std::move(part));
   }
@@ -155,7 +155,7 @@ std::shared_ptr<Family> open_family(const ModelPaths& paths) {
   if (is_of_wan(model)) return open_file(paths);
   if (!std::filesystem::is_directory(model)) {
     const auto advice = advice_for(model);
-    throw Error("model", fmt::format("{}: is neither a folder nor a .safetensors file{}", model.string(),
+    throw Error("model", fmt::format("{}: is neither a folder nor a .safetensors or .gguf file{}", model.string(),
                                      !advice.empty() ? advice
                                                      : "; a checkpoint is a folder with a model_index.json, or a "
                                                        "single file of a transformer"));

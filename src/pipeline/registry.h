@@ -9,7 +9,7 @@
 namespace eav {
 
 // What a file with a transformer needs beside it; nothing for others.
-std::vector<Need> needs_of(const TensorTable& file);
+std::vector<Need> needs_of(const FileTable& file);
 
 // Whether a path is a file of tensors, or the index of several.
 bool is_weight_file(const std::filesystem::path& path);

@@ -17,7 +17,7 @@ using Json = nlohmann::json;
 
 constexpr const char* kSentencePiece = "spiece_model";  // a tensor: the bytes of spiece.model
 
-FilePart found(std::string name, std::string what, const TensorTable& file, OriginalNames names, Json config) {
+FilePart found(std::string name, std::string what, const FileTable& file, OriginalNames names, Json config) {
   return {
       {std::move(name), JsonFile(file.path(), std::move(config)), {.path = file.path(), .rename = std::move(names)}},
       std::move(what)};
@@ -78,7 +78,7 @@ constexpr T5Spelling kT5Spellings[]{
     {"enc.blk.0.attn_q.weight", gguf_t5_names},
 };
 
-std::string bytes_of(const TensorTable& file, const std::string& key) {
+std::string bytes_of(const FileTable& file, const std::string& key) {
   std::string bytes;
   file.checkpoint().each_below(key, [&](const std::string& found, const auto& in, const auto& entry) {
     if (found != key) return;
@@ -90,16 +90,16 @@ std::string bytes_of(const TensorTable& file, const std::string& key) {
 
 }  // namespace
 
-std::optional<FilePart> t5_in(const TensorTable& file) {
+std::optional<FilePart> t5_in(const FileTable& file) {
   for (const auto& [known, names] : kT5Spellings) {
     const auto prefix = file.before(known);
     if (!prefix) continue;
     auto rename = [inner = below(*prefix, names ? OriginalNames(names) : OriginalNames())](
                       const std::string& key) -> std::vector<NamedRows> {
-      if (key.ends_with(kSentencePiece) || key.ends_with("scaled_fp8")) return {};
+      if (key.ends_with(kSentencePiece)) return {};
       return inner(key);
     };
-    const TensorTable t({.path = file.path(), .rename = rename});
+    const FileTable t({.path = file.path(), .rename = rename});
     const std::string block = "encoder.block.0.", attention = block + "layer.0.SelfAttention.",
                       dense = block + "layer.1.DenseReluDense.";
     const bool umt5 = t.has("encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight");
@@ -130,7 +130,7 @@ std::optional<FilePart> t5_in(const TensorTable& file) {
 namespace {
 
 // The fields that CLIP's two halves share; `t` has the keys without a prefix.
-Json clip_config(const TensorTable& t, const char* kind, int64_t head_dim, bool quick_gelu) {
+Json clip_config(const FileTable& t, const char* kind, int64_t head_dim, bool quick_gelu) {
   const auto channels = t.length("encoder.layers.0.self_attn.q_proj.weight", 0);
   return {{"architectures", {kind}},
           {"hidden_size", channels},
@@ -143,11 +143,11 @@ Json clip_config(const TensorTable& t, const char* kind, int64_t head_dim, bool 
 
 }  // namespace
 
-std::optional<FilePart> clip_text_in(const TensorTable& file) {
+std::optional<FilePart> clip_text_in(const FileTable& file) {
   const auto prefix = file.before("embeddings.token_embedding.weight");
   if (!prefix) return std::nullopt;
   const auto names = below(*prefix);
-  const TensorTable t({.path = file.path(), .rename = names});
+  const FileTable t({.path = file.path(), .rename = names});
   constexpr int64_t kHeadDim = 64;
   auto config = clip_config(t, "CLIPTextModel", kHeadDim, /*quick_gelu=*/true);
   config["vocab_size"] = t.length("embeddings.token_embedding.weight", 0);
@@ -156,13 +156,13 @@ std::optional<FilePart> clip_text_in(const TensorTable& file) {
   return found("text_encoder_2", "CLIP-L", file, names, std::move(config));
 }
 
-std::optional<FilePart> clip_vision_in(const TensorTable& file) {
+std::optional<FilePart> clip_vision_in(const FileTable& file) {
   const auto prefix = file.before("embeddings.class_embedding");
   if (!prefix) return std::nullopt;
   const std::string projector = "multi_modal_projector.";
   const bool of_llava = file.has(projector + "linear_1.weight");
   const auto names = below(*prefix);
-  const TensorTable t({.path = file.path(), .rename = names});
+  const FileTable t({.path = file.path(), .rename = names});
   constexpr int64_t kHeadDimH = 80, kHeadDimL = 64;
   auto config = clip_config(t, "CLIPVisionModel", of_llava ? kHeadDimL : kHeadDimH, of_llava);
   const auto patch = t.length("embeddings.patch_embedding.weight", 2);
@@ -180,12 +180,50 @@ std::optional<FilePart> clip_vision_in(const TensorTable& file) {
                std::move(config));
 }
 
-std::optional<FilePart> llama_in(const TensorTable& file) {
-  const auto prefix = file.before("layers.0.self_attn.q_proj.weight");
-  if (!prefix || prefix->ends_with("encoder.")) return std::nullopt;  // CLIP's
-  const auto names = below(*prefix);
-  const TensorTable t({.path = file.path(), .rename = names});
+namespace {
+
+// As llama.cpp writes a LLaMA with so many heads of queries and of keys.
+std::vector<NamedRows> gguf_llama_names(const std::string& key, int64_t heads, int64_t kv_heads) {
+  static const std::vector<KeyGroup> table{
+      {"blk.",
+       "layers.",
+       {
+           {"attn_q.", "self_attn.q_proj."},
+           {"attn_k.", "self_attn.k_proj."},
+           {"attn_v.", "self_attn.v_proj."},
+           {"attn_output.", "self_attn.o_proj."},
+           {"attn_norm.", "input_layernorm."},
+           {"ffn_gate.", "mlp.gate_proj."},
+           {"ffn_up.", "mlp.up_proj."},
+           {"ffn_down.", "mlp.down_proj."},
+           {"ffn_norm.", "post_attention_layernorm."},
+           {"", ""},
+       }},
+      {"", "", {{"token_embd.", "embed_tokens."}, {"output_norm.", "norm."}}},  // neither "output." nor "rope_freqs."
+  };
+  auto names = find_names(table, key, 0);
+  for (auto& rows : names) {
+    if (rows.key.ends_with("q_proj.weight")) rows.heads = heads;
+    if (rows.key.ends_with("k_proj.weight")) rows.heads = kv_heads;
+  }
+  return names;
+}
+
+}  // namespace
+
+std::optional<FilePart> llama_in(const FileTable& file) {
   constexpr int64_t kHeadDim = 128;
+  OriginalNames names;
+  if (const std::string q = "blk.0.attn_q.weight", k = "blk.0.attn_k.weight"; file.has(q)) {
+    names = [heads = file.length(q, 0) / kHeadDim, kv_heads = file.length(k, 0) / kHeadDim](const std::string& key) {
+      return gguf_llama_names(key, heads, kv_heads);
+    };
+  } else {
+    const auto prefix = file.before("layers.0.self_attn.q_proj.weight");
+    if (!prefix || prefix->ends_with("encoder.")) return std::nullopt;  // CLIP's
+    names = below(*prefix);
+  }
+  const FileTable t({.path = file.path(), .rename = names});
   const std::string block = "layers.0.";
   return found("text_encoder", "LLaVA-LLaMA-3", file, names,
                {{"architectures", {"LlamaModel"}},
@@ -228,15 +266,15 @@ JsonFile image_processor_of(const PartSource& tower, int64_t image_size) {
 
 // ---- where a part is ------------------------------------------------------------------------------------------------
 
-TensorTable open_table(const std::filesystem::path& file, const std::string& option, const std::string& instead) {
+FileTable open_table(const std::filesystem::path& file, const std::string& option, const std::string& instead) {
   if (is_pickled(file))
     throw Error(option,
                 fmt::format("{}: holds pickled objects, which are not read: take {} instead", file.string(), instead));
-  if (std::filesystem::is_directory(file)) return TensorTable(find_weight_files(file, PartSource::kDiffusersStem).path);
-  return TensorTable(file);
+  if (std::filesystem::is_directory(file)) return FileTable(find_weight_files(file, PartSource::kDiffusersStem).path);
+  return FileTable(file);
 }
 
-FilePart find_part(const std::filesystem::path& given, const TensorTable& model, const Need& need,
+FilePart find_part(const std::filesystem::path& given, const FileTable& model, const Need& need,
                    const std::function<PartSource(const std::filesystem::path&)>& of_folder) {
   const auto own = need.find(model);
   if (given.empty()) {
@@ -255,13 +293,13 @@ FilePart find_part(const std::filesystem::path& given, const TensorTable& model,
 
 Need need_of_t5(bool umt5) {
   return {"text_encoder", umt5 ? "UMT5-XXL" : "T5-XXL", umt5 ? "umt5_xxl_fp16.safetensors" : "t5xxl_fp16.safetensors",
-          [kind = std::string(umt5 ? "umt5" : "t5")](const TensorTable& file) {
+          [kind = std::string(umt5 ? "umt5" : "t5")](const FileTable& file) {
             auto found = t5_in(file);
             return found && found->source.config.get<std::string>("model_type") == kind ? found : std::nullopt;
           }};
 }
 
-T5Source find_t5(const ModelPaths& paths, const TensorTable& model, bool umt5) {
+T5Source find_t5(const ModelPaths& paths, const FileTable& model, bool umt5) {
   const auto open = [umt5](const std::filesystem::path& folder) {
     return umt5 ? open_umt5_tokenizer(folder) : open_t5_tokenizer(folder);
   };
@@ -278,14 +316,14 @@ T5Source find_t5(const ModelPaths& paths, const TensorTable& model, bool umt5) {
   if (folder) return {std::move(part.source), *folder, [open, dir = *folder] { return open(dir); }};
 
   const auto path = part.source.tensors.path;
-  const TensorTable file(path);
+  const FileTable file(path);
   const auto prefix = umt5 ? file.before(kSentencePiece) : std::nullopt;
   if (!prefix)
     throw Error("tokenizer",
                 fmt::format("{}: holds no tokenizer: name one by `tokenizer`, such as the folder \"tokenizer\" of {}",
                             path.string(), umt5 ? "Wan-AI/Wan2.1-T2V-1.3B-Diffusers" : "Lightricks/LTX-Video"));
   return {std::move(part.source), path, [path, key = *prefix + kSentencePiece] {
-            return open_umt5_tokenizer(bytes_of(TensorTable(path), key), path.string());
+            return open_umt5_tokenizer(bytes_of(FileTable(path), key), path.string());
           }};
 }
 

@@ -81,17 +81,19 @@ class PartFiles {
   virtual void release() = 0;
   // Throws eav::Error where one of its files has become shorter since it was first looked at.
   void check_whole() const {
-    if (table_->is_made()) table().check_whole();
+    if (table_->is_made()) tensors().check_whole();
   }
   // What the last opening has to say, in one line, given out once; empty where nothing.
   std::string take_warning() const { return std::exchange(warning_, {}); }
 
+  // Its tensors, each in the type that its file has it in. Throws eav::Error as Checkpoint::open does.
+  const Checkpoint& tensors() const { return **table_; }
   // What the table of its tensors tells. Throws eav::Error as Checkpoint::open does.
-  PartInfo describe() const { return eav::describe(source_, table()); }
-  // The floating point type that most of its parameters are stored in.
+  PartInfo describe() const { return eav::describe(source_, tensors()); }
+  // The floating point type that most of its parameters are stored in; bfloat16 where they are packed.
   at::ScalarType stored_type() const;
-  // The bytes of its weights that are in memory while it works: all but the unneeded ones; where blocks are loaded
-  // singly, they count as much as the largest.
+  // The bytes of its weights that are in memory while it works: all but the unneeded ones; packed
+  // matrices as the file has them; where blocks are loaded singly, they count as much as the largest.
   int64_t held_bytes() const;
 
  protected:
@@ -101,15 +103,14 @@ class PartFiles {
   auto open(const Build& build) const {
     // A plan reads the table of tensors alone, which is at hand.
     const auto policy = placement_.policy();
-    const auto checkpoint = policy.device.is_meta() ? table().with(policy) : Checkpoint::open(source_.tensors, policy);
+    const auto checkpoint =
+        policy.device.is_meta() ? tensors().with(policy) : Checkpoint::open(source_.tensors, policy);
     auto model = build(Weights(checkpoint));
     warning_ = checkpoint.check_all_read(keys_.unneeded);
     return model;
   }
 
  private:
-  const Checkpoint& table() const { return **table_; }
-
   PartSource source_;
   PartKeys keys_;
   Placement placement_;

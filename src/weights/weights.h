@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "weights/original_names.h"
+#include "weights/packed.h"
 #include "weights/safetensors.h"
 
 namespace eav {
@@ -62,6 +63,13 @@ class Checkpoint {
               const StagedTensors* staged = nullptr) const;
   // Checks like load(), but reads nothing: a tensor of shape and type alone.
   Tensor describe(const std::string& key, std::span<const int64_t> shape = {}) const;
+  // A tensor whose numbers the file packs, on the policy's device, as a matrix [shape[0], rest]: its bytes lie in the
+  // file itself on the CPU. Nothing where load() gives what is stored, or where blocks reach across rows. Checks and
+  // marks as load() does; what is `described` has a shape alone.
+  std::optional<Packed> load_packed(const std::string& key, std::span<const int64_t> shape,
+                                    const StagedTensors* staged = nullptr, bool described = false) const;
+  // Whether its rows stand in another order in the file.
+  bool reorders(const std::string& key) const { return order_.contains(key); }
   // Calls visit(key, file, entry) for every tensor whose key starts with `prefix`.
   template <class Visit>
   void each_below(const std::string& prefix, const Visit& visit) const {
@@ -81,27 +89,47 @@ class Checkpoint {
 
   // The free-form strings of its file, or of the first of several.
   const std::map<std::string, std::string>& metadata() const { return files_.front().metadata(); }
+  const std::vector<TensorFile>& files() const { return files_; }
   const std::filesystem::path& dir() const { return dir_; }
   const LoadPolicy& policy() const { return policy_; }
   // Every key with its place and shape, for `eav inspect` and memory plans.
-  const std::map<std::string, std::pair<size_t, SafetensorsFile::Entry>>& index() const { return index_; }
+  const std::map<std::string, std::pair<size_t, TensorEntry>>& index() const { return index_; }
 
  private:
   // Takes the tensors that `source` holds.
   void add(const CheckpointSource& source);
-  void add(const std::string& original, size_t file, const SafetensorsFile::Entry& entry, const OriginalNames& rename);
-  // As in the file: rows that are rolled are not yet.
-  Tensor load_stored(const std::string& key, std::span<const int64_t> shape, std::optional<at::ScalarType> dtype,
-                     const StagedTensors* staged) const;
+  void add(const std::string& original, size_t file, const TensorEntry& entry, const OriginalNames& rename);
+  // Rows of the file, or their bytes, in this project's order.
+  Tensor in_order(const std::string& key, const Tensor& rows) const;
   void check_blocks_are_alike() const;
-  const std::pair<size_t, SafetensorsFile::Entry>& find(const std::string& key, std::span<const int64_t> shape) const;
+  struct Found {
+    const TensorFile* file;
+    TensorEntry entry;
+  };
+  // Throws as load() does, and marks the tensor as read.
+  Found find(const std::string& key, std::span<const int64_t> shape) const;
+  // How the numbers of the weight `key` are packed, and what they are multiplied by; marks what tells it as read.
+  struct Scaling {
+    std::optional<Packing> packing;
+    std::optional<Tensor> scale = {};
+    int64_t rotated = 0;
+  };
+  Scaling scaling_of(const std::string& key, const Found& found) const;
+  // The bytes of `rows` rows, wherever they are to be.
+  Tensor bytes_of(const std::string& key, const Found& found, int64_t rows, const StagedTensors* staged,
+                  bool described) const;
 
   std::filesystem::path dir_;
   std::string name_;  // the file or index file, for messages
   LoadPolicy policy_;
-  std::vector<SafetensorsFile> files_;
-  std::map<std::string, std::pair<size_t, SafetensorsFile::Entry>> index_;  // key -> file, entry
-  std::map<std::string, int64_t> rolled_;  // key -> the row of the file that comes first, before which its last end
+  std::vector<TensorFile> files_;
+  std::map<std::string, std::pair<size_t, TensorEntry>> index_;  // key -> file, entry
+  // How rows of a tensor come into this project's order: `first` of the file's before the others, or, where there are
+  // `heads`, the first half of a head's rows before the second, which lie beside each other in pairs.
+  struct RowOrder {
+    int64_t first = 0, heads = 0;
+  };
+  std::map<std::string, RowOrder> order_;
   mutable std::set<std::string> read_;
 };
 
@@ -140,6 +168,10 @@ class Weights {
   Tensor load(const std::string& name, std::vector<int64_t> shape = {}) const {
     return describes_ ? checkpoint_->describe(prefix_ + name, shape)
                       : checkpoint_->load(prefix_ + name, shape, dtype_, staged_);
+  }
+  // The matrix [shape[0], rest] that `name` is, where its numbers are packed in the file and stay so.
+  std::optional<Packed> packed(const std::string& name, std::vector<int64_t> shape) const {
+    return checkpoint_->load_packed(prefix_ + name, shape, staged_, describes_);
   }
   std::optional<Tensor> optional(const std::string& name, std::vector<int64_t> shape = {}) const {
     return has(name) ? std::optional(load(name, std::move(shape))) : std::nullopt;

@@ -297,6 +297,15 @@ void safetensors(std::string_view bytes) {
   });
 }
 
+void gguf(std::string_view bytes) {
+  const MemoryFile memory(bytes);
+  refusing(memory.path(), [&] {
+    read_gguf_table(memory.path(), bytes);
+    const TensorFile file(memory.path());
+    for (const auto& [key, entry] : file.entries()) file.view(entry);
+  });
+}
+
 void media(std::string_view bytes) {
   const MemoryFile memory(bytes);
   refusing(memory.path(), [&] { read_frames(memory.path(), 3); });
@@ -328,6 +337,7 @@ const std::map<std::string, Target>& targets() {
       {"caption", caption},
       {"charsmap", charsmap},
       {"configuration", configuration},
+      {"gguf", gguf},
       {"media", media},
       {"metadata", metadata},
       {"prompt", prompt},

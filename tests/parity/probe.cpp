@@ -42,6 +42,7 @@ void open_sora(const std::vector<std::string>& arguments);  // probe_open_sora.c
 void latents(std::vector<std::string> arguments);           // probe_memory.cpp
 void phase(const std::vector<std::string>& arguments);      // probe_memory.cpp
 void plan(const std::vector<std::string>& arguments);       // probe_memory.cpp
+void tensors(const std::vector<std::string>& arguments);    // probe_stored.cpp
 void vae(const std::vector<std::string>& arguments);        // probe_vae.cpp
 
 namespace {
@@ -261,7 +262,7 @@ void names(const Arguments& arguments) {
 void single_file(const Arguments& arguments) {
   const std::filesystem::path file = arguments.at(0);
   const auto parts = eav::ltx_video::open_single_file(
-      {.model = file, .text_encoder = option(arguments, "text-encoder")}, eav::TensorTable(file));
+      {.model = file, .text_encoder = option(arguments, "text-encoder")}, eav::FileTable(file));
   std::map<std::string, at::Tensor> tensors;
   const std::map<std::string, eav::CheckpointSource> sources{{"transformer", parts.transformer.tensors},
                                                              {"vae", parts.vae.tensors}};
@@ -298,6 +299,7 @@ int main(int argc, char** argv) try {
       {"plan", plan},
       {"single-file", single_file},
       {"t5", t5},
+      {"tensors", [](const Arguments& given) { tensors(given); }},
       {"tokens", tokens},
       {"umt5", umt5},
       {"vae", vae},

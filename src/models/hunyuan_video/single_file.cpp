@@ -24,9 +24,9 @@ struct Spelling {
   const char *known, *patches;
 };
 constexpr Spelling kSpellings[]{
-    {"double_blocks.0.img_attn_qkv.weight", "img_in.proj.weight"},
-    {"double_blocks.0.img_attn.qkv.weight", "img_in.proj.weight"},
-    {"context_embedder.token_refiner.refiner_blocks.0.attn.to_q.weight", "x_embedder.proj.weight"},
+    {"double_blocks.0.img_attn_qkv.weight", "img_in.proj.bias"},
+    {"double_blocks.0.img_attn.qkv.weight", "img_in.proj.bias"},
+    {"context_embedder.token_refiner.refiner_blocks.0.attn.to_q.weight", "x_embedder.proj.bias"},
 };
 
 Need need_of_llama() { return {"text_encoder", "LLaVA-LLaMA-3", "llava_llama3_fp16.safetensors", llama_in}; }
@@ -34,7 +34,7 @@ Need need_of_clip() { return {"text_encoder_2", "CLIP-L", "clip_l.safetensors", 
 Need need_of_vae() { return {"vae", "VAE of HunyuanVideo", "hunyuan_video_vae_bf16.safetensors", vae_in}; }
 Need need_of_tower(std::string only_if = "") {
   return {"image_encoder", "vision tower of LLaVA-LLaMA-3", "llava_llama3_vision.safetensors",
-          [](const TensorTable& file) {
+          [](const FileTable& file) {
             auto part = clip_vision_in(file);
             return part && part->source.config.get<std::string>("hidden_act") == "quick_gelu" ? part : std::nullopt;
           },
@@ -67,7 +67,7 @@ Tokenizers find_tokenizers(const ModelPaths& paths) {
 
 }  // namespace
 
-std::optional<FilePart> transformer_in(const TensorTable& file) {
+std::optional<FilePart> transformer_in(const FileTable& file) {
   for (const auto prefix : kTransformerPrefixes) {
     const auto spelling =
         std::ranges::find_if(kSpellings, [&](const Spelling& s) { return file.has(std::string(prefix) + s.known); });
@@ -78,10 +78,10 @@ std::optional<FilePart> transformer_in(const TensorTable& file) {
                             .rename = below(std::string(prefix), [channels](const std::string& key) {
                               return transformer_names(key, channels);
                             })};
-    const TensorTable t(source);
-    const std::string patches = "x_embedder.proj.weight";
+    const FileTable t(source);
     constexpr int64_t kHeadDim = 128;
-    const auto patch_t = t.length(patches, 2), patch = t.length(patches, 3), in_channels = t.length(patches, 1);
+    const auto kernel = t.kernel("x_embedder.proj");
+    const auto in_channels = kernel[1], patch_t = kernel[2], patch = kernel[3];
     Json config{{"_class_name", "HunyuanVideoTransformer3DModel"},
                 {"in_channels", in_channels},
                 {"out_channels", t.length("proj_out.weight", 0) / std::max<int64_t>(patch * patch * patch_t, 1)},
@@ -109,14 +109,14 @@ std::optional<FilePart> transformer_in(const TensorTable& file) {
   return std::nullopt;
 }
 
-std::optional<FilePart> vae_in(const TensorTable& file) {
+std::optional<FilePart> vae_in(const FileTable& file) {
   for (const auto prefix : kVaePrefixes) {
     const auto has = [&](const char* key) { return file.has(std::string(prefix) + key); };
     if (!has("decoder.conv_in.conv.weight") ||
         !(has("decoder.mid.attn_1.q.weight") || has("decoder.mid_block.attentions.0.to_q.weight")))
       continue;
     CheckpointSource source{.path = file.path(), .rename = below(std::string(prefix), vae_names)};
-    const TensorTable t(source);
+    const FileTable t(source);
     std::vector<int64_t> widths;
     for (int64_t level = 0; level < t.count("encoder.down_blocks."); ++level)
       widths.push_back(t.length(fmt::format("encoder.down_blocks.{}.resnets.0.conv1.conv.weight", level), 0));
@@ -136,7 +136,7 @@ std::optional<FilePart> vae_in(const TensorTable& file) {
   return std::nullopt;
 }
 
-Layout open_single_file(const ModelPaths& paths, const TensorTable& file) {
+Layout open_single_file(const ModelPaths& paths, const FileTable& file) {
   auto transformer = transformer_in(file).value().source;
   const bool of_image = transformer.config.has("image_condition_type") || is_of_image(paths);
   if (of_image && !transformer.config.has("image_condition_type")) {
@@ -184,7 +184,7 @@ Layout open_single_file(const ModelPaths& paths, const TensorTable& file) {
           .open_tokenizer_2 = [dir = tokenizers.clip] { return open_clip_tokenizer(dir); }};
 }
 
-std::vector<Need> needs_of(const TensorTable& file) {
+std::vector<Need> needs_of(const FileTable& file) {
   const bool concatenates = transformer_in(file).value().source.config.has("image_condition_type");
   const bool of_image = concatenates || is_of_image({.model = file.path()});
   return {need_of_llama(),

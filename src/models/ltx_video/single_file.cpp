@@ -21,7 +21,7 @@ Need need_of_vae() { return {"vae", "VAE of LTX-Video", "that of the release's w
 // A part in a file: its tensors under their original names, and what the file's metadata tells.
 class Original {
  public:
-  Original(const TensorTable& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {
+  Original(const FileTable& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {
     const auto& metadata = file.checkpoint().metadata();
     const auto text = metadata.find("config");
     if (text == metadata.end()) return;
@@ -47,23 +47,23 @@ class Original {
   }
 
  private:
-  const TensorTable& file_;
+  const FileTable& file_;
   std::string prefix_;
   Json config_ = Json::object();
 };
 
-std::optional<Original> part_of(const TensorTable& file, std::span<const std::string_view> prefixes,
+std::optional<Original> part_of(const FileTable& file, std::span<const std::string_view> prefixes,
                                 const std::string& known) {
   for (const auto prefix : prefixes)
     if (file.has(std::string(prefix) + known)) return Original(file, std::string(prefix));
   return std::nullopt;
 }
 
-std::optional<Original> find_transformer(const TensorTable& file) {
+std::optional<Original> find_transformer(const FileTable& file) {
   return part_of(file, kTransformerPrefixes, "patchify_proj.weight");
 }
 
-std::optional<Original> find_vae(const TensorTable& file) {
+std::optional<Original> find_vae(const FileTable& file) {
   return part_of(file, kVaePrefixes, "per_channel_statistics.mean-of-means");
 }
 
@@ -271,7 +271,7 @@ PartSource vae_source(const Original& file) {
 
 }  // namespace
 
-std::optional<FilePart> transformer_in(const TensorTable& file) {
+std::optional<FilePart> transformer_in(const FileTable& file) {
   const auto original = find_transformer(file);
   if (!original) return std::nullopt;
   auto source = transformer_source(*original);
@@ -279,20 +279,15 @@ std::optional<FilePart> transformer_in(const TensorTable& file) {
   return FilePart{std::move(source), large ? "LTX-Video 13B" : "LTX-Video 2B"};
 }
 
-std::optional<FilePart> vae_in(const TensorTable& file) {
+std::optional<FilePart> vae_in(const FileTable& file) {
   const auto original = find_vae(file);
   if (!original) return std::nullopt;
   return FilePart{vae_source(*original), "the VAE of LTX-Video"};
 }
 
-Layout open_single_file(const ModelPaths& paths, const TensorTable& file) {
+Layout open_single_file(const ModelPaths& paths, const FileTable& file) {
   const auto& path = paths.model;
   const auto transformer = find_transformer(file).value();
-  for (const auto& [key, place] : file.checkpoint().index())
-    if (place.second.dtype == at::kFloat8_e4m3fn || place.second.dtype == at::kFloat8_e5m2)
-      throw Error(
-          fmt::format("{}: \"{}\" is stored in float8, which is not supported: take the release's file in bfloat16",
-                      path.string(), key));
   auto vae = find_part(paths.vae, file, need_of_vae(), PartSource::of_diffusers).source;
   vae.name = "vae";
   const auto release = release_of(vae.config);
@@ -307,7 +302,7 @@ Layout open_single_file(const ModelPaths& paths, const TensorTable& file) {
           .tokenizer = text.tokenizer};
 }
 
-std::vector<Need> needs_of(const TensorTable&) {
+std::vector<Need> needs_of(const FileTable&) {
   return {need_of_t5(/*umt5=*/false),
           need_of_vae(),
           {.option = "tokenizer",

@@ -9,20 +9,20 @@
 #include "models/ltx_video/layout.h"
 #include "models/ltx_video/original_names.h"
 #include "text/encoder_files.h"
-#include "weights/tensor_table.h"
+#include "weights/file_table.h"
 
 namespace eav::ltx_video {
 
 // Each nothing where the file has none. Throws eav::Error where a tensor is missing.
-std::optional<FilePart> transformer_in(const TensorTable& file);
-std::optional<FilePart> vae_in(const TensorTable& file);
+std::optional<FilePart> transformer_in(const FileTable& file);
+std::optional<FilePart> vae_in(const FileTable& file);
 
 // Opens `paths.model`, whose table is `file`, with the parts that `paths` names. The release follows from keys and
 // shapes, the widths from shapes, and the rest from the file's metadata where it has it, else from what was published
-// for the release. Throws eav::Error where a part is missing or there twice, or weights are in float8.
-Layout open_single_file(const ModelPaths& paths, const TensorTable& file);
+// for the release. Throws eav::Error where a part is missing or there twice.
+Layout open_single_file(const ModelPaths& paths, const FileTable& file);
 
 // What a file with the transformer needs beside it, whether it has that or not.
-std::vector<Need> needs_of(const TensorTable& file);
+std::vector<Need> needs_of(const FileTable& file);
 
 }  // namespace eav::ltx_video

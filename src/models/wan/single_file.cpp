@@ -60,7 +60,7 @@ const Release& release_of(const JsonFile& config) {
 }
 
 // The prefix below which a file has one of the keys.
-std::optional<std::string> prefix_of(const TensorTable& file, std::span<const std::string_view> prefixes,
+std::optional<std::string> prefix_of(const FileTable& file, std::span<const std::string_view> prefixes,
                                      std::initializer_list<const char*> known) {
   for (const auto prefix : prefixes)
     for (const auto* key : known)
@@ -90,14 +90,14 @@ JsonFile scheduler(const std::filesystem::path& path, double flow_shift) {
 Need need_of_vae(const Release& release) {
   const bool of_5b = release.first_frame;
   return {"vae", of_5b ? "VAE of Wan 2.2's 5B" : "VAE of Wan 2.1",
-          of_5b ? "wan2.2_vae.safetensors" : "wan_2.1_vae.safetensors", [of_5b](const TensorTable& file) {
+          of_5b ? "wan2.2_vae.safetensors" : "wan_2.1_vae.safetensors", [of_5b](const FileTable& file) {
             auto part = vae_in(file);
             return part && part->source.config.get<bool>("is_residual") == of_5b ? part : std::nullopt;
           }};
 }
 
 Need need_of_tower() {
-  return {"image_encoder", "CLIP ViT-H", "clip_vision_h.safetensors", [](const TensorTable& file) {
+  return {"image_encoder", "CLIP ViT-H", "clip_vision_h.safetensors", [](const FileTable& file) {
             auto part = clip_vision_in(file);
             return part && part->source.config.get<std::string>("hidden_act") == "gelu" ? part : std::nullopt;
           }};
@@ -137,23 +137,24 @@ void check_experts(const ModelPaths& paths, const Release& release) {
 
 }  // namespace
 
-std::optional<FilePart> transformer_in(const TensorTable& file) {
+std::optional<FilePart> transformer_in(const FileTable& file) {
   const auto prefix =
       prefix_of(file, kTransformerPrefixes, {"head.modulation", "condition_embedder.time_embedder.linear_1.weight"});
   if (!prefix) return std::nullopt;
   if (file.has(*prefix + "vace_patch_embedding.weight"))
     throw error(file.path(), "is a Wan VACE, which is not supported");
   CheckpointSource source{.path = file.path(), .rename = below(*prefix, transformer_names)};
-  const TensorTable t(source);
-  const std::string patches = "patch_embedding.weight", embedder = "condition_embedder.";
+  const FileTable t(source);
+  const std::string embedder = "condition_embedder.";
   constexpr int64_t kHeadDim = 128;
-  const auto channels = t.length(patches, 0);
-  const std::vector<int64_t> patch{t.length(patches, 2), t.length(patches, 3), t.length(patches, 4)};
+  const auto kernel = t.kernel("patch_embedding");
+  const auto channels = kernel[0];
+  const std::vector<int64_t> patch{kernel[2], kernel[3], kernel[4]};
   Json config{{"_class_name", "WanTransformer3DModel"},
               {"patch_size", patch},
               {"num_attention_heads", channels / kHeadDim},
               {"attention_head_dim", kHeadDim},
-              {"in_channels", t.length(patches, 1)},
+              {"in_channels", kernel[1]},
               {"out_channels", t.length("proj_out.weight", 0) / std::max<int64_t>(patch[0] * patch[1] * patch[2], 1)},
               {"text_dim", t.length(embedder + "text_embedder.linear_1.weight", 1)},
               {"freq_dim", t.length(embedder + "time_embedder.linear_1.weight", 1)},
@@ -173,13 +174,13 @@ std::optional<FilePart> transformer_in(const TensorTable& file) {
   return FilePart{{"transformer", json, std::move(source)}, release_of(json).what};
 }
 
-std::optional<FilePart> vae_in(const TensorTable& file) {
+std::optional<FilePart> vae_in(const FileTable& file) {
   const auto prefix = prefix_of(file, kVaePrefixes,
                                 {"decoder.middle.0.residual.0.gamma", "decoder.mid_block.attentions.0.to_qkv.weight"});
   if (!prefix) return std::nullopt;
   CheckpointSource source{.path = file.path(),
                           .rename = below(*prefix, [](const auto& key) { return vae_names(key); })};
-  const TensorTable t(source);
+  const FileTable t(source);
   const bool residual = t.has("encoder.down_blocks.0.resnets.0.norm1.gamma");
   const auto z_dim = t.length("post_quant_conv.weight", 0), expected = int64_t{residual ? 48 : 16};
   if (z_dim != expected)
@@ -205,7 +206,7 @@ std::optional<FilePart> vae_in(const TensorTable& file) {
                   residual ? "the VAE of Wan 2.2's 5B" : "the VAE of Wan 2.1, and of 2.2's 14B"};
 }
 
-Layout open_single_file(const ModelPaths& paths, const TensorTable& file) {
+Layout open_single_file(const ModelPaths& paths, const FileTable& file) {
   auto transformer = transformer_in(file).value().source;
   const auto& release = release_of(transformer.config);
   check_experts(paths, release);
@@ -254,7 +255,7 @@ Layout open_single_file(const ModelPaths& paths, const TensorTable& file) {
           .open_tokenizer = std::move(text.open_tokenizer)};
 }
 
-std::vector<Need> needs_of(const TensorTable& file) {
+std::vector<Need> needs_of(const FileTable& file) {
   const auto& release = release_of(transformer_in(file).value().source.config);
   std::vector<Need> needs{need_of_t5(/*umt5=*/true), need_of_vae(release)};
   if (release.sees_pictures) needs.push_back(need_of_tower());

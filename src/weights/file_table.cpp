@@ -1,4 +1,4 @@
-#include "weights/tensor_table.h"
+#include "weights/file_table.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 
 namespace eav {
 
-int64_t TensorTable::length(const std::string& key, size_t axis) const {
+int64_t FileTable::length(const std::string& key, size_t axis) const {
   const auto fail = [&](const std::string& what) {
     return Error(fmt::format("{}: the tensor \"{}\" {}", path_.string(), key, what));
   };
@@ -21,7 +21,18 @@ int64_t TensorTable::length(const std::string& key, size_t axis) const {
   return shape[axis];
 }
 
-int64_t TensorTable::count(const std::string& prefix) const {
+std::array<int64_t, 5> FileTable::kernel(const std::string& layer) const {
+  const auto weight = layer + ".weight";
+  const auto at = [&](size_t axis) { return length(weight, axis); };
+  if (const auto found = checkpoint_.index().find(weight);
+      found != checkpoint_.index().end() && found->second.second.shape.size() == 4) {
+    const auto out = std::max<int64_t>(length(layer + ".bias", 0), 1);
+    return {out, at(0) / out, at(1), at(2), at(3)};
+  }
+  return {at(0), at(1), at(2), at(3), at(4)};
+}
+
+int64_t FileTable::count(const std::string& prefix) const {
   int64_t count = 0;
   const auto& index = checkpoint_.index();
   for (auto at = index.lower_bound(prefix); at != index.end() && at->first.starts_with(prefix); ++at)
@@ -30,7 +41,7 @@ int64_t TensorTable::count(const std::string& prefix) const {
   return count;
 }
 
-std::optional<std::string> TensorTable::before(std::string_view known) const {
+std::optional<std::string> FileTable::before(std::string_view known) const {
   for (const auto& key : checkpoint_.index() | std::views::keys) {
     if (!key.ends_with(known)) continue;
     const auto prefix = key.substr(0, key.size() - known.size());
