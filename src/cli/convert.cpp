@@ -8,6 +8,7 @@
 #include "eav/human.h"
 #include "interrupt.h"
 #include "printable.h"
+#include "request_options.h"
 #include "terminal.h"
 
 namespace eav {
@@ -15,7 +16,7 @@ namespace eav {
 Command add_convert(CLI::App& program) {
   auto& command = *program.add_subcommand("convert", "Write a model's weights in another type: a file for each part");
   const auto asked = std::make_shared<Conversion>();
-  command.add_option("MODEL", asked->paths.model, "Checkpoint folder, or LTX-Video's single file")
+  command.add_option("MODEL", asked->paths.model, "Checkpoint folder, or single file of the transformer")
       ->type_name("")
       ->required();
   command.add_option("--type", asked->type, fmt::format("Type of matrices: {}", fmt::join(conversion_types(), ", ")))
@@ -26,9 +27,7 @@ Command add_convert(CLI::App& program) {
                   "Files to write, .gguf or .safetensors: wan.gguf becomes wan-transformer.gguf, wan-vae.gguf, …")
       ->type_name("FILE")
       ->required();
-  command.add_option("--vae", asked->paths.vae, "Folder of the VAE, where MODEL has none")->type_name("DIR");
-  command.add_option("--text-encoder", asked->paths.text_encoder, "Folder of the text encoder, where MODEL has none")
-      ->type_name("DIR");
+  add_part_options(command, asked->paths);
   command.add_flag("--overwrite", asked->overwrite, "Replace files that exist");
   return {&command, [asked] {
             Interrupt interrupt;

@@ -1,6 +1,9 @@
 // eav inspect: shows what a checkpoint holds and needs.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <filesystem>
+
 #include "commands.h"
 #include "eav/generator.h"
 #include "eav/human.h"
@@ -28,7 +31,57 @@ std::string stored_types(const PartInfo& part) {
   return text;
 }
 
+void print_lora(const std::filesystem::path& file, const LoraInfo& lora) {
+  print_text("LoRA, {}\n\n", file.string());
+  constexpr const char* kLine = "  {:<16}{}\n";
+  print_text(kLine, "form", lora.form);
+  print_text(kLine, "names as of", lora.writer);
+  if (!lora.made_for.empty()) print_text(kLine, "made for", lora.made_for);
+  print_text(kLine, "layers", lora.layers);
+  if (lora.rank_most > 0)
+    print_text(kLine, "rank",
+               lora.rank_least == lora.rank_most ? fmt::format("{}", lora.rank_most)
+                                                 : fmt::format("{} to {}", lora.rank_least, lora.rank_most));
+  print_text(kLine, "parameters", human_count(lora.parameters));
+}
+
+void print_parts(const std::vector<PartInfo>& parts) {
+  constexpr const char* kPart = "  {:<16}{:<32}{:>12}{:>12}  {}\n";
+  print_text(kPart, "part", "class", "parameters", "on disk", "stored as");
+  for (const auto& part : parts)
+    part.parameters > 0 ? print_text(kPart, part.name, part.kind, human_count(part.parameters), human_size(part.bytes),
+                                     stored_types(part))
+                        : print_text(kPart, part.name, part.kind, "-", "-", "-");
+}
+
+// Whether a file is given without other parts, which it may need.
+bool is_alone(const ModelPaths& paths) {
+  if (!std::filesystem::is_regular_file(paths.model)) return false;
+  return std::ranges::all_of(ModelPaths::members(), [&](const auto& member) {
+    return member.second == &ModelPaths::model || (paths.*member.second).empty();
+  });
+}
+
+// A file by itself: what it holds, and what it needs beside.
+int inspect_alone(const std::filesystem::path& file) {
+  const auto inspection = inspect_file(file);
+  print_text("{}\n\n", file.string());
+  for (const auto& part : inspection.parts)
+    print_text("  {}: {}, {} parameters, {} on disk, stored as {}\n", part.name, part.kind,
+               human_count(part.parameters), human_size(part.bytes), stored_types(part));
+  if (!inspection.needs.empty()) print_text("\na video needs beside it\n");
+  for (const auto& need : inspection.needs) print_text("  {}\n", with_flags(need));
+  return 0;
+}
+
 int inspect(const AskedOptions& asked) {
+  if (const auto& path = asked.paths.model;
+      path.extension() == ".safetensors" && std::filesystem::is_regular_file(path))
+    if (const auto lora = inspect_lora(path)) {
+      print_lora(path, *lora);
+      return 0;
+    }
+  if (is_alone(asked.paths)) return inspect_alone(asked.paths.model);
   const Generator generator(asked.paths_over({}), asked.runtime_over({}));
   const auto inspection = generator.inspect();
   const auto job = generator.open(asked.over({}));
@@ -37,14 +90,10 @@ int inspect(const AskedOptions& asked) {
   const auto grid = job.grid();
 
   print_text("{}, {}\n\n", inspection.family, generator.paths().model.string());
-  constexpr const char* kPart = "  {:<16}{:<32}{:>12}{:>12}  {}\n";
-  print_text(kPart, "part", "class", "parameters", "on disk", "stored as");
-  for (const auto& part : inspection.parts)
-    part.parameters > 0 ? print_text(kPart, part.name, part.kind, human_count(part.parameters), human_size(part.bytes),
-                                     stored_types(part))
-                        : print_text(kPart, part.name, part.kind, "-", "-", "-");
+  print_parts(inspection.parts);
 
   if (const auto note = generator.note(); !note.empty()) fmt::print("  {}\n", with_flags(note));
+  for (const auto& note : generator.lora_notes()) print_text("  {}\n", note);
 
   const auto video = job.video_size();
   print_text("\nmemory for {} frames of {}x{} in {} on {}\n", video.frames, video.width, video.height,
@@ -73,7 +122,7 @@ Command add_inspect(CLI::App& program) {
   const auto asked = std::make_shared<AskedOptions>();
   command
       .add_option("PATH", asked->paths.model,
-                  "Checkpoint folder, or LTX-Video's single file [the demo that ships with eav]")
+                  "Checkpoint folder, or a single file of weights [the demo that ships with eav]")
       ->type_name("");
   add_request_options(command, *asked, {"prompt", "enhance_maps"});
   return {&command, [asked] { return inspect(*asked); }};

@@ -18,6 +18,7 @@ struct AskedOptions {
   std::optional<std::string> dtype;
   std::optional<int> threads;
   bool offload = false;
+  bool without_loras = false;  // those of a record
 
   // Changes the paths and the runtime that a record has, or the defaults.
   ModelPaths paths_over(const ModelPaths& recorded) const;
@@ -25,6 +26,10 @@ struct AskedOptions {
   // Sets what is asked for. A size or length by its name takes the place of the one in pixels or frames.
   Request over(Request request) const;
 };
+
+// Adds the options of a model's parts, and with them --model.
+void add_part_options(CLI::App& command, ModelPaths& paths);
+void add_model_options(CLI::App& command, ModelPaths& paths, const char* model_help);
 
 // Adds --model, --steps and the like, but for the options named in `without`; what is given goes to `asked`, which must
 // outlive the command.

@@ -98,7 +98,7 @@ void each_rows(const Checkpoint& checkpoint, const std::string& key, const Use& 
   const auto& [number, entry] = checkpoint.index().at(key);
   const auto elements = entry.numel();
   const auto& file = checkpoint.files()[number];
-  if (elements <= kElementsAtATime) {
+  if (elements <= kElementsAtATime || checkpoint.reorders(key)) {
     use(checkpoint.load(key).to(at::kFloat).contiguous());
   } else {
     const auto rows = entry.shape[0], at_a_time = std::max<int64_t>(kElementsAtATime / (elements / rows), 1);
@@ -163,8 +163,9 @@ std::vector<ConvertedFile> convert(const Conversion& conversion, Progress& progr
   if (type->packing == Packing::float8_e4m3 && suffix == ".gguf")
     throw Error(fmt::format("{}: a .gguf file cannot hold {}: end it in .safetensors", out.string(), type->name));
 
-  const auto family = open_family({resolve_model_path(conversion.paths.model), resolve_model_path(conversion.paths.vae),
-                                   resolve_model_path(conversion.paths.text_encoder)});
+  auto paths = conversion.paths;
+  for (const auto& [option, member] : ModelPaths::members()) paths.*member = resolve_model_path(paths.*member);
+  const auto family = open_family(paths);
   std::vector<PartFiles*> parts;
   std::set<std::string> names;
   for (const auto phase : kPhases)

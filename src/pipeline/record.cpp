@@ -52,6 +52,35 @@ Json request_json(const Request& request) {
   return json;
 }
 
+Json loras_json(const std::vector<Lora>& loras) {
+  auto list = Json::array();
+  for (const auto& lora : loras) {
+    list.push_back({{"file", lora.file.string()}, {"strength", lora.strength.value_or(1)}});
+    if (lora.expert != Lora::Expert::both) list.back()["expert"] = to_string(lora.expert);
+  }
+  return list;
+}
+
+std::vector<Lora> read_loras(const fs::path& file, const nlohmann::json& list) {
+  if (!list.is_array()) throw Error(fmt::format("{}: \"loras\" is no list", file.string()));
+  std::vector<Lora> loras;
+  for (const auto& json : list) {
+    const JsonFile fields(file, json);
+    for (const auto& [name, value] : json.items())
+      if (name != "file" && name != "strength" && name != "expert")
+        throw Error(fmt::format("{}: \"{}\" is no field of a LoRA", file.string(), name));
+    auto& lora = loras.emplace_back();
+    lora.file = fields.get<std::string>("file");
+    lora.strength = fields.get<double>("strength", 1);
+    if (fields.has("expert")) try {
+        lora.expert = parse_expert(fields.get<std::string>("expert"));
+      } catch (const Error& error) {
+        throw Error(fmt::format("{}: {}", file.string(), error.what()));
+      }
+  }
+  return loras;
+}
+
 Json summary_json(const Trace& trace) {
   const auto scaled = std::ranges::count_if(trace.entries, [](const TraceEntry& e) { return e.gain > 1; });
   Json summary{{"token_frames", trace.token_frames}, {"measured", trace.entries.size()}, {"scaled", scaled}};
@@ -106,9 +135,8 @@ void each_path(Record& record, const std::function<void(const char*, fs::path&)>
   const auto visit_one = [&](const char* option, fs::path& path) {
     if (!path.empty()) visit(option, path);
   };
-  visit_one("model", record.paths.model);
-  visit_one("vae", record.paths.vae);
-  visit_one("text_encoder", record.paths.text_encoder);
+  for (const auto& [option, member] : ModelPaths::members()) visit_one(option.c_str(), record.paths.*member);
+  for (auto& lora : record.paths.loras) visit_one("lora", lora.file);
   visit_one("init_latents", record.request.init_latents);
   if (const auto found = record.request.settings.find("conditions"); found != record.request.settings.end())
     for (auto& condition : std::get<std::vector<Condition>>(found->second)) visit_one("conditions", condition.file);
@@ -138,14 +166,15 @@ Record make_record(const Generator& generator, const Request& request) {
   const auto absolute = [](const fs::path& path) {
     return path.empty() ? path : fs::absolute(path).lexically_normal();
   };
-  const auto& paths = generator.paths();
-  Record record{{absolute(paths.model), absolute(paths.vae), absolute(paths.text_encoder)},
+  Record record{generator.paths(),
                 generator.fingerprint(),
                 generator.runtime(),
                 environment(generator.runtime().device),
                 request,
                 "",
                 {}};
+  for (const auto& [option, member] : ModelPaths::members()) record.paths.*member = absolute(record.paths.*member);
+  for (auto& lora : record.paths.loras) lora.file = absolute(lora.file);
   if (!request.init_latents.empty()) {
     record.request.init_latents = absolute(request.init_latents);
     record.init_latents = file_fingerprint(request.init_latents);
@@ -200,8 +229,9 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
             {"fingerprint", record.fingerprint},
             {"request", request_json(record.request)}};
   if (!gpu.empty()) json["gpu"] = gpu;
-  if (!record.paths.vae.empty()) json["vae"] = record.paths.vae.string();
-  if (!record.paths.text_encoder.empty()) json["text_encoder"] = record.paths.text_encoder.string();
+  for (const auto& [option, member] : ModelPaths::members())
+    if (!(record.paths.*member).empty()) json[option] = (record.paths.*member).string();
+  if (!record.paths.loras.empty()) json["loras"] = loras_json(record.paths.loras);
   if (!record.init_latents.empty()) json["init_latents_fingerprint"] = record.init_latents;
   if (!record.conditions.empty()) json["conditions_fingerprints"] = record.conditions;
   json["enhanced"] = summary_json(trace);
@@ -320,8 +350,7 @@ Record record_of(const nlohmann::json& json, const fs::path& file) {
                                              "device",
                                              "dtype",
                                              "threads",
-                                             "vae",
-                                             "text_encoder",
+                                             "loras",
                                              "fingerprint",
                                              "request",
                                              "init_latents_fingerprint",
@@ -329,12 +358,17 @@ Record record_of(const nlohmann::json& json, const fs::path& file) {
                                              "model",
                                              "enhanced",
                                              "seconds"};
+  const auto is_path = [](const std::string& name) {
+    return std::ranges::any_of(ModelPaths::members(), [&](const auto& member) { return member.first == name; });
+  };
   for (const auto& [name, value] : json.items())
-    if (!kFields.contains(name)) throw Error(fmt::format("{}: \"{}\" is no field of a record", file.string(), name));
+    if (!kFields.contains(name) && !is_path(name))
+      throw Error(fmt::format("{}: \"{}\" is no field of a record", file.string(), name));
   const JsonFile fields(file, json);
   const auto text = [&](const char* name) { return fields.get<std::string>(name, ""); };
   Record record;
-  record.paths = {text("model"), text("vae"), text("text_encoder")};
+  for (const auto& [option, member] : ModelPaths::members()) record.paths.*member = text(option.c_str());
+  if (fields.has("loras")) record.paths.loras = read_loras(file, json.at("loras"));
   record.fingerprint = text("fingerprint");
   record.environment = {text("eav"), text("torch"), text("cpu"), text("gpu")};
   record.init_latents = text("init_latents_fingerprint");

@@ -18,17 +18,16 @@ std::string class_of(const JsonFile& config) {
 
 }  // namespace
 
-PartFiles::PartFiles(std::string name, JsonFile config, CheckpointSource source, PartKeys keys)
-    : name_(std::move(name)),
-      config_(std::move(config)),
-      source_(std::move(source)),
+PartFiles::PartFiles(PartSource source, PartKeys keys)
+    : source_(std::move(source)),
       keys_(std::move(keys)),
-      table_(std::make_shared<const Lazy<Checkpoint>>([source = source_] { return Checkpoint::open(source, {}); })) {}
+      table_(std::make_shared<const Lazy<Checkpoint>>(
+          [tensors = source_.tensors] { return Checkpoint::open(tensors, {}); })) {}
 
-PartInfo PartFiles::describe() const {
-  PartInfo part{.name = name_, .kind = class_of(config_)};
+PartInfo describe(const PartSource& source, const Checkpoint& tensors) {
+  PartInfo part{.name = source.name, .kind = class_of(source.config)};
   std::map<std::string, int64_t> parameters;
-  for (const auto& [key, place] : tensors().index()) {
+  for (const auto& [key, place] : tensors.index()) {
     const auto& entry = place.second;
     const int64_t count = entry.numel();
     parameters[entry.type_name()] += count;
@@ -49,7 +48,7 @@ at::ScalarType PartFiles::stored_type() const {
 
 void PartFiles::place(const Placement& of_all) {
   auto dtype = of_all.dtype;
-  if (const auto own = of_all.of_parts.find(name_); own != of_all.of_parts.end())
+  if (const auto own = of_all.of_parts.find(name()); own != of_all.of_parts.end())
     dtype = own->second;
   else if (keys_.float32)
     dtype = Dtype::float32;

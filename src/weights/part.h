@@ -13,10 +13,13 @@
 
 #include "eav/generator.h"
 #include "weights/config.h"
+#include "weights/patches.h"
 #include "weights/placement.h"
 #include "weights/weights.h"
 
 namespace eav {
+
+struct KeyGroup;  // weights/original_names.h
 
 // What is made when it is first used.
 template <class T>
@@ -41,25 +44,46 @@ struct PartKeys {
   std::vector<UnneededKey> unneeded = {};  // known, and not read
   std::vector<std::string> blocks = {};  // prefixes such as "transformer_blocks.": blocks that offloading loads singly
   bool float32 = false;                  // the part computes in it whatever the others do, unless asked otherwise
+  const std::vector<KeyGroup>* original = nullptr;  // another writer's names, by which LoRAs may call layers
+  int64_t channels = 0;                             // the model's, in which rows of those are counted
 };
+
+// Where a part lies: what is set and where its tensors are.
+struct PartSource {
+  std::string name;  // "transformer"
+  JsonFile config;   // as diffusers or transformers write it
+  CheckpointSource tensors;
+
+  // How the files with weights begin: those of diffusers' models and those of transformers'.
+  static constexpr const char* kDiffusersStem = "diffusion_pytorch_model";
+  static constexpr const char* kTransformersStem = "model";
+  // In a folder with config.json and weights. Throws eav::Error.
+  static PartSource of_diffusers(const std::filesystem::path& dir) {
+    return {dir.filename().string(), JsonFile(dir / "config.json"), {.path = dir, .stem = kDiffusersStem}};
+  }
+  static PartSource of_transformers(const std::filesystem::path& dir, std::string name) {
+    return {std::move(name), JsonFile(dir / "config.json"), {.path = dir, .stem = kTransformersStem}};
+  }
+};
+
+// What the table of a part's tensors tells.
+PartInfo describe(const PartSource& source, const Checkpoint& tensors);
 
 // All of a part but its model.
 class PartFiles {
  public:
-  // How the files with weights begin: those of diffusers' models and those of transformers'.
-  static constexpr const char* kDiffusersStem = "diffusion_pytorch_model";
-  static constexpr const char* kTransformersStem = "model";
-
-  PartFiles(std::string name, JsonFile config, CheckpointSource source, PartKeys keys);
+  PartFiles(PartSource source, PartKeys keys);
   PartFiles(const PartFiles&) = default;
   PartFiles& operator=(const PartFiles&) = delete;
 
-  const std::string& name() const { return name_; }
-  const std::filesystem::path& files() const { return source_.path; }  // the folder or the file
+  const std::string& name() const { return source_.name; }
+  const std::filesystem::path& files() const { return source_.tensors.path; }  // the folder or the file
 
   // How its weights are held from the next opening on: as all parts' are, but for a type of its own.
   void place(const Placement& of_all);
   const Placement& placement() const { return placement_; }
+  // What is added to its weights from the next opening on.
+  void patch(std::shared_ptr<const Patches> patches) { patches_ = std::move(patches); }
   virtual bool is_open() const = 0;
   virtual void release() = 0;
   // Throws eav::Error where one of its files has become shorter since it was first looked at.
@@ -71,8 +95,9 @@ class PartFiles {
 
   // Its tensors, each in the type that its file has it in. Throws eav::Error as Checkpoint::open does.
   const Checkpoint& tensors() const { return **table_; }
+  const PartKeys& keys() const { return keys_; }
   // What the table of its tensors tells. Throws eav::Error as Checkpoint::open does.
-  PartInfo describe() const;
+  PartInfo describe() const { return eav::describe(source_, tensors()); }
   // The floating point type that most of its parameters are stored in; bfloat16 where they are packed.
   at::ScalarType stored_type() const;
   // The bytes of its weights that are in memory while it works: all but the unneeded ones; packed
@@ -85,19 +110,20 @@ class PartFiles {
   template <class Build>
   auto open(const Build& build) const {
     // A plan reads the table of tensors alone, which is at hand.
-    const auto policy = placement_.policy();
-    const auto checkpoint = policy.device.is_meta() ? tensors().with(policy) : Checkpoint::open(source_, policy);
+    auto policy = placement_.policy();
+    policy.patches = patches_;
+    const auto checkpoint =
+        policy.device.is_meta() ? tensors().with(policy) : Checkpoint::open(source_.tensors, policy);
     auto model = build(Weights(checkpoint));
     warning_ = checkpoint.check_all_read(keys_.unneeded);
     return model;
   }
 
  private:
-  std::string name_;
-  JsonFile config_;
-  CheckpointSource source_;
+  PartSource source_;
   PartKeys keys_;
   Placement placement_;
+  std::shared_ptr<const Patches> patches_;
   std::shared_ptr<const Lazy<Checkpoint>> table_;  // of its tensors, read once for all copies
   mutable std::string warning_;
 };
@@ -107,13 +133,9 @@ class Part final : public PartFiles {
  public:
   using Build = std::function<Model(const Weights& w)>;
 
-  // `config` is the part's JSON; `build` makes the model of it.
-  Part(std::string name, JsonFile config, CheckpointSource source, PartKeys keys, Build build)
-      : PartFiles(std::move(name), std::move(config), std::move(source), std::move(keys)), build_(std::move(build)) {}
-  // The part in a folder, with its config.json.
-  Part(const std::filesystem::path& dir, const std::string& stem, PartKeys keys, Build build)
-      : Part(dir.filename().string(), JsonFile(dir / "config.json"), {.path = dir, .stem = stem, .rename = {}},
-             std::move(keys), std::move(build)) {}
+  // `build` makes the model.
+  Part(PartSource source, PartKeys keys, Build build)
+      : PartFiles(std::move(source), std::move(keys)), build_(std::move(build)) {}
 
   // A copy is yet to be opened.
   Part(const Part& other) : PartFiles(other), build_(other.build_) {}

@@ -12,6 +12,7 @@
 #include "base/meta_memory.h"
 #include "eav/error.h"
 #include "weights/config.h"
+#include "weights/patches.h"
 #include "weights/weight_files.h"
 
 namespace eav {
@@ -86,15 +87,27 @@ bool UnneededKey::matches(const std::string& key) const {
 }
 
 Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string& stem, LoadPolicy policy) {
+  return open(CheckpointSource{.path = dir, .stem = stem}, policy);
+}
+
+Checkpoint Checkpoint::open(const CheckpointSource& source, LoadPolicy policy) {
   Checkpoint checkpoint;
-  checkpoint.dir_ = dir;
+  checkpoint.dir_ = source.stem.empty() ? source.path.parent_path() : source.path;
   checkpoint.policy_ = policy;
-  const auto [path, sharded] = find_weight_files(dir, stem);
-  checkpoint.name_ = path.string();
+  checkpoint.add(source);
+  for (const auto& other : source.others) checkpoint.add(other);
+  return checkpoint;
+}
+
+void Checkpoint::add(const CheckpointSource& source) {
+  const auto [path, sharded] = source.stem.empty() ? WeightFiles{source.path, source.path.extension() == ".json"}
+                                                   : find_weight_files(source.path, source.stem);
+  if (name_.empty()) name_ = path.string();
   if (!sharded) {
-    checkpoint.files_.emplace_back(path);
-    for (const auto& [key, entry] : checkpoint.files_[0].entries()) checkpoint.index_[key] = {0, entry};
-    return checkpoint;
+    const auto number = files_.size();
+    files_.emplace_back(path);
+    for (const auto& [key, entry] : files_[number].entries()) add(key, number, entry, source.rename);
+    return;
   }
 
   const auto files = read_index(JsonFile(path));
@@ -102,32 +115,50 @@ Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string&
   std::map<std::string, size_t> opened;
   for (const auto& [key, name] : files) {
     if (!opened.contains(name)) {
-      checkpoint.files_.emplace_back(dir / name);
-      opened[name] = checkpoint.files_.size() - 1;
+      files_.emplace_back(path.parent_path() / name);
+      opened[name] = files_.size() - 1;
     }
-    const auto& entries = checkpoint.files_[opened[name]].entries();
+    const auto& entries = files_[opened[name]].entries();
     const auto entry = entries.find(key);
     if (entry == entries.end())
-      throw Error(fmt::format("{}: has no tensor \"{}\", which {} places there", (dir / name).string(), key,
-                              path.filename().string()));
-    checkpoint.index_[key] = {opened[name], entry->second};
+      throw Error(fmt::format("{}: has no tensor \"{}\", which {} places there", (path.parent_path() / name).string(),
+                              key, path.filename().string()));
+    add(key, opened[name], entry->second, source.rename);
   }
-  return checkpoint;
 }
 
-Checkpoint Checkpoint::open(const CheckpointSource& source, LoadPolicy policy) {
-  if (!source.rename) return open(source.path, source.stem, policy);
-  Checkpoint checkpoint;
-  checkpoint.dir_ = source.path.parent_path();
-  checkpoint.policy_ = policy;
-  checkpoint.name_ = source.path.string();
-  const auto& file = checkpoint.files_.emplace_back(source.path);
-  for (const auto& [original, entry] : file.entries()) {
-    const auto key = source.rename(original);
-    if (key && !checkpoint.index_.emplace(*key, std::pair{size_t{0}, entry}).second)
-      throw Error(fmt::format("{}: \"{}\" and another tensor would both be \"{}\"", checkpoint.name_, original, *key));
+void Checkpoint::add(const std::string& original, size_t file, const TensorEntry& entry, const OriginalNames& rename) {
+  const auto path = [&] { return files_[file].path().string(); };
+  // What belongs to all rows of a quantised weight belongs to each of its parts.
+  const bool of_all_rows = c10::multiply_integers(entry.shape) == 1 || original.ends_with("comfy_quant");
+  std::map<std::string, std::vector<NamedRows>> parts;
+  for (auto& rows : rename ? rename(original) : std::vector{NamedRows{original}}) parts[rows.key].push_back(rows);
+  for (auto& [key, pieces] : parts) {
+    auto stored = entry;
+    if (of_all_rows) pieces = {NamedRows{key}};
+    const auto rows = entry.shape.empty() ? 1 : entry.shape[0];
+    std::ranges::sort(pieces, {}, &NamedRows::at);
+    const auto &first = pieces.front(), &last = pieces.back();
+    const auto begin = first.begin, end = first.end.value_or(rows);
+    if (begin < 0 || begin > end || end > rows || first.at != 0)
+      throw Error(fmt::format("{}: the tensor \"{}\" has {} rows, expected at least {} as it holds \"{}\"", path(),
+                              original, rows, end, key));
+    if (pieces.size() == 2) {  // the two halves in the other order
+      if (end != rows || last.begin != 0 || last.end != begin || last.at != end - begin)
+        throw Error(fmt::format("{}: the tensor \"{}\" has {} rows, expected {}", path(), original, rows, end));
+      order_[key].first = begin;
+    } else if (!first.is_whole()) {
+      stored = entry.row_slice(begin, end - begin);
+    }
+    if (first.heads > 0) {
+      if (rows % (2 * first.heads) != 0)
+        throw Error(fmt::format("{}: the tensor \"{}\" has {} rows for {} heads", path(), original, rows, first.heads));
+      order_[key].heads = first.heads;
+    }
+    while (first.matrix && stored.shape.size() > 2 && stored.shape.back() == 1) stored.shape.pop_back();
+    if (!index_.emplace(key, std::pair{file, stored}).second)
+      throw Error(fmt::format("{}: \"{}\" and another tensor would both be \"{}\"", path(), original, key));
   }
-  return checkpoint;
 }
 
 Checkpoint Checkpoint::with(const LoadPolicy& policy) const {
@@ -248,8 +279,18 @@ std::optional<Packed> Checkpoint::load_packed(const std::string& key, std::span<
   if (!scaling.packing || entry.shape.empty() || entry.shape[0] == 0 ||
       entry.numel() / entry.shape[0] % layout_of(*scaling.packing).elements != 0)
     return std::nullopt;
-  return Packed{bytes_of(key, found, entry.shape[0], staged, described), *scaling.packing, scaling.scale,
+  auto scale = scaling.scale;
+  if (scale && scale->numel() > 1) scale = in_order(key, *scale);
+  return Packed{in_order(key, bytes_of(key, found, entry.shape[0], staged, described)), *scaling.packing, scale,
                 scaling.rotated};
+}
+
+Tensor Checkpoint::in_order(const std::string& key, const Tensor& rows) const {
+  const auto found = order_.find(key);
+  if (found == order_.end() || rows.is_meta()) return rows;  // a plan needs no order
+  const auto& [first, heads] = found->second;
+  if (heads == 0) return at::roll(rows, -first, 0);
+  return rows.unflatten(0, {heads, -1, 2}).transpose(1, 2).flatten(0, 2).contiguous();
 }
 
 Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape, std::optional<at::ScalarType> dtype,
@@ -260,22 +301,34 @@ Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape, 
   if (const auto packed = load_packed(key, shape, staged)) return dequantized(*packed, wanted).view(entry.shape);
   if (entry.packing()) {
     const Packed whole{bytes_of(key, found, 1, staged, false), *entry.packing()};
-    return dequantized(whole, wanted).view(entry.shape);
+    return in_order(key, dequantized(whole, wanted).view(entry.shape));
   }
   const bool converts = entry.dtype != wanted;
   if (staged != nullptr)
-    if (const auto at = staged->find(key); at != staged->end()) return at->second.to(wanted);
+    if (const auto at = staged->find(key); at != staged->end()) return in_order(key, at->second.to(wanted));
   if (policy_.device.is_meta()) {
     const auto planned = at::TensorOptions(at::kMeta).dtype(wanted);
     // Other devices hold both for a moment.
     return is_for_cpu(at::empty({0}, planned)) ? at::empty(entry.shape, planned)
                                                : at::empty(entry.shape, planned.dtype(entry.dtype)).to(wanted);
   }
-  if (!converts && policy_.device.is_cpu()) return file->view(entry);
+  if (!converts && policy_.device.is_cpu()) return in_order(key, file->view(entry));
   const auto tensor = policy_.device.is_cpu() ? file->view(entry, TensorFile::Use::copying).to(wanted)
                                               : copy_to(policy_.device, *file, entry).to(wanted);
   file->forget(entry);
-  return tensor;
+  return in_order(key, tensor);
+}
+
+Tensor Checkpoint::load_patched(const std::string& key, std::span<const int64_t> shape,
+                                std::optional<at::ScalarType> dtype, const StagedTensors* staged) const {
+  const auto* patches = policy_.patches ? policy_.patches->find(key) : nullptr;
+  if (patches == nullptr) return load(key, shape, dtype, staged);
+  auto tensor = load(key, shape, at::kFloat, staged);
+  const auto found = find(key, shape);
+  if (found.entry.dtype == at::kFloat) tensor = tensor.clone();  // it may lie in the file
+  found.file->forget(found.entry);
+  for (const auto& patch : *patches) patch.add_to(tensor);
+  return tensor.to(dtype.value_or(policy_.dtype));
 }
 
 Tensor Checkpoint::describe(const std::string& key, std::span<const int64_t> shape) const {

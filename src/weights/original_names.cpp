@@ -1,0 +1,56 @@
+#include "weights/original_names.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+namespace eav {
+namespace {
+
+// The rest of a key of a group, behind its beginning, and that beginning in this project's names.
+std::optional<std::pair<std::string, std::string_view>> split(const KeyGroup& group, std::string_view key) {
+  if (!key.starts_with(group.original)) return std::nullopt;
+  const auto rest = key.substr(group.original.size());
+  if (group.original.empty()) return std::pair{std::string(group.ours), rest};
+  const auto block = leading_number(rest);
+  if (!block || !block->second.starts_with('.')) return std::nullopt;
+  return std::pair{fmt::format("{}{}.", group.ours, block->first), block->second.substr(1)};
+}
+
+}  // namespace
+
+std::vector<NamedRows> find_names(std::span<const KeyGroup> table, std::string_view key, int64_t channels) {
+  for (const auto& group : table) {
+    const auto found = split(group, key);
+    if (!found) continue;
+    const auto& [beginning, rest] = *found;
+    std::vector<NamedRows> names;
+    std::string_view original;
+    for (const auto& line : group.keys) {
+      if (!rest.starts_with(line.original) || (!names.empty() && line.original != original)) continue;
+      original = line.original;
+      names.push_back({.key = fmt::format("{}{}{}", beginning, line.ours, rest.substr(line.original.size())),
+                       .begin = line.begin * channels,
+                       .end = line.end > 0 ? std::optional(line.end * channels) : std::nullopt,
+                       .at = line.at * channels});
+    }
+    return names;
+  }
+  return {};
+}
+
+std::string replaced(std::string text, std::span<const std::pair<std::string_view, std::string_view>> renames) {
+  for (const auto& [from, to] : renames)
+    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+      text.replace(at, from.size(), to);
+  return text;
+}
+
+std::optional<std::pair<int64_t, std::string_view>> leading_number(std::string_view text) {
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || number < 0) return std::nullopt;
+  return std::pair{number, text.substr(static_cast<size_t>(end - text.data()))};
+}
+
+}  // namespace eav
