@@ -19,7 +19,7 @@ STEMS = {"transformer": "diffusion_pytorch_model", "text_encoder": "model"}
 
 def frames(model, out, seed):
     shutil.rmtree(out, ignore_errors=True)
-    command = [ROOT / "build" / "eav", "generate", PROMPT, "--model", model, "--seed", str(seed), "--out", f"{out}/"]
+    command = [ROOT / "build" / "eav", "generate", PROMPT, "--model", model, "--seed", str(seed), "--out", f"{out}/", "--overwrite"]
     subprocess.run(command, check=True, capture_output=True)
     return np.stack([np.asarray(Image.open(file), dtype=np.float64) for file in sorted(Path(out).glob("*.png"))])
 

@@ -54,7 +54,7 @@ Tensor scaled_groups(const Tensor& blocks, const Tensor& quants) {
 
 Tensor iq4_values(const Tensor& indices) {
   const auto table = at::tensor(at::ArrayRef<int8_t>(kIq4Values), at::TensorOptions(at::kFloat)).to(indices.device());
-  return table.index_select(0, indices.flatten().to(at::kLong)).view(indices.sizes());
+  return table.index({indices.to(at::kLong)});
 }
 
 void rotate_(const Tensor& rows, int64_t group) {
@@ -96,8 +96,8 @@ Packed Packed::row_slice(int64_t first, int64_t count) const {
 
 Packed Packed::rows_of(const Tensor& numbers) const {
   auto part = *this;
-  part.bytes = bytes.index_select(0, numbers);
-  if (scale && scale->numel() > 1) part.scale = scale->index_select(0, numbers);
+  part.bytes = bytes.index({numbers});  // which a plan can do as well
+  if (scale && scale->numel() > 1) part.scale = scale->index({numbers});
   return part;
 }
 

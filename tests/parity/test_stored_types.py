@@ -264,6 +264,10 @@ def test_convert(run, wan, with_transformer, latents, tmp_path, kind):
     folder = with_transformer(written)
     ours = latents(folder)
     assert error(ours, by_diffusers(wan[1], tensors)) < 1e-4
+    if kind == "fp8":  # the text encoder too
+        stem = folder / "text_encoder" / "model.safetensors"
+        shutil.copy(tmp_path / "x-text_encoder.safetensors", stem)
+        assert 0 < error(latents(folder), ours) < 0.2
     if kind == "q4_k":
         assert torch.equal(latents(folder, "--offload"), ours)
         assert error(latents(folder, "--dtype", "bfloat16"), ours) < 0.2
