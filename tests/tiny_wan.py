@@ -61,7 +61,8 @@ RELEASES = {
 }
 
 
-def save_tiny_wan(path, release="t2v", scheduler="unipc", scheduler_config={}, transformer={}, vae={}, pipeline={}):
+def save_tiny_wan(path, release="t2v", scheduler="unipc", scheduler_config={}, transformer={}, vae={}, pipeline={}, text={},
+                  image={}):  # fmt: skip
     """Saves a random pipeline and returns it; the dictionaries replace fields of the configurations."""
     path = Path(path)
     what = RELEASES[release]
@@ -70,16 +71,16 @@ def save_tiny_wan(path, release="t2v", scheduler="unipc", scheduler_config={}, t
     parts = {}
     if what.get("image_encoder"):
         channels = transformer.get("num_attention_heads", 2) * transformer.get("attention_head_dim", 16)
-        transformer = {"image_dim": IMAGE_DIM, "added_kv_proj_dim": channels, **transformer}
+        transformer = {"image_dim": image.get("hidden_size", IMAGE_DIM), "added_kv_proj_dim": channels, **transformer}
         square = {"height": IMAGE_PIXELS, "width": IMAGE_PIXELS}
-        parts["image_encoder"] = tiny_clip_vision()
+        parts["image_encoder"] = tiny_clip_vision(**image)
         parts["image_processor"] = transformers.CLIPImageProcessor(size={"shortest_edge": IMAGE_PIXELS}, crop_size=square)
     if what.get("experts"):
         parts["transformer_2"] = tiny_wan_transformer(seed=11, **transformer)
     from_image = "i2v" in release and release != "ti2v" or release == "flf2v"
     pipeline = (WanImageToVideoPipeline if from_image else WanPipeline)(
         tokenizer=tokenizer,
-        text_encoder=tiny_umt5(len(tokenizer)),
+        text_encoder=tiny_umt5(len(tokenizer), **text),
         transformer=tiny_wan_transformer(**transformer),
         vae=tiny_wan_vae(what.get("residual", False), **vae),
         scheduler=scheduler_of(scheduler, **scheduler_config),

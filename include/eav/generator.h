@@ -66,6 +66,14 @@ struct Inspection {
   std::string enhanced_layers;  // which attention the enhancement touches, in words
 };
 
+// What a single file holds.
+struct FileInspection {
+  std::vector<PartInfo> parts;     // their kinds say whose they are: "Wan 2.1's VAE"
+  std::vector<std::string> needs;  // which other parts a video needs, and by which option each is given
+};
+// Throws eav::Error where the file is none of weights, or holds nothing that is known.
+FileInspection inspect_file(const std::filesystem::path& file);
+
 // The size of a video.
 struct VideoSize {
   int64_t frames, height, width;  // in pixels
@@ -74,10 +82,18 @@ struct VideoSize {
 // Where a checkpoint lies. A folder holds all parts of a model; of a single file, others are told apart. The root of a
 // model in the cache of the hub (models--ORG--NAME) stands for its snapshot.
 struct ModelPaths {
-  std::filesystem::path model;           // a folder, or the original single file of a release
-  std::filesystem::path vae{};           // where the model has none of its own
-  std::filesystem::path text_encoder{};  // where the model has none: a folder with the encoder and its tokenizer
-  std::vector<Lora> loras{};             // that change the transformer, one after the other
+  std::filesystem::path model;             // a folder, or a file with the transformer and perhaps other parts
+  std::filesystem::path vae{};             // where the model has none of its own: a file or a folder
+  std::filesystem::path text_encoder{};    // the same: a file, or a folder with the encoder and its tokenizer
+  std::filesystem::path text_encoder_2{};  // HunyuanVideo's CLIP, beside a LLaMA in a file
+  std::filesystem::path image_encoder{};   // of models that see pictures as tokens
+  std::filesystem::path tokenizer{};       // a folder, where a file with a text encoder has none
+  std::filesystem::path model_2{};         // the second expert, for the low noise, where the first is a file
+  std::filesystem::path comfyui{};         // ComfyUI's folder, in which parts that are not given are looked up
+  std::vector<Lora> loras{};               // that change the transformer, one after the other
+
+  // The members that are paths, by the names of their options.
+  static const std::vector<std::pair<std::string, std::filesystem::path ModelPaths::*>>& members();
 };
 
 // A video to be made: a request worked out against a checkpoint. Copies are the same job.

@@ -17,5 +17,6 @@ Command add_options(CLI::App& program);
 Command add_evaluate(CLI::App& program);
 Command add_compare(CLI::App& program);
 Command add_attention_maps(CLI::App& program);
+Command add_convert(CLI::App& program);
 
 }  // namespace eav

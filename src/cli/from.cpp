@@ -53,10 +53,10 @@ Record read_from(const std::filesystem::path& file, AskedOptions& asked) {
   std::vector<std::string> names, flags;
   for (const auto& option : record.missing) {
     // With another model go the parts that belong to the recorded one: AskedOptions::paths_over.
-    if (option == "vae" || option == "text_encoder") {
-      const auto& given = option == "vae" ? asked.paths.vae : asked.paths.text_encoder;
-      if (!given.empty()) continue;
-      names.push_back(fmt::format("'{}'", (option == "vae" ? record.paths.vae : record.paths.text_encoder).string()));
+    const auto part = std::ranges::find(ModelPaths::members(), option, [](const auto& member) { return member.first; });
+    if (part != ModelPaths::members().end() && option != "model") {
+      if (!(asked.paths.*part->second).empty()) continue;
+      names.push_back(fmt::format("'{}'", (record.paths.*part->second).string()));
     } else if (option == "conditions") {
       if (asked.settings.contains(option)) {
         place_as_recorded(asked.settings, request.settings);

@@ -1,6 +1,9 @@
 // eav inspect: shows what a checkpoint holds and needs.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <filesystem>
+
 #include "commands.h"
 #include "eav/generator.h"
 #include "eav/human.h"
@@ -42,13 +45,41 @@ void print_lora(const std::filesystem::path& file, const LoraInfo& lora) {
   print_text(kLine, "parameters", human_count(lora.parameters));
 }
 
+void print_parts(const std::vector<PartInfo>& parts) {
+  constexpr const char* kPart = "  {:<16}{:<32}{:>12}{:>12}  {}\n";
+  print_text(kPart, "part", "class", "parameters", "on disk", "stored as");
+  for (const auto& part : parts)
+    part.parameters > 0 ? print_text(kPart, part.name, part.kind, human_count(part.parameters), human_size(part.bytes),
+                                     stored_types(part))
+                        : print_text(kPart, part.name, part.kind, "-", "-", "-");
+}
+
+// Whether a file is given without other parts, which it may need.
+bool is_alone(const ModelPaths& paths) {
+  if (!std::filesystem::is_regular_file(paths.model)) return false;
+  return std::ranges::all_of(ModelPaths::members(), [&](const auto& member) {
+    return member.second == &ModelPaths::model || (paths.*member.second).empty();
+  });
+}
+
+// A file by itself: what it holds, and what it needs beside.
+int inspect_alone(const std::filesystem::path& file) {
+  if (const auto lora = file.extension() == ".safetensors" ? inspect_lora(file) : std::nullopt) {
+    print_lora(file, *lora);
+    return 0;
+  }
+  const auto inspection = inspect_file(file);
+  print_text("{}\n\n", file.string());
+  for (const auto& part : inspection.parts)
+    print_text("  {}: {}, {} parameters, {} on disk, stored as {}\n", part.name, part.kind,
+               human_count(part.parameters), human_size(part.bytes), stored_types(part));
+  if (!inspection.needs.empty()) print_text("\na video needs beside it\n");
+  for (const auto& need : inspection.needs) print_text("  {}\n", with_flags(need));
+  return 0;
+}
+
 int inspect(const AskedOptions& asked) {
-  if (const auto& path = asked.paths.model;
-      path.extension() == ".safetensors" && std::filesystem::is_regular_file(path))
-    if (const auto lora = inspect_lora(path)) {
-      print_lora(path, *lora);
-      return 0;
-    }
+  if (is_alone(asked.paths)) return inspect_alone(asked.paths.model);
   const Generator generator(asked.paths_over({}), asked.runtime_over({}));
   const auto inspection = generator.inspect();
   const auto job = generator.open(asked.over({}));
@@ -57,12 +88,7 @@ int inspect(const AskedOptions& asked) {
   const auto grid = job.grid();
 
   print_text("{}, {}\n\n", inspection.family, generator.paths().model.string());
-  constexpr const char* kPart = "  {:<16}{:<32}{:>12}{:>12}  {}\n";
-  print_text(kPart, "part", "class", "parameters", "on disk", "stored as");
-  for (const auto& part : inspection.parts)
-    part.parameters > 0 ? print_text(kPart, part.name, part.kind, human_count(part.parameters), human_size(part.bytes),
-                                     stored_types(part))
-                        : print_text(kPart, part.name, part.kind, "-", "-", "-");
+  print_parts(inspection.parts);
 
   if (const auto note = generator.note(); !note.empty()) fmt::print("  {}\n", with_flags(note));
   for (const auto& note : generator.lora_notes()) print_text("  {}\n", note);
@@ -94,7 +120,7 @@ Command add_inspect(CLI::App& program) {
   const auto asked = std::make_shared<AskedOptions>();
   command
       .add_option("PATH", asked->paths.model,
-                  "Checkpoint folder, or LTX-Video's single file [the demo that ships with eav]")
+                  "Checkpoint folder, or a single file of weights [the demo that ships with eav]")
       ->type_name("");
   add_request_options(command, *asked, {"prompt", "enhance_maps"});
   return {&command, [asked] { return inspect(*asked); }};

@@ -6,6 +6,7 @@
 #include "eav/generator.h"
 #include "options.h"
 #include "printable.h"
+#include "request_options.h"
 
 namespace eav {
 namespace {
@@ -51,12 +52,7 @@ int list_options(const ListOptions& options) {
 Command add_options(CLI::App& program) {
   auto& command = *program.add_subcommand("options", "List what can be asked of a checkpoint, or of every family");
   const auto options = std::make_shared<ListOptions>();
-  command.add_option("--model", options->paths.model, "Checkpoint, whose own defaults are shown [every family]")
-      ->type_name("PATH");
-  command.add_option("--vae", options->paths.vae, "Folder of the VAE, where --model has none")->type_name("DIR");
-  command
-      .add_option("--text-encoder", options->paths.text_encoder, "Folder of the text encoder, where --model has none")
-      ->type_name("DIR");
+  add_model_options(command, options->paths, "Checkpoint, whose own defaults are shown [every family]");
   command.add_flag("--json", options->json, "Print options as a JSON list, for programs that draw forms");
   command.add_flag("--markdown", options->markdown,
                    "Print every option of every family as Markdown, as in docs/options.md");

@@ -29,7 +29,8 @@ int run(int argc, char** argv) {
   program.require_subcommand(1);
   program.option_defaults()->take_last();  // of an option that is given twice
   const std::array commands{eav::add_generate(program), eav::add_inspect(program), eav::add_options(program),
-                            eav::add_evaluate(program), eav::add_compare(program), eav::add_attention_maps(program)};
+                            eav::add_evaluate(program), eav::add_compare(program), eav::add_attention_maps(program),
+                            eav::add_convert(program)};
   program.footer("`eav COMMAND --help` shows the options of a command.");
   try {
     program.parse(argc, argv);
@@ -44,10 +45,9 @@ int run(int argc, char** argv) {
     return kUsage;
   } catch (const CLI::RequiredError& error) {
     const std::string what = error.what();  // "A subcommand is required", "VIDEO is required"
-    eav::print_error(
-        what.starts_with("A subcommand")
-            ? "name a command: generate, inspect, options, evaluate, compare or attention-maps (see eav --help)"
-            : fmt::format("{} (see eav COMMAND --help)", what));
+    eav::print_error(what.starts_with("A subcommand") ? "name a command: generate, inspect, options, evaluate, "
+                                                        "compare, attention-maps or convert (see eav --help)"
+                                                      : fmt::format("{} (see eav COMMAND --help)", what));
     return kUsage;
   } catch (const CLI::ParseError& error) {
     eav::print_error(fmt::format("{} (see eav --help)", error.what()));

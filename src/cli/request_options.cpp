@@ -117,8 +117,8 @@ void add_option(CLI::App& command, const SharedOption& option, Settings& setting
 
 ModelPaths AskedOptions::paths_over(const ModelPaths& recorded) const {
   auto found = paths.model.empty() ? recorded : paths;
-  if (!paths.vae.empty()) found.vae = paths.vae;
-  if (!paths.text_encoder.empty()) found.text_encoder = paths.text_encoder;
+  for (const auto& [option, member] : ModelPaths::members())
+    if (!(paths.*member).empty()) found.*member = paths.*member;
   found.loras = without_loras ? std::vector<Lora>() : paths.loras.empty() ? recorded.loras : paths.loras;
   if (found.model.empty()) found.model = demo_model();
   return found;
@@ -139,15 +139,32 @@ Request AskedOptions::over(Request request) const {
   return request;
 }
 
-void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<std::string>& without) {
+void add_part_options(CLI::App& command, ModelPaths& paths) {
   const auto path = [&](const char* name, const char* kind, std::filesystem::path& to, const char* help) {
-    command.add_option(name, to, help)->type_name(kind)->group(kModelGroup);
+    command.add_option(name, to, wrapped(help))->type_name(kind)->group(kModelGroup);
   };
-  path("--model", "PATH", asked.paths.model,
-       "Checkpoint folder, or LTX-Video's single file [the demo that ships with eav]");
-  path("--vae", "DIR", asked.paths.vae, "Folder of the VAE, where --model is Open-Sora's transformer alone");
-  path("--text-encoder", "DIR", asked.paths.text_encoder,
-       "Folder of the text encoder (T5) and its tokenizer, where --model has none");
+  path("--vae", "PATH", paths.vae, "File or folder of the VAE, where --model has none");
+  path("--text-encoder", "PATH", paths.text_encoder,
+       "File of the text encoder, or folder of it and its tokenizer, where --model has none");
+  path("--text-encoder-2", "FILE", paths.text_encoder_2, "HunyuanVideo: file or folder of CLIP-L");
+  path("--image-encoder", "PATH", paths.image_encoder,
+       "HunyuanVideo, Wan: file or folder of what sees pictures, for image to video");
+  path("--tokenizer", "DIR", paths.tokenizer,
+       "Folder of the tokenizer, where the file of the text encoder has none; for HunyuanVideo with tokenizer/ and "
+       "tokenizer_2/ in it");
+  path("--model-2", "FILE", paths.model_2, "Wan 2.2: the expert for low noise, beside the one for high noise");
+  path("--comfyui", "DIR", paths.comfyui,
+       "ComfyUI's folder: parts that are not given are looked up in its models/ and extra_model_paths.yaml");
+}
+
+void add_model_options(CLI::App& command, ModelPaths& paths, const char* model_help) {
+  command.add_option("--model", paths.model, wrapped(model_help))->type_name("PATH")->group(kModelGroup);
+  add_part_options(command, paths);
+}
+
+void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<std::string>& without) {
+  add_model_options(command, asked.paths,
+                    "Checkpoint folder, or single file of the transformer [the demo that ships with eav]");
   command
       .add_option_function<std::string>(
           "--lora",

@@ -27,6 +27,10 @@ struct AskedOptions {
   Request over(Request request) const;
 };
 
+// Adds the options of a model's parts, and with them --model.
+void add_part_options(CLI::App& command, ModelPaths& paths);
+void add_model_options(CLI::App& command, ModelPaths& paths, const char* model_help);
+
 // Adds --model, --steps and the like, but for the options named in `without`; what is given goes to `asked`, which must
 // outlive the command.
 void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<std::string>& without);

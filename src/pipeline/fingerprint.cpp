@@ -58,8 +58,9 @@ void add_folder(Hash& hash, const std::filesystem::path& folder) {
 
 std::string fingerprint(const ModelPaths& paths) {
   Hash hash;
-  for (const auto& path : {paths.model, paths.vae, paths.text_encoder}) {
-    if (path.empty()) continue;
+  for (const auto& [option, member] : ModelPaths::members()) {
+    const auto& path = paths.*member;
+    if (path.empty() || member == &ModelPaths::comfyui) continue;  // that is where others were found
     if (std::filesystem::is_directory(path)) {
       add_folder(hash, path);
     } else {

@@ -18,6 +18,7 @@
 #include "eav/fingerprint.h"
 #include "models/family.h"
 #include "options/json.h"
+#include "pipeline/comfyui.h"
 #include "pipeline/loras.h"
 #include "pipeline/memory.h"
 #include "pipeline/model_path.h"
@@ -156,6 +157,7 @@ struct Generator::State {
   bool keep = false;       // models, between runs
   std::string fingerprint{};
   std::vector<std::string> lora_notes{};
+  std::string taken{};  // files of ComfyUI's, in words
 
   Placement placement(Dtype dtype) const {
     auto placement = place(by_stored ? Dtype::automatic : dtype, device, stored);
@@ -286,12 +288,20 @@ void Job::check_complete() const { job_->check_complete(); }
 // ---- the generator -------------------------------------------------------------------------------------------------
 
 Generator::Generator(const ModelPaths& given, const Runtime& runtime) {
-  const ModelPaths paths{resolve_model_path(given.model), resolve_model_path(given.vae),
-                         resolve_model_path(given.text_encoder), given.loras};
+  auto paths = given;
+  for (const auto& [option, member] : ModelPaths::members()) paths.*member = resolve_model_path(given.*member);
+  std::string taken;
+  if (!paths.comfyui.empty()) {
+    auto found = find_in_comfyui(std::move(paths));
+    paths = std::move(found.paths);
+    paths.comfyui.clear();  // what was found there is named
+    taken = std::move(found.note);
+  }
   state_ = std::make_shared<State>(State{paths, runtime, parse_device(runtime.device), open_family(paths), at::kFloat});
   if (runtime.threads < 0) throw Error("threads", fmt::format("threads is {}, expected at least 1", runtime.threads));
   if (runtime.threads == 0)
     state_->runtime.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  state_->taken = std::move(taken);
   at::set_num_threads(state_->runtime.threads);
   state_->stored = state_->family->parts(Phase::transformer)[0]->stored_type();
   state_->by_stored = runtime.dtype == Dtype::automatic && !state_->device.is_cpu();
@@ -323,7 +333,11 @@ Job Generator::open(const Request& request) const {
 
 Inspection Generator::inspect() const { return state_->family->inspect(); }
 
-std::string Generator::note() const { return state_->family->note(); }
+std::string Generator::note() const {
+  const auto own = state_->family->note();
+  if (state_->taken.empty()) return own;
+  return fmt::format("of ComfyUI: {}{}{}", state_->taken, own.empty() ? "" : "; ", own);
+}
 
 const std::vector<std::string>& Generator::lora_notes() const { return state_->lora_notes; }
 

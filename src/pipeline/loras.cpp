@@ -101,7 +101,7 @@ std::vector<std::string> apply_loras(const std::vector<Lora>& loras, Family& fam
   std::vector<Target> targets;
   for (auto* part : family.parts(Phase::transformer))
     targets.push_back(
-        {part, LayerNames(part->table(), part->keys().original, part->keys().channels), std::make_shared<Patches>()});
+        {part, LayerNames(part->tensors(), part->keys().original, part->keys().channels), std::make_shared<Patches>()});
 
   std::vector<std::string> notes;
   for (const auto& lora : loras) {
@@ -113,7 +113,7 @@ std::vector<std::string> apply_loras(const std::vector<Lora>& loras, Family& fam
     for (size_t i = 0; i < targets.size(); ++i) {
       if (lora.expert == (i == 0 ? Lora::Expert::low : Lora::Expert::high)) continue;
       auto& [part, names, patches] = targets[i];
-      last = fit(file, lora.strength.value_or(1), part->table(), names, *patches);
+      last = fit(file, lora.strength.value_or(1), part->tensors(), names, *patches);
     }
     if (last.tensors == 0) {
       const auto made_for = file.info().made_for;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "eav/error.h"
+#include "eav/generator.h"
 #include "weights/weight_files.h"
 
 namespace eav {
@@ -32,6 +33,18 @@ std::vector<std::string> names_in(const fs::path& folder, const Matches& matches
   return names;
 }
 
+// Of files of pickled objects that releases have, those in safetensors that hold the same; empty for others.
+std::string same_as(const fs::path& pickled) {
+  const auto name = pickled.filename().string();
+  if (name.starts_with("mp_rank_00_model_states"))
+    return "the model's safetensors files, of HunyuanVideo hunyuan_video_t2v_720p_bf16.safetensors";
+  if (name.starts_with("Wan2.1_VAE")) return "wan_2.1_vae.safetensors";
+  if (name.starts_with("Wan2.2_VAE")) return "wan2.2_vae.safetensors";
+  if (name.starts_with("models_t5_umt5-xxl")) return "umt5_xxl_fp16.safetensors";
+  if (name.starts_with("models_clip_open-clip")) return "clip_vision_h.safetensors";
+  return "";
+}
+
 std::string listed(std::vector<std::string> names) {
   constexpr size_t kMost = 5;
   const auto count = names.size();
@@ -52,6 +65,19 @@ bool is_checkpoint(const fs::path& folder) {
 
 }  // namespace
 
+const std::vector<std::pair<std::string, fs::path ModelPaths::*>>& ModelPaths::members() {
+  static const std::vector<std::pair<std::string, fs::path ModelPaths::*>> members{
+      {"model", &ModelPaths::model},
+      {"vae", &ModelPaths::vae},
+      {"text_encoder", &ModelPaths::text_encoder},
+      {"text_encoder_2", &ModelPaths::text_encoder_2},
+      {"image_encoder", &ModelPaths::image_encoder},
+      {"tokenizer", &ModelPaths::tokenizer},
+      {"model_2", &ModelPaths::model_2},
+      {"comfyui", &ModelPaths::comfyui}};
+  return members;
+}
+
 fs::path resolve_model_path(const fs::path& path) {
   if (path.empty() || !is_in_cache(path) || fs::exists(path / "model_index.json")) return path;
   const auto snapshots = path / "snapshots";
@@ -69,6 +95,8 @@ fs::path resolve_model_path(const fs::path& path) {
 std::string advice_for(const fs::path& path) {
   if (path.extension() == ".incomplete") return ", but a download that did not finish: download it again";
   if (fs::is_regular_file(path) && is_pickled(path)) {
+    if (const auto instead = same_as(path); !instead.empty())
+      return fmt::format(", but a file of pickled objects, which are not read: take {} instead", instead);
     const auto name = path.string(), converted = fs::path(path).replace_extension(".safetensors").string();
     return fmt::format(
         ", but a file of pickled objects: convert it to safetensors with: python -c \"import torch, safetensors.torch; "

@@ -135,9 +135,7 @@ void each_path(Record& record, const std::function<void(const char*, fs::path&)>
   const auto visit_one = [&](const char* option, fs::path& path) {
     if (!path.empty()) visit(option, path);
   };
-  visit_one("model", record.paths.model);
-  visit_one("vae", record.paths.vae);
-  visit_one("text_encoder", record.paths.text_encoder);
+  for (const auto& [option, member] : ModelPaths::members()) visit_one(option.c_str(), record.paths.*member);
   for (auto& lora : record.paths.loras) visit_one("lora", lora.file);
   visit_one("init_latents", record.request.init_latents);
   if (const auto found = record.request.settings.find("conditions"); found != record.request.settings.end())
@@ -168,18 +166,15 @@ Record make_record(const Generator& generator, const Request& request) {
   const auto absolute = [](const fs::path& path) {
     return path.empty() ? path : fs::absolute(path).lexically_normal();
   };
-  const auto& paths = generator.paths();
-  Record record{{absolute(paths.model), absolute(paths.vae), absolute(paths.text_encoder), {}},
+  Record record{generator.paths(),
                 generator.fingerprint(),
                 generator.runtime(),
                 environment(generator.runtime().device),
                 request,
                 "",
                 {}};
-  for (auto lora : paths.loras) {
-    lora.file = absolute(lora.file);
-    record.paths.loras.push_back(std::move(lora));
-  }
+  for (const auto& [option, member] : ModelPaths::members()) record.paths.*member = absolute(record.paths.*member);
+  for (auto& lora : record.paths.loras) lora.file = absolute(lora.file);
   if (!request.init_latents.empty()) {
     record.request.init_latents = absolute(request.init_latents);
     record.init_latents = file_fingerprint(request.init_latents);
@@ -234,8 +229,8 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
             {"fingerprint", record.fingerprint},
             {"request", request_json(record.request)}};
   if (!gpu.empty()) json["gpu"] = gpu;
-  if (!record.paths.vae.empty()) json["vae"] = record.paths.vae.string();
-  if (!record.paths.text_encoder.empty()) json["text_encoder"] = record.paths.text_encoder.string();
+  for (const auto& [option, member] : ModelPaths::members())
+    if (!(record.paths.*member).empty()) json[option] = (record.paths.*member).string();
   if (!record.paths.loras.empty()) json["loras"] = loras_json(record.paths.loras);
   if (!record.init_latents.empty()) json["init_latents_fingerprint"] = record.init_latents;
   if (!record.conditions.empty()) json["conditions_fingerprints"] = record.conditions;
@@ -355,8 +350,6 @@ Record record_of(const nlohmann::json& json, const fs::path& file) {
                                              "device",
                                              "dtype",
                                              "threads",
-                                             "vae",
-                                             "text_encoder",
                                              "loras",
                                              "fingerprint",
                                              "request",
@@ -365,12 +358,16 @@ Record record_of(const nlohmann::json& json, const fs::path& file) {
                                              "model",
                                              "enhanced",
                                              "seconds"};
+  const auto is_path = [](const std::string& name) {
+    return std::ranges::any_of(ModelPaths::members(), [&](const auto& member) { return member.first == name; });
+  };
   for (const auto& [name, value] : json.items())
-    if (!kFields.contains(name)) throw Error(fmt::format("{}: \"{}\" is no field of a record", file.string(), name));
+    if (!kFields.contains(name) && !is_path(name))
+      throw Error(fmt::format("{}: \"{}\" is no field of a record", file.string(), name));
   const JsonFile fields(file, json);
   const auto text = [&](const char* name) { return fields.get<std::string>(name, ""); };
   Record record;
-  record.paths = {text("model"), text("vae"), text("text_encoder"), {}};
+  for (const auto& [option, member] : ModelPaths::members()) record.paths.*member = text(option.c_str());
   if (fields.has("loras")) record.paths.loras = read_loras(file, json.at("loras"));
   record.fingerprint = text("fingerprint");
   record.environment = {text("eav"), text("torch"), text("cpu"), text("gpu")};

@@ -70,11 +70,10 @@ ClipTextEncoder::ClipTextEncoder(const Weights& w, const ClipConfig& c)
   for (int64_t i = 0; i < c.layers; ++i) blocks.emplace_back(w / "encoder" / "layers" / i, c);
 }
 
-Part<ClipTextEncoder> ClipTextEncoder::part(const std::filesystem::path& dir) {
-  return {dir, PartFiles::kTransformersStem, {unneeded_keys(), {}}, [dir](const Weights& root) {
+Part<ClipTextEncoder> ClipTextEncoder::part(const PartSource& source) {
+  return {source, {unneeded_keys(), {}}, [config = source.config](const Weights& root) {
             const auto released = root / "text_model";  // transformers 5 saves without this prefix
-            return ClipTextEncoder(released.has("final_layer_norm.weight") ? released : root,
-                                   ClipConfig{JsonFile(dir / "config.json")});
+            return ClipTextEncoder(released.has("final_layer_norm.weight") ? released : root, ClipConfig{config});
           }};
 }
 

@@ -71,8 +71,7 @@ struct ClipTextEncoder {
   int64_t eos_token_id;
   ClipTextEncoder(const Weights& w, const ClipConfig& c);
 
-  // Of a folder with config.json and model.safetensors, or its shards. Throws eav::Error.
-  static Part<ClipTextEncoder> part(const std::filesystem::path& dir);
+  static Part<ClipTextEncoder> part(const PartSource& source);
   // What CLIP checkpoints hold besides what the pooled output needs.
   static std::vector<UnneededKey> unneeded_keys();
 

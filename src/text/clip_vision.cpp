@@ -44,14 +44,14 @@ std::vector<UnneededKey> ClipVisionTower::unneeded_keys(const ClipVisionConfig& 
   return keys;
 }
 
-Part<ClipVisionTower> ClipVisionTower::part(const std::filesystem::path& dir) {
+Part<ClipVisionTower> ClipVisionTower::part(const PartSource& source) {
   const std::string released = "vision_model";  // transformers 5 saves without this prefix
-  const ClipVisionConfig config{JsonFile(dir / "config.json")};
+  const ClipVisionConfig config{source.config};
   const auto layers = config.layers - 1;
   auto unneeded = unneeded_keys(config, layers, "");
   for (auto& key : unneeded_keys(config, layers, released + ".")) unneeded.push_back(std::move(key));
   unneeded.push_back({"visual_projection.weight", "the picture is taken from a layer before it"});
-  return {dir, PartFiles::kTransformersStem, {std::move(unneeded), {}, /*float32=*/true}, [=](const Weights& root) {
+  return {source, {std::move(unneeded), {}, /*float32=*/true}, [=](const Weights& root) {
             const bool prefixed = (root / released / "embeddings").has("class_embedding");
             return ClipVisionTower(prefixed ? root / released : root, config, layers);
           }};

@@ -33,9 +33,9 @@ struct ClipVisionTower {
   // What a tower's checkpoint holds besides these, below `prefix`.
   static std::vector<UnneededKey> unneeded_keys(const ClipVisionConfig& c, int64_t layers, const std::string& prefix);
 
-  // A checkpoint of a tower alone, as CLIPVisionModel and CLIPVisionModelWithProjection are saved: a folder with
-  // config.json. All its blocks but the last. Throws eav::Error.
-  static Part<ClipVisionTower> part(const std::filesystem::path& dir);
+  // A checkpoint of a tower alone, as CLIPVisionModel and CLIPVisionModelWithProjection are saved. All its blocks but
+  // the last. Throws eav::Error where the configuration does not serve.
+  static Part<ClipVisionTower> part(const PartSource& source);
 
   // What the last of the blocks makes of a picture: pixels [B, 3, image_size, image_size], normalised -> [B, 1 +
   // patches, C] in their type. The first token is the class token, which stands for the whole picture.

@@ -111,14 +111,12 @@ LlamaEncoder::LlamaEncoder(const Weights& w, const LlamaConfig& c, int64_t skipp
   if (skipped_layers == 0) norm.emplace(w / "norm", c.channels, c.norm_eps);
 }
 
-Part<LlamaEncoder> LlamaEncoder::part(const std::filesystem::path& dir, int64_t skipped_layers) {
-  const LlamaConfig config{JsonFile(dir / "config.json")};
+Part<LlamaEncoder> LlamaEncoder::part(const PartSource& source, int64_t skipped_layers) {
+  const LlamaConfig config{source.config};
   if (skipped_layers < 0 || skipped_layers > config.layers)
-    throw Error(fmt::format("{}: {} of {} layers cannot be skipped", dir.string(), skipped_layers, config.layers));
-  return {dir,
-          PartFiles::kTransformersStem,
-          {unneeded_keys(config, skipped_layers), {"model.layers.", "layers."}},
-          [=](const Weights& root) {
+    throw Error(fmt::format("{}: {} of {} layers cannot be skipped", source.config.path().string(), skipped_layers,
+                            config.layers));
+  return {source, {unneeded_keys(config, skipped_layers), {"model.layers.", "layers."}}, [=](const Weights& root) {
             const auto causal = root / "model";  // of a LlamaForCausalLM, which holds a LlamaModel
             return LlamaEncoder(causal.has("embed_tokens.weight") ? causal : root, config, skipped_layers);
           }};

@@ -80,9 +80,8 @@ struct LlamaEncoder {
   std::optional<RmsNorm> norm;  // only behind the last layer
   LlamaEncoder(const Weights& w, const LlamaConfig& c, int64_t skipped_layers);
 
-  // Of a folder with config.json and model.safetensors, or its shards; the last `skipped_layers` are never read. Throws
-  // eav::Error.
-  static Part<LlamaEncoder> part(const std::filesystem::path& dir, int64_t skipped_layers);
+  // The last `skipped_layers` are never read. Throws eav::Error where the configuration does not serve.
+  static Part<LlamaEncoder> part(const PartSource& source, int64_t skipped_layers);
   // What LLaMA checkpoints hold besides the layers that are read, in files of either spelling.
   static std::vector<UnneededKey> unneeded_keys(const LlamaConfig& c, int64_t skipped_layers);
   // Those unneeded keys of a LLaMA below `prefix`.

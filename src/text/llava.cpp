@@ -91,12 +91,9 @@ LlavaEncoder::LlavaEncoder(const Checkpoint& checkpoint, const Prefixes& prefixe
       multi_modal_projector(Weights(checkpoint, prefixes.multi_modal_projector), c),
       language_model(Weights(checkpoint, prefixes.language_model), c.text, skipped_layers) {}
 
-Part<LlavaEncoder> LlavaEncoder::part(const std::filesystem::path& dir, int64_t skipped_layers) {
-  const LlavaConfig config{JsonFile(dir / "config.json")};
-  return {dir,
-          PartFiles::kTransformersStem,
-          {unneeded_keys(config, skipped_layers), block_prefixes()},
-          [=](const Weights& root) {
+Part<LlavaEncoder> LlavaEncoder::part(const PartSource& source, int64_t skipped_layers) {
+  const LlavaConfig config{source.config};
+  return {source, {unneeded_keys(config, skipped_layers), block_prefixes()}, [=](const Weights& root) {
             return LlavaEncoder(root.checkpoint(), Prefixes(root.checkpoint()), config, skipped_layers);
           }};
 }

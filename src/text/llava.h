@@ -43,9 +43,8 @@ struct LlavaEncoder {
   };
   LlavaEncoder(const Checkpoint& checkpoint, const Prefixes& prefixes, const LlavaConfig& c, int64_t skipped_layers);
 
-  // Of a folder with config.json and model.safetensors, or its shards; the last `skipped_layers` of the LLaMA are never
-  // read. Throws eav::Error.
-  static Part<LlavaEncoder> part(const std::filesystem::path& dir, int64_t skipped_layers);
+  // The last `skipped_layers` of the LLaMA are never read. Throws eav::Error where the configuration does not serve.
+  static Part<LlavaEncoder> part(const PartSource& source, int64_t skipped_layers);
   // What LLaVA checkpoints hold besides what is read.
   static std::vector<UnneededKey> unneeded_keys(const LlavaConfig& c, int64_t skipped_layers);
   // Prefixes of the LLaMA's blocks, one before the block's number, for memory plans.

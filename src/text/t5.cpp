@@ -137,13 +137,10 @@ T5Encoder::T5Encoder(const Weights& w, const T5Config& c)
       blocks(w / "encoder" / "block", c.layers, [c](const Weights& w, int64_t) { return T5Block(w, c); }),
       norm(w / "encoder" / "final_layer_norm", c.channels, c.norm_eps) {}
 
-Part<T5Encoder> T5Encoder::part(const std::filesystem::path& dir) {
-  const JsonFile config(dir / "config.json");
-  return {"text_encoder",
-          config,
-          {.path = dir, .stem = PartFiles::kTransformersStem, .rename = {}},
-          {unneeded_keys(), {"encoder.block."}},
-          [config = T5Config(config)](const Weights& w) { return T5Encoder(w, config); }};
+Part<T5Encoder> T5Encoder::part(const PartSource& source) {
+  return {source, {unneeded_keys(), {"encoder.block."}}, [config = T5Config(source.config)](const Weights& w) {
+            return T5Encoder(w, config);
+          }};
 }
 
 std::vector<UnneededKey> T5Encoder::unneeded_keys() {

@@ -83,8 +83,8 @@ struct T5Encoder {
   RmsNorm norm;
   T5Encoder(const Weights& w, const T5Config& c);
 
-  // Of a folder with config.json and model.safetensors, or its shards. Throws eav::Error.
-  static Part<T5Encoder> part(const std::filesystem::path& dir);
+  // Throws eav::Error where the configuration does not serve.
+  static Part<T5Encoder> part(const PartSource& source);
   // What T5 checkpoints hold besides the encoder.
   static std::vector<UnneededKey> unneeded_keys();
 

@@ -1,5 +1,7 @@
 #include "weights/matrix.h"
 
+#include <algorithm>
+
 #include "base/meta_memory.h"
 #include "kernels/element.h"
 #include "kernels/gelu.h"
@@ -44,22 +46,88 @@ void with_library(const Tensor& matrix, const Tensor& x, const std::optional<Ten
     at::mm_out(y, x, m.t());
 }
 
-}  // namespace
-
-void Matrix::multiply(const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y, Then then) const {
-  const bool gelu = then == Then::kGeluTanh;
-  if (with_kernel(stored_, x, bias, y, gelu ? gelu_tanh_row : nullptr)) return;
-  with_library(stored_, x, bias, y);
+// y = then(x M^T + b) of numbers
+void multiply_by(const Tensor& matrix, const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y,
+                 Matrix::Then then) {
+  const bool gelu = then == Matrix::Then::kGeluTanh;
+  if (with_kernel(matrix, x, bias, y, gelu ? gelu_tanh_row : nullptr)) return;
+  with_library(matrix, x, bias, y);
   if (gelu) gelu_tanh_(y);
 }
 
-Tensor Matrix::look_up(const Tensor& ids, at::ScalarType type) const {
-  if (stored_.is_meta()) {
-    auto shape = ids.sizes().vec();
-    shape.push_back(columns());
-    return at::empty(shape, stored_.options()).to(type);
+// Rows of a packed matrix that are made numbers at a time: as many as stay in the last cache, and the same number each
+// time, but for the last.
+int64_t rows_at_a_time(const Packed& packed, at::ScalarType type) {
+  constexpr int64_t kBytes = 16 << 20;
+  constexpr int64_t kMultiple = 64;  // of rows: products take some at a time
+  const auto row = std::max<int64_t>(packed.columns() * static_cast<int64_t>(c10::elementSize(type)), 1);
+  const auto most = std::max<int64_t>(kBytes / row, 1), tiles = std::max<int64_t>((packed.rows() + most - 1) / most, 1);
+  const auto equal = (packed.rows() + tiles - 1) / tiles;
+  return std::clamp<int64_t>((equal + kMultiple - 1) / kMultiple * kMultiple, 1, std::max<int64_t>(packed.rows(), 1));
+}
+
+}  // namespace
+
+Matrix Matrix::of_patches(const Weights& w, const std::vector<int64_t>& shape) {
+  const auto* added = w.patches("weight");
+  // The lengths that a DoRA gives to rows are no sum: such a matrix is held as numbers.
+  const bool is_sum = added == nullptr || std::ranges::none_of(*added, [](auto& p) { return p.magnitude.defined(); });
+  auto packed = is_sum ? w.packed("weight", shape) : std::nullopt;
+  if (!packed) return Matrix(w.load("weight", shape).flatten(1));
+  Matrix matrix(*std::move(packed));
+  if (added != nullptr)
+    for (const auto& patch : *added) matrix.added_.push_back(patch.on(matrix.device()));
+  return matrix;
+}
+
+Matrix Matrix::row_slice(int64_t first, int64_t count) const {
+  if (!packed()) return Matrix(numbers().narrow(0, first, count));
+  Matrix slice(packed()->row_slice(first, count));
+  for (auto patch : added_) {
+    const auto begin = std::max(patch.at, first), end = std::min(patch.at + patch.rows, first + count);
+    if (begin >= end) continue;
+    patch.begin += begin - patch.at;
+    patch.rows = end - begin;
+    patch.at = begin - first;
+    slice.added_.push_back(std::move(patch));
   }
-  return at::embedding(stored_, ids.to(stored_.device())).to(type);
+  return slice;
+}
+
+Tensor Matrix::dense(at::ScalarType type) const {
+  if (!packed()) return numbers().to(type);
+  if (added_.empty()) return dequantized(*packed(), type);
+  const auto all = dequantized(*packed(), at::kFloat);
+  for (const auto& patch : added_) patch.add_to(all);
+  return all.to(type);
+}
+
+void Matrix::multiply(const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y, Then then) const {
+  if (added_.empty()) return multiply_stored(x, bias, y, then);
+  multiply_stored(x, bias, y, Then::kNothing);
+  add_products(added_, x, y);
+  if (then == Then::kGeluTanh) gelu_tanh_(y);
+}
+
+void Matrix::multiply_stored(const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y, Then then) const {
+  if (!packed()) return multiply_by(numbers(), x, bias, y, then);
+  const auto most = rows_at_a_time(*packed(), x.scalar_type());
+  const auto buffer = at::empty({most, columns()}, x.options());
+  for (int64_t first = 0; first < rows(); first += most) {
+    const auto count = std::min(most, rows() - first);
+    const auto tile = buffer.narrow(0, 0, count);
+    dequantize(packed()->row_slice(first, count), tile);
+    multiply_by(tile, x, bias ? std::optional(bias->narrow(0, first, count)) : std::nullopt, y.narrow(1, first, count),
+                then);
+  }
+}
+
+Tensor Matrix::look_up(const Tensor& ids, at::ScalarType type) const {
+  auto shape = ids.sizes().vec();
+  shape.push_back(columns());
+  if (packed()) return dequantized(packed()->rows_of(ids.to(device()).flatten()), type).view(shape);
+  if (numbers().is_meta()) return at::empty(shape, numbers().options()).to(type);
+  return at::embedding(numbers(), ids.to(device())).to(type);
 }
 
 }  // namespace eav

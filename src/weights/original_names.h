@@ -18,6 +18,7 @@ struct NamedRows {
   int64_t begin = 0;             // of the other's rows
   std::optional<int64_t> end{};  // unset: behind the last
   int64_t at = 0;                // this project's row that they begin at
+  int64_t heads = 0;             // of which each has the two halves of its rows in pairs: llama.cpp's order
   bool matrix = false;  // written as a convolution of one position: lengths of 1 behind the second are left out
 
   bool is_whole() const { return begin == 0 && !end && at == 0; }

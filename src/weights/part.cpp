@@ -8,21 +8,6 @@
 namespace eav {
 namespace {
 
-std::string type_name(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return "float32";
-    case at::kBFloat16:
-      return "bfloat16";
-    case at::kHalf:
-      return "float16";
-    case at::kDouble:
-      return "float64";
-    default:
-      return c10::toString(type);
-  }
-}
-
 // As diffusers ("_class_name") or transformers ("architectures") name it.
 std::string class_of(const JsonFile& config) {
   auto name = config.get<std::string>("_class_name", "");
@@ -33,20 +18,19 @@ std::string class_of(const JsonFile& config) {
 
 }  // namespace
 
-PartFiles::PartFiles(std::string name, JsonFile config, CheckpointSource source, PartKeys keys)
-    : name_(std::move(name)),
-      config_(std::move(config)),
-      source_(std::move(source)),
+PartFiles::PartFiles(PartSource source, PartKeys keys)
+    : source_(std::move(source)),
       keys_(std::move(keys)),
-      table_(std::make_shared<const Lazy<Checkpoint>>([source = source_] { return Checkpoint::open(source, {}); })) {}
+      table_(std::make_shared<const Lazy<Checkpoint>>(
+          [tensors = source_.tensors] { return Checkpoint::open(tensors, {}); })) {}
 
-PartInfo PartFiles::describe() const {
-  PartInfo part{.name = name_, .kind = class_of(config_)};
+PartInfo describe(const PartSource& source, const Checkpoint& tensors) {
+  PartInfo part{.name = source.name, .kind = class_of(source.config)};
   std::map<std::string, int64_t> parameters;
-  for (const auto& [key, place] : table().index()) {
+  for (const auto& [key, place] : tensors.index()) {
     const auto& entry = place.second;
-    const int64_t count = c10::multiply_integers(entry.shape);
-    parameters[type_name(entry.dtype)] += count;
+    const int64_t count = entry.numel();
+    parameters[entry.type_name()] += count;
     part.parameters += count;
     part.bytes += static_cast<int64_t>(entry.end - entry.begin);
   }
@@ -58,13 +42,13 @@ PartInfo PartFiles::describe() const {
 
 at::ScalarType PartFiles::stored_type() const {
   const auto part = describe();
-  const auto name = part.dtypes.empty() ? "" : part.dtypes[0].first;
-  return name == "bfloat16" ? at::kBFloat16 : name == "float16" ? at::kHalf : at::kFloat;
+  const auto name = part.dtypes.empty() ? "float32" : part.dtypes[0].first;
+  return name == "float32" || name == "float64" ? at::kFloat : name == "float16" ? at::kHalf : at::kBFloat16;
 }
 
 void PartFiles::place(const Placement& of_all) {
   auto dtype = of_all.dtype;
-  if (const auto own = of_all.of_parts.find(name_); own != of_all.of_parts.end())
+  if (const auto own = of_all.of_parts.find(name()); own != of_all.of_parts.end())
     dtype = own->second;
   else if (keys_.float32)
     dtype = Dtype::float32;
@@ -76,18 +60,21 @@ void PartFiles::place(const Placement& of_all) {
 int64_t PartFiles::held_bytes() const {
   int64_t held = 0;
   std::map<std::string, int64_t> streamed;  // such as "transformer_blocks.0."
-  for (const auto& [key, place] : table().index()) {
+  for (const auto& [key, place] : tensors().index()) {
     if (std::ranges::any_of(keys_.unneeded, [&](const UnneededKey& u) { return u.matches(key); })) continue;
     const auto prefix = std::ranges::find_if(keys_.blocks, [&](const std::string& p) { return key.starts_with(p); });
-    const auto count = c10::multiply_integers(place.second.shape);
+    const auto& entry = place.second;
+    const bool stays = (entry.packing() && entry.shape.size() > 1) || !at::isFloatingType(entry.dtype);
+    const auto bytes = stays ? static_cast<int64_t>(entry.end - entry.begin)
+                             : entry.numel() * static_cast<int64_t>(c10::elementSize(placement_.storage));
     if (placement_.offload && prefix != keys_.blocks.end())
-      streamed[key.substr(0, key.find('.', prefix->size()) + 1)] += count;
+      streamed[key.substr(0, key.find('.', prefix->size()) + 1)] += bytes;
     else
-      held += count;
+      held += bytes;
   }
   const auto largest = std::ranges::max_element(streamed, {}, [](const auto& block) { return block.second; });
   if (largest != streamed.end()) held += largest->second;
-  return held * static_cast<int64_t>(c10::elementSize(placement_.storage));
+  return held;
 }
 
 void check_agree(const std::filesystem::path& model, const std::string& what, int64_t transformer,

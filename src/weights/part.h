@@ -19,8 +19,6 @@
 
 namespace eav {
 
-struct KeyGroup;  // weights/original_names.h
-
 // What is made when it is first used.
 template <class T>
 class Lazy {
@@ -48,19 +46,36 @@ struct PartKeys {
   int64_t channels = 0;                             // the model's, in which rows of those are counted
 };
 
-// All of a part but its model.
-class PartFiles {
- public:
+// Where a part lies: what is set and where its tensors are.
+struct PartSource {
+  std::string name;  // "transformer"
+  JsonFile config;   // as diffusers or transformers write it
+  CheckpointSource tensors;
+
   // How the files with weights begin: those of diffusers' models and those of transformers'.
   static constexpr const char* kDiffusersStem = "diffusion_pytorch_model";
   static constexpr const char* kTransformersStem = "model";
+  // In a folder with config.json and weights. Throws eav::Error.
+  static PartSource of_diffusers(const std::filesystem::path& dir) {
+    return {dir.filename().string(), JsonFile(dir / "config.json"), {.path = dir, .stem = kDiffusersStem}};
+  }
+  static PartSource of_transformers(const std::filesystem::path& dir, std::string name) {
+    return {std::move(name), JsonFile(dir / "config.json"), {.path = dir, .stem = kTransformersStem}};
+  }
+};
 
-  PartFiles(std::string name, JsonFile config, CheckpointSource source, PartKeys keys);
+// What the table of a part's tensors tells.
+PartInfo describe(const PartSource& source, const Checkpoint& tensors);
+
+// All of a part but its model.
+class PartFiles {
+ public:
+  PartFiles(PartSource source, PartKeys keys);
   PartFiles(const PartFiles&) = default;
   PartFiles& operator=(const PartFiles&) = delete;
 
-  const std::string& name() const { return name_; }
-  const std::filesystem::path& files() const { return source_.path; }  // the folder or the file
+  const std::string& name() const { return source_.name; }
+  const std::filesystem::path& files() const { return source_.tensors.path; }  // the folder or the file
 
   // How its weights are held from the next opening on: as all parts' are, but for a type of its own.
   void place(const Placement& of_all);
@@ -71,20 +86,20 @@ class PartFiles {
   virtual void release() = 0;
   // Throws eav::Error where one of its files has become shorter since it was first looked at.
   void check_whole() const {
-    if (table_->is_made()) table().check_whole();
+    if (table_->is_made()) tensors().check_whole();
   }
   // What the last opening has to say, in one line, given out once; empty where nothing.
   std::string take_warning() const { return std::exchange(warning_, {}); }
 
-  // The table of its tensors.
-  const Checkpoint& table() const { return **table_; }
+  // Its tensors, each in the type that its file has it in. Throws eav::Error as Checkpoint::open does.
+  const Checkpoint& tensors() const { return **table_; }
   const PartKeys& keys() const { return keys_; }
   // What the table of its tensors tells. Throws eav::Error as Checkpoint::open does.
-  PartInfo describe() const;
-  // The floating point type that most of its parameters are stored in.
+  PartInfo describe() const { return eav::describe(source_, tensors()); }
+  // The floating point type that most of its parameters are stored in; bfloat16 where they are packed.
   at::ScalarType stored_type() const;
-  // The bytes of its weights that are in memory while it works: all but the unneeded ones; where blocks are loaded
-  // singly, they count as much as the largest.
+  // The bytes of its weights that are in memory while it works: all but the unneeded ones; packed
+  // matrices as the file has them; where blocks are loaded singly, they count as much as the largest.
   int64_t held_bytes() const;
 
  protected:
@@ -95,16 +110,15 @@ class PartFiles {
     // A plan reads the table of tensors alone, which is at hand.
     auto policy = placement_.policy();
     policy.patches = patches_;
-    const auto checkpoint = policy.device.is_meta() ? table().with(policy) : Checkpoint::open(source_, policy);
+    const auto checkpoint =
+        policy.device.is_meta() ? tensors().with(policy) : Checkpoint::open(source_.tensors, policy);
     auto model = build(Weights(checkpoint));
     warning_ = checkpoint.check_all_read(keys_.unneeded);
     return model;
   }
 
  private:
-  std::string name_;
-  JsonFile config_;
-  CheckpointSource source_;
+  PartSource source_;
   PartKeys keys_;
   Placement placement_;
   std::shared_ptr<const Patches> patches_;
@@ -117,13 +131,9 @@ class Part final : public PartFiles {
  public:
   using Build = std::function<Model(const Weights& w)>;
 
-  // `config` is the part's JSON; `build` makes the model of it.
-  Part(std::string name, JsonFile config, CheckpointSource source, PartKeys keys, Build build)
-      : PartFiles(std::move(name), std::move(config), std::move(source), std::move(keys)), build_(std::move(build)) {}
-  // The part in a folder, with its config.json.
-  Part(const std::filesystem::path& dir, const std::string& stem, PartKeys keys, Build build)
-      : Part(dir.filename().string(), JsonFile(dir / "config.json"), {.path = dir, .stem = stem, .rename = {}},
-             std::move(keys), std::move(build)) {}
+  // `build` makes the model.
+  Part(PartSource source, PartKeys keys, Build build)
+      : PartFiles(std::move(source), std::move(keys)), build_(std::move(build)) {}
 
   // A copy is yet to be opened.
   Part(const Part& other) : PartFiles(other), build_(other.build_) {}

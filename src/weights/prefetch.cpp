@@ -16,8 +16,8 @@ namespace eav {
 struct Prefetcher::Layout {
   struct Place {
     std::string key;
-    const SafetensorsFile* file;
-    SafetensorsFile::Entry entry;
+    const TensorFile* file;
+    TensorEntry entry;
     int64_t begin;
   };
   std::vector<Place> places;
@@ -25,18 +25,18 @@ struct Prefetcher::Layout {
 
   Layout(const Checkpoint& checkpoint, const std::string& prefix) {
     constexpr int64_t kAlignment = 512;  // of what CUDA's allocator gives
-    checkpoint.each_below(
-        prefix, [&](const std::string& key, const SafetensorsFile& file, const SafetensorsFile::Entry& entry) {
-          places.push_back({key, &file, entry, bytes});
-          const auto length = static_cast<int64_t>(entry.end - entry.begin);
-          bytes += (length + kAlignment - 1) / kAlignment * kAlignment;
-        });
+    checkpoint.each_below(prefix, [&](const std::string& key, const TensorFile& file, const TensorEntry& entry) {
+      places.push_back({key, &file, entry, bytes});
+      const auto length = static_cast<int64_t>(entry.end - entry.begin);
+      bytes += (length + kAlignment - 1) / kAlignment * kAlignment;
+    });
   }
   Block in(const Tensor& memory) const {
     Block block{.memory = memory, .tensors = {}};
     for (const auto& [key, file, entry, begin] : places)
-      block.tensors[key] =
-          memory.narrow(0, begin, static_cast<int64_t>(entry.end - entry.begin)).view(entry.dtype).view(entry.shape);
+      block.tensors[key] = memory.narrow(0, begin, static_cast<int64_t>(entry.end - entry.begin))
+                               .view(entry.dtype)
+                               .view(entry.stored_shape());
     return block;
   }
 };

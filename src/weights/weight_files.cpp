@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kSuffix = ".safetensors", kIndex = ".safetensors.index.json";
+constexpr std::string_view kSuffix = ".safetensors", kIndex = ".safetensors.index.json", kGguf = ".gguf";
 
 std::vector<fs::path> files_in(const fs::path& folder) {
   std::vector<fs::path> files;
@@ -103,7 +103,7 @@ bool is_pickled(const fs::path& file) {
 }
 
 WeightFiles find_weight_files(const fs::path& folder, const std::string& stem) {
-  for (const auto& [suffix, sharded] : {std::pair{kSuffix, false}, {kIndex, true}})
+  for (const auto& [suffix, sharded] : {std::pair{kSuffix, false}, {kIndex, true}, {kGguf, false}})
     if (auto file = folder / (stem + std::string(suffix)); fs::exists(file)) return {std::move(file), sharded};
   const auto variants = variants_in(folder, stem);
   if (variants.empty()) throw nothing_to_open(folder, stem);

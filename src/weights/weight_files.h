@@ -13,8 +13,8 @@ struct WeightFiles {
   bool sharded;
 };
 
-// `stem`.safetensors or the index of its shards; where the folder has neither, those of its only variant, such as
-// `stem`.fp16.safetensors. Throws eav::Error that says what is there instead, and what to do.
+// `stem`.safetensors, the index of its shards or `stem`.gguf; where the folder has none of them, those of its only
+// variant, such as `stem`.fp16.safetensors. Throws eav::Error that says what is there instead, and what to do.
 WeightFiles find_weight_files(const std::filesystem::path& folder, const std::string& stem);
 
 // The file of every key, as an index of shards tells. Throws eav::Error where it names one that is not beside it.

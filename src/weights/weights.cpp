@@ -4,9 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <ranges>
 
+#include "base/json.h"
 #include "base/meta_memory.h"
 #include "eav/error.h"
 #include "weights/config.h"
@@ -47,12 +49,34 @@ void check_complete(const std::filesystem::path& index, const std::map<std::stri
         (index.parent_path() / *missing.begin()).string(), missing.size(), listed.size(), index.filename().string()));
 }
 
-// A tensor as the bytes that the file has, which need no copy on the way there, whether they are aligned or not.
-Tensor copy_to(at::Device device, const SafetensorsFile& file, const SafetensorsFile::Entry& entry) {
-  auto bytes = entry;
-  bytes.dtype = at::kByte;
-  bytes.shape = {static_cast<int64_t>(entry.end - entry.begin)};
-  return file.view(bytes, SafetensorsFile::Use::copying).to(device).view(entry.dtype).view(entry.shape);
+// The bytes that the file has, aligned or not.
+Tensor bytes_in(const TensorFile& file, const TensorEntry& entry) {
+  return file.view({at::kByte, {static_cast<int64_t>(entry.end - entry.begin)}, entry.begin, entry.end},
+                   TensorFile::Use::copying);
+}
+
+// A tensor as those bytes, which need no copy on the way there.
+Tensor copy_to(at::Device device, const TensorFile& file, const TensorEntry& entry) {
+  return bytes_in(file, entry).to(device).view(entry.dtype).view(entry.shape);
+}
+
+// "blocks.0.proj." of "blocks.0.proj.weight"; nothing for other tensors than weights.
+std::optional<std::string> layer_of(const std::string& key) {
+  constexpr std::string_view kWeight = "weight";
+  if (!key.ends_with(kWeight)) return std::nullopt;
+  return key.substr(0, key.size() - kWeight.size());
+}
+
+// What stands beside the weights of ComfyUI's quantised layers: what says how, and scales of inputs for products in
+// float8, which are not done.
+constexpr std::array kQuantisedBy{"scale_weight", "weight_scale", "comfy_quant", "scale_input", "input_scale"};
+constexpr std::string_view kScaledMarker = "scaled_fp8";  // says that a file has scaled float8 weights
+
+// GGUF files may fold the two outer axes of a kernel into one: ggml has no more than four.
+bool fits_folded(std::span<const int64_t> expected, const std::vector<int64_t>& found) {
+  return expected.size() == found.size() + 1 && expected.size() > 2 &&
+         std::ranges::none_of(expected, [](int64_t n) { return n < 0; }) && expected[0] * expected[1] == found[0] &&
+         std::equal(expected.begin() + 2, expected.end(), found.begin() + 1);
 }
 
 }  // namespace
@@ -63,15 +87,27 @@ bool UnneededKey::matches(const std::string& key) const {
 }
 
 Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string& stem, LoadPolicy policy) {
+  return open(CheckpointSource{.path = dir, .stem = stem}, policy);
+}
+
+Checkpoint Checkpoint::open(const CheckpointSource& source, LoadPolicy policy) {
   Checkpoint checkpoint;
-  checkpoint.dir_ = dir;
+  checkpoint.dir_ = source.stem.empty() ? source.path.parent_path() : source.path;
   checkpoint.policy_ = policy;
-  const auto [path, sharded] = find_weight_files(dir, stem);
-  checkpoint.name_ = path.string();
+  checkpoint.add(source);
+  for (const auto& other : source.others) checkpoint.add(other);
+  return checkpoint;
+}
+
+void Checkpoint::add(const CheckpointSource& source) {
+  const auto [path, sharded] = source.stem.empty() ? WeightFiles{source.path, source.path.extension() == ".json"}
+                                                   : find_weight_files(source.path, source.stem);
+  if (name_.empty()) name_ = path.string();
   if (!sharded) {
-    checkpoint.files_.emplace_back(path);
-    for (const auto& [key, entry] : checkpoint.files_[0].entries()) checkpoint.index_[key] = {0, entry};
-    return checkpoint;
+    const auto number = files_.size();
+    files_.emplace_back(path);
+    for (const auto& [key, entry] : files_[number].entries()) add(key, number, entry, source.rename);
+    return;
   }
 
   const auto files = read_index(JsonFile(path));
@@ -79,32 +115,50 @@ Checkpoint Checkpoint::open(const std::filesystem::path& dir, const std::string&
   std::map<std::string, size_t> opened;
   for (const auto& [key, name] : files) {
     if (!opened.contains(name)) {
-      checkpoint.files_.emplace_back(dir / name);
-      opened[name] = checkpoint.files_.size() - 1;
+      files_.emplace_back(path.parent_path() / name);
+      opened[name] = files_.size() - 1;
     }
-    const auto& entries = checkpoint.files_[opened[name]].entries();
+    const auto& entries = files_[opened[name]].entries();
     const auto entry = entries.find(key);
     if (entry == entries.end())
-      throw Error(fmt::format("{}: has no tensor \"{}\", which {} places there", (dir / name).string(), key,
-                              path.filename().string()));
-    checkpoint.index_[key] = {opened[name], entry->second};
+      throw Error(fmt::format("{}: has no tensor \"{}\", which {} places there", (path.parent_path() / name).string(),
+                              key, path.filename().string()));
+    add(key, opened[name], entry->second, source.rename);
   }
-  return checkpoint;
 }
 
-Checkpoint Checkpoint::open(const CheckpointSource& source, LoadPolicy policy) {
-  if (!source.rename) return open(source.path, source.stem, policy);
-  Checkpoint checkpoint;
-  checkpoint.dir_ = source.path.parent_path();
-  checkpoint.policy_ = policy;
-  checkpoint.name_ = source.path.string();
-  const auto& file = checkpoint.files_.emplace_back(source.path);
-  for (const auto& [original, entry] : file.entries()) {
-    const auto key = source.rename(original);
-    if (key && !checkpoint.index_.emplace(*key, std::pair{size_t{0}, entry}).second)
-      throw Error(fmt::format("{}: \"{}\" and another tensor would both be \"{}\"", checkpoint.name_, original, *key));
+void Checkpoint::add(const std::string& original, size_t file, const TensorEntry& entry, const OriginalNames& rename) {
+  const auto path = [&] { return files_[file].path().string(); };
+  // What belongs to all rows of a quantised weight belongs to each of its parts.
+  const bool of_all_rows = c10::multiply_integers(entry.shape) == 1 || original.ends_with("comfy_quant");
+  std::map<std::string, std::vector<NamedRows>> parts;
+  for (auto& rows : rename ? rename(original) : std::vector{NamedRows{original}}) parts[rows.key].push_back(rows);
+  for (auto& [key, pieces] : parts) {
+    auto stored = entry;
+    if (of_all_rows) pieces = {NamedRows{key}};
+    const auto rows = entry.shape.empty() ? 1 : entry.shape[0];
+    std::ranges::sort(pieces, {}, &NamedRows::at);
+    const auto &first = pieces.front(), &last = pieces.back();
+    const auto begin = first.begin, end = first.end.value_or(rows);
+    if (begin < 0 || begin > end || end > rows || first.at != 0)
+      throw Error(fmt::format("{}: the tensor \"{}\" has {} rows, expected at least {} as it holds \"{}\"", path(),
+                              original, rows, end, key));
+    if (pieces.size() == 2) {  // the two halves in the other order
+      if (end != rows || last.begin != 0 || last.end != begin || last.at != end - begin)
+        throw Error(fmt::format("{}: the tensor \"{}\" has {} rows, expected {}", path(), original, rows, end));
+      order_[key].first = begin;
+    } else if (!first.is_whole()) {
+      stored = entry.row_slice(begin, end - begin);
+    }
+    if (first.heads > 0) {
+      if (rows % (2 * first.heads) != 0)
+        throw Error(fmt::format("{}: the tensor \"{}\" has {} rows for {} heads", path(), original, rows, first.heads));
+      order_[key].heads = first.heads;
+    }
+    while (first.matrix && stored.shape.size() > 2 && stored.shape.back() == 1) stored.shape.pop_back();
+    if (!index_.emplace(key, std::pair{file, stored}).second)
+      throw Error(fmt::format("{}: \"{}\" and another tensor would both be \"{}\"", path(), original, key));
   }
-  return checkpoint;
 }
 
 Checkpoint Checkpoint::with(const LoadPolicy& policy) const {
@@ -116,65 +170,180 @@ Checkpoint Checkpoint::with(const LoadPolicy& policy) const {
 
 bool Checkpoint::has(const std::string& key) const { return index_.contains(key); }
 
-const std::pair<size_t, SafetensorsFile::Entry>& Checkpoint::find(const std::string& key,
-                                                                  std::span<const int64_t> shape) const {
+Checkpoint::Found Checkpoint::find(const std::string& key, std::span<const int64_t> shape) const {
   const auto found = index_.find(key);
   if (found == index_.end()) {
     const auto expected = shape.empty() ? "" : fmt::format(" of shape [{}]", fmt::join(shape, ", "));
     throw Error(fmt::format("{}: the tensor \"{}\"{} is missing", name_, key, expected));
   }
-  const auto& [number, entry] = found->second;
-  if (!at::isFloatingType(entry.dtype))
-    throw Error(fmt::format("{}: the tensor \"{}\" holds {} numbers, expected floating point",
-                            files_[number].path().string(), key, c10::toString(entry.dtype)));
-  if (!shape.empty() && !fits(shape, entry.shape))
-    throw Error(fmt::format("{}: the tensor \"{}\" has shape [{}], expected [{}]", files_[number].path().string(), key,
-                            fmt::join(entry.shape, ", "), fmt::join(shape, ", ")));
+  const auto* file = &files_[found->second.first];
+  auto entry = found->second.second;
+  const auto layer = layer_of(key);
+  const bool quantised = entry.packing() || (entry.dtype == at::kChar && layer && has(*layer + "comfy_quant"));
+  if (!quantised && !at::isFloatingType(entry.dtype))
+    throw Error(fmt::format("{}: the tensor \"{}\" holds {} numbers, expected floating point", file->path().string(),
+                            key, c10::toString(entry.dtype)));
+  if (!shape.empty() && !fits(shape, entry.shape)) {
+    if (file->values().empty() || !fits_folded(shape, entry.shape))
+      throw Error(fmt::format("{}: the tensor \"{}\" has shape [{}], expected [{}]", file->path().string(), key,
+                              fmt::join(entry.shape, ", "), fmt::join(shape, ", ")));
+    entry.shape.assign(shape.begin(), shape.end());
+  }
   read_.insert(key);
-  return found->second;
+  return {file, std::move(entry)};
+}
+
+Checkpoint::Scaling Checkpoint::scaling_of(const std::string& key, const Found& found) const {
+  Scaling scaling{.packing = found.entry.packing()};
+  const auto layer = layer_of(key);
+  if (!layer || found.entry.blocks) return scaling;
+  for (const auto* name : kQuantisedBy)
+    if (has(*layer + name)) read_.insert(*layer + name);
+  const auto beside = [&](const std::string& name) -> std::optional<std::pair<const TensorFile*, TensorEntry>> {
+    const auto at = index_.find(*layer + name);
+    if (at == index_.end()) return std::nullopt;
+    return std::pair{&files_[at->second.first], at->second.second};
+  };
+  const auto fail = [&](const std::string& name, const std::string& what) {
+    return Error(fmt::format("{}: \"{}{}\" {}", found.file->path().string(), *layer, name, what));
+  };
+
+  if (const auto told = beside("comfy_quant")) {
+    const auto bytes = bytes_in(*told->first, told->second);
+    const auto json =
+        parse_json({reinterpret_cast<const char*>(bytes.const_data_ptr()), static_cast<size_t>(bytes.numel())});
+    if (!json.is_object() || !json.contains("format") || !json["format"].is_string())
+      throw fail("comfy_quant", "is no JSON object with a \"format\"");
+    const auto format = json["format"].get<std::string>();
+    const auto wanted = format == "float8_e4m3fn"     ? at::kFloat8_e4m3fn
+                        : format == "float8_e5m2"     ? at::kFloat8_e5m2
+                        : format == "int8_tensorwise" ? at::kChar
+                                                      : at::kByte;
+    if (wanted == at::kByte)
+      throw fail("comfy_quant", fmt::format("has the format \"{}\", expected float8_e4m3fn, float8_e5m2 or "
+                                            "int8_tensorwise",
+                                            format));
+    if (wanted != found.entry.dtype)
+      throw fail("comfy_quant",
+                 fmt::format("says {}, but the weight is stored in {}", format, found.entry.type_name()));
+    if (wanted == at::kChar) {
+      scaling.packing = Packing::int8;
+      if (json.contains("convrot") && json["convrot"] == true) {
+        const auto columns =
+            found.entry.numel() / std::max<int64_t>(found.entry.shape.empty() ? 1 : found.entry.shape[0], 1);
+        const auto group = json.value("convrot_groupsize", nlohmann::json(256));
+        auto size = group.is_number_integer() ? group.get<int64_t>() : 0;
+        const auto asked = size;
+        while (size >= 4 && size % 4 == 0) size /= 4;
+        if (size != 1 || asked < 4 || columns % asked != 0)
+          throw fail("comfy_quant",
+                     fmt::format("has a \"convrot_groupsize\" of {}, expected a power of four that divides {}",
+                                 group.dump(), columns));
+        scaling.rotated = asked;
+      }
+    }
+  }
+
+  const auto rows = found.entry.shape.empty() ? 1 : found.entry.shape[0];
+  for (const auto* name : {"weight_scale", "scale_weight"})
+    if (const auto scale = beside(name)) {
+      const auto& [file, entry] = *scale;
+      if (!at::isFloatingType(entry.dtype) || entry.packing() || (entry.numel() != 1 && entry.numel() != rows))
+        throw fail(name, fmt::format("has {} elements of {}, expected one or one for each of {} rows", entry.numel(),
+                                     entry.type_name(), rows));
+      if (policy_.device.is_meta()) continue;
+      scaling.scale = bytes_in(*file, entry).clone().view(entry.dtype).to(at::kFloat).to(policy_.device);
+    }
+  return scaling;
+}
+
+Tensor Checkpoint::bytes_of(const std::string& key, const Found& found, int64_t rows, const StagedTensors* staged,
+                            bool described) const {
+  const auto& [file, entry] = found;
+  const std::vector<int64_t> shape{rows, static_cast<int64_t>(entry.end - entry.begin) / std::max<int64_t>(rows, 1)};
+  if (staged != nullptr)
+    if (const auto at = staged->find(key); at != staged->end()) return at->second.view(at::kByte).view(shape);
+  if (described || policy_.device.is_meta()) return at::empty(shape, at::TensorOptions(at::kByte).device(at::kMeta));
+  const auto bytes = bytes_in(*file, entry).view(shape);
+  if (policy_.device.is_cpu()) return bytes;
+  const auto there = bytes.to(policy_.device);
+  file->forget(entry);
+  return there;
+}
+
+std::optional<Packed> Checkpoint::load_packed(const std::string& key, std::span<const int64_t> shape,
+                                              const StagedTensors* staged, bool described) const {
+  const auto found = find(key, shape);
+  const auto scaling = scaling_of(key, found);
+  const auto& entry = found.entry;
+  if (!scaling.packing || entry.shape.empty() || entry.shape[0] == 0 ||
+      entry.numel() / entry.shape[0] % layout_of(*scaling.packing).elements != 0)
+    return std::nullopt;
+  auto scale = scaling.scale;
+  if (scale && scale->numel() > 1) scale = in_order(key, *scale);
+  return Packed{in_order(key, bytes_of(key, found, entry.shape[0], staged, described)), *scaling.packing, scale,
+                scaling.rotated};
+}
+
+Tensor Checkpoint::in_order(const std::string& key, const Tensor& rows) const {
+  const auto found = order_.find(key);
+  if (found == order_.end() || rows.is_meta()) return rows;  // a plan needs no order
+  const auto& [first, heads] = found->second;
+  if (heads == 0) return at::roll(rows, -first, 0);
+  return rows.unflatten(0, {heads, -1, 2}).transpose(1, 2).flatten(0, 2).contiguous();
 }
 
 Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape, std::optional<at::ScalarType> dtype,
                         const StagedTensors* staged) const {
-  const auto& [number, entry] = find(key, shape);
-  const auto& file = files_[number];
+  const auto found = find(key, shape);
+  const auto& [file, entry] = found;
   const auto wanted = dtype.value_or(policy_.dtype);
-  const bool converts = at::isFloatingType(entry.dtype) && entry.dtype != wanted;
-  const auto type = converts ? wanted : entry.dtype;
+  if (const auto packed = load_packed(key, shape, staged)) return dequantized(*packed, wanted).view(entry.shape);
+  if (entry.packing()) {
+    const Packed whole{bytes_of(key, found, 1, staged, false), *entry.packing()};
+    return in_order(key, dequantized(whole, wanted).view(entry.shape));
+  }
+  const bool converts = entry.dtype != wanted;
   if (staged != nullptr)
-    if (const auto found = staged->find(key); found != staged->end()) return found->second.to(type);
+    if (const auto at = staged->find(key); at != staged->end()) return in_order(key, at->second.to(wanted));
   if (policy_.device.is_meta()) {
-    const auto planned = at::TensorOptions(at::kMeta).dtype(type);
+    const auto planned = at::TensorOptions(at::kMeta).dtype(wanted);
     // Other devices hold both for a moment.
     return is_for_cpu(at::empty({0}, planned)) ? at::empty(entry.shape, planned)
-                                               : at::empty(entry.shape, planned.dtype(entry.dtype)).to(type);
+                                               : at::empty(entry.shape, planned.dtype(entry.dtype)).to(wanted);
   }
-  if (!converts && policy_.device.is_cpu()) return file.view(entry);
-  const auto tensor = policy_.device.is_cpu() ? file.view(entry, SafetensorsFile::Use::copying).to(type)
-                                              : copy_to(policy_.device, file, entry).to(type);
-  file.forget(entry);
-  return tensor;
+  if (!converts && policy_.device.is_cpu()) return in_order(key, file->view(entry));
+  const auto tensor = policy_.device.is_cpu() ? file->view(entry, TensorFile::Use::copying).to(wanted)
+                                              : copy_to(policy_.device, *file, entry).to(wanted);
+  file->forget(entry);
+  return in_order(key, tensor);
+}
+
+const std::vector<Patch>* Checkpoint::patches(const std::string& key) const {
+  return policy_.patches ? policy_.patches->find(key) : nullptr;
 }
 
 Tensor Checkpoint::load_patched(const std::string& key, std::span<const int64_t> shape,
                                 std::optional<at::ScalarType> dtype, const StagedTensors* staged) const {
-  const auto* patches = policy_.patches ? policy_.patches->find(key) : nullptr;
-  if (patches == nullptr) return load(key, shape, dtype, staged);
+  const auto* added = patches(key);
+  if (added == nullptr) return load(key, shape, dtype, staged);
   auto tensor = load(key, shape, at::kFloat, staged);
-  const auto& [number, entry] = find(key, shape);
-  if (entry.dtype == at::kFloat) tensor = tensor.clone();  // it may lie in the file
-  files_[number].forget(entry);
-  for (const auto& patch : *patches) patch.add_to(tensor);
+  const auto found = find(key, shape);
+  if (found.entry.dtype == at::kFloat) tensor = tensor.clone();  // it may lie in the file
+  found.file->forget(found.entry);
+  for (const auto& patch : *added) patch.add_to(tensor);
   return tensor.to(dtype.value_or(policy_.dtype));
 }
 
 Tensor Checkpoint::describe(const std::string& key, std::span<const int64_t> shape) const {
-  const auto& entry = find(key, shape).second;
-  return at::empty(entry.shape, at::TensorOptions(entry.dtype).device(at::kMeta));
+  const auto found = find(key, shape);
+  scaling_of(key, found);
+  const auto type = found.entry.packing() ? policy_.dtype : found.entry.dtype;
+  return at::empty(found.entry.shape, at::TensorOptions(type).device(at::kMeta));
 }
 
 void Checkpoint::forget(const std::string& prefix) const {
-  each_below(prefix, [](const auto&, const SafetensorsFile& file, const auto& entry) { file.forget(entry); });
+  each_below(prefix, [](const auto&, const TensorFile& file, const auto& entry) { file.forget(entry); });
 }
 
 // Layers take a bias where the file has one. So a lost one would go unseen, but for the same layer of other blocks:
@@ -199,7 +368,7 @@ std::string Checkpoint::check_all_read(std::span<const UnneededKey> unneeded) co
   std::vector<std::string> unknown;
   std::string file;
   for (const auto& [key, place] : index_) {
-    if (read_.contains(key)) continue;
+    if (read_.contains(key) || key == kScaledMarker || key.ends_with("." + std::string(kScaledMarker))) continue;
     if (std::any_of(unneeded.begin(), unneeded.end(), [&](const auto& u) { return u.matches(key); })) continue;
     file = files_[place.first].path().string();
     if (read_below.contains(key.substr(0, key.find('.') + 1)))

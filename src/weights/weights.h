@@ -12,18 +12,21 @@
 #include <string>
 #include <vector>
 
+#include "weights/original_names.h"
+#include "weights/packed.h"
 #include "weights/safetensors.h"
 
 namespace eav {
 
-class Patches;  // weights/patches.h
+struct Patch;  // weights/patches.h
+class Patches;
 
 // How tensors are placed in memory. Layers compute in the type of their input; see nn/linear.h.
 struct LoadPolicy {
   at::ScalarType dtype =
       at::kFloat;  // floating point tensors are held in this type; those already in it, and aligned, are not copied
   at::Device device = at::kCPU;
-  bool offload = false;  // blocks of a model are loaded when they are used; see weights/blocks.h
+  bool offload = false;                         // blocks of a model are loaded when they are used; see weights/blocks.h
   std::shared_ptr<const Patches> patches = {};  // what is added to tensors that are loaded; none: nothing
 };
 
@@ -34,15 +37,13 @@ struct UnneededKey {
   bool matches(const std::string& key) const;
 };
 
-// Where the tensors of one part of a pipeline lie: in a folder of their own, or in a file with other parts', under
-// other names.
+// Where the tensors of one part of a pipeline lie: in a folder of their own, or in a file, perhaps with other parts'
+// and under other names.
 struct CheckpointSource {
-  // The part's name of a key of the file; none where it belongs to another part.
-  using Rename = std::function<std::optional<std::string>(const std::string& key)>;
-
-  std::filesystem::path path;  // the folder or the file
+  std::filesystem::path path;  // the folder, the file, or the index of its shards (.json)
   std::string stem{};          // how names of the folder's files begin
-  Rename rename{};             // of a file
+  OriginalNames rename{};      // of keys of a file: nothing for those of another part; unset: they are the part's
+  std::vector<CheckpointSource> others{};  // files with more of the part
 };
 
 // Tensors by key that are on their device already, in the types of their files.
@@ -53,22 +54,30 @@ class Checkpoint {
  public:
   // Opens the file, or the shards, that find_weight_files() finds. Throws eav::Error.
   static Checkpoint open(const std::filesystem::path& dir, const std::string& stem, LoadPolicy policy);
-  // Opens a folder as above, or the tensors of a single file that are the part's, by its names for them.
+  // Opens a folder as above, or the tensors of files that are the part's, by its names for them.
   static Checkpoint open(const CheckpointSource& source, LoadPolicy policy);
   // The same files, of which nothing is read yet, with another policy.
   Checkpoint with(const LoadPolicy& policy) const;
 
   bool has(const std::string& key) const;
   // The tensor in the policy's type and device, and marked as read; on the meta device nothing is read. Throws when it
-  // is missing or, where `shape` is not empty, shaped otherwise (-1 matches any length). `dtype` is another type than the
-  // policy's; what is `staged` is not read again.
+  // is missing or, where `shape` is not empty, shaped otherwise (-1 matches any length). `dtype` is another type than
+  // the policy's; what is `staged` is not read again.
   Tensor load(const std::string& key, std::span<const int64_t> shape = {}, std::optional<at::ScalarType> dtype = {},
               const StagedTensors* staged = nullptr) const;
   // The same with what the policy's patches add to it, in float32. Nothing is added where there are none.
   Tensor load_patched(const std::string& key, std::span<const int64_t> shape, std::optional<at::ScalarType> dtype,
                       const StagedTensors* staged) const;
+  const std::vector<Patch>* patches(const std::string& key) const;
   // Checks like load(), but reads nothing: a tensor of shape and type alone.
   Tensor describe(const std::string& key, std::span<const int64_t> shape = {}) const;
+  // A tensor whose numbers the file packs, on the policy's device, as a matrix [shape[0], rest]: its bytes lie in the
+  // file itself on the CPU. Nothing where load() gives what is stored, or where blocks reach across rows. Checks and
+  // marks as load() does; what is `described` has a shape alone.
+  std::optional<Packed> load_packed(const std::string& key, std::span<const int64_t> shape,
+                                    const StagedTensors* staged = nullptr, bool described = false) const;
+  // Whether its rows stand in another order in the file.
+  bool reorders(const std::string& key) const { return order_.contains(key); }
   // Calls visit(key, file, entry) for every tensor whose key starts with `prefix`.
   template <class Visit>
   void each_below(const std::string& prefix, const Visit& visit) const {
@@ -86,20 +95,49 @@ class Checkpoint {
   // there are none. Throws as well where a block lacks the bias of a layer, or its weight, that other blocks have.
   std::string check_all_read(std::span<const UnneededKey> unneeded = {}) const;
 
+  // The free-form strings of its file, or of the first of several.
+  const std::map<std::string, std::string>& metadata() const { return files_.front().metadata(); }
+  const std::vector<TensorFile>& files() const { return files_; }
   const std::filesystem::path& dir() const { return dir_; }
   const LoadPolicy& policy() const { return policy_; }
   // Every key with its place and shape, for `eav inspect` and memory plans.
-  const std::map<std::string, std::pair<size_t, SafetensorsFile::Entry>>& index() const { return index_; }
+  const std::map<std::string, std::pair<size_t, TensorEntry>>& index() const { return index_; }
 
  private:
+  // Takes the tensors that `source` holds.
+  void add(const CheckpointSource& source);
+  void add(const std::string& original, size_t file, const TensorEntry& entry, const OriginalNames& rename);
+  // Rows of the file, or their bytes, in this project's order.
+  Tensor in_order(const std::string& key, const Tensor& rows) const;
   void check_blocks_are_alike() const;
-  const std::pair<size_t, SafetensorsFile::Entry>& find(const std::string& key, std::span<const int64_t> shape) const;
+  struct Found {
+    const TensorFile* file;
+    TensorEntry entry;
+  };
+  // Throws as load() does, and marks the tensor as read.
+  Found find(const std::string& key, std::span<const int64_t> shape) const;
+  // How the numbers of the weight `key` are packed, and what they are multiplied by; marks what tells it as read.
+  struct Scaling {
+    std::optional<Packing> packing;
+    std::optional<Tensor> scale = {};
+    int64_t rotated = 0;
+  };
+  Scaling scaling_of(const std::string& key, const Found& found) const;
+  // The bytes of `rows` rows, wherever they are to be.
+  Tensor bytes_of(const std::string& key, const Found& found, int64_t rows, const StagedTensors* staged,
+                  bool described) const;
 
   std::filesystem::path dir_;
   std::string name_;  // the file or index file, for messages
   LoadPolicy policy_;
-  std::vector<SafetensorsFile> files_;
-  std::map<std::string, std::pair<size_t, SafetensorsFile::Entry>> index_;  // key -> file, entry
+  std::vector<TensorFile> files_;
+  std::map<std::string, std::pair<size_t, TensorEntry>> index_;  // key -> file, entry
+  // How rows of a tensor come into this project's order: `first` of the file's before the others, or, where there are
+  // `heads`, the first half of a head's rows before the second, which lie beside each other in pairs.
+  struct RowOrder {
+    int64_t first = 0, heads = 0;
+  };
+  std::map<std::string, RowOrder> order_;
   mutable std::set<std::string> read_;
 };
 
@@ -139,6 +177,12 @@ class Weights {
     return describes_ ? checkpoint_->describe(prefix_ + name, shape)
                       : checkpoint_->load_patched(prefix_ + name, shape, dtype_, staged_);
   }
+  // The matrix [shape[0], rest] that `name` is, where its numbers are packed in the file and stay so.
+  std::optional<Packed> packed(const std::string& name, std::vector<int64_t> shape) const {
+    return checkpoint_->load_packed(prefix_ + name, shape, staged_, describes_);
+  }
+  // What is added to it; nullptr where nothing is. load() adds it, packed() does not.
+  const std::vector<Patch>* patches(const std::string& name) const { return checkpoint_->patches(prefix_ + name); }
   std::optional<Tensor> optional(const std::string& name, std::vector<int64_t> shape = {}) const {
     return has(name) ? std::optional(load(name, std::move(shape))) : std::nullopt;
   }

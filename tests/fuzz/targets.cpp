@@ -311,6 +311,15 @@ void lora(std::string_view bytes) {
   });
 }
 
+void gguf(std::string_view bytes) {
+  const MemoryFile memory(bytes);
+  refusing(memory.path(), [&] {
+    read_gguf_table(memory.path(), bytes);
+    const TensorFile file(memory.path());
+    for (const auto& [key, entry] : file.entries()) file.view(entry);
+  });
+}
+
 void media(std::string_view bytes) {
   const MemoryFile memory(bytes);
   refusing(memory.path(), [&] { read_frames(memory.path(), 3); });
@@ -342,6 +351,7 @@ const std::map<std::string, Target>& targets() {
       {"caption", caption},
       {"charsmap", charsmap},
       {"configuration", configuration},
+      {"gguf", gguf},
       {"lora", lora},
       {"media", media},
       {"metadata", metadata},

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <iterator>
 #include <map>
@@ -17,7 +18,9 @@
 #include "eav/video.h"
 #include "enhance/cfi.h"
 #include "models/clip_image.h"
+#include "models/hunyuan_video/original_names.h"
 #include "models/ltx_video/single_file.h"
+#include "models/wan/original_names.h"
 #include "models/wan/prompt_cleaning.h"
 #include "text/caption_cleaning.h"
 #include "text/clip.h"
@@ -39,6 +42,7 @@ void open_sora(const std::vector<std::string>& arguments);  // probe_open_sora.c
 void latents(std::vector<std::string> arguments);           // probe_memory.cpp
 void phase(const std::vector<std::string>& arguments);      // probe_memory.cpp
 void plan(const std::vector<std::string>& arguments);       // probe_memory.cpp
+void tensors(const std::vector<std::string>& arguments);    // probe_stored.cpp
 void vae(const std::vector<std::string>& arguments);        // probe_vae.cpp
 
 namespace {
@@ -50,6 +54,10 @@ std::string option(const Arguments& arguments, const std::string& name, const st
   for (size_t i = 0; i + 1 < arguments.size(); ++i)
     if (arguments[i] == "--" + name) return arguments[i + 1];
   return fallback;
+}
+
+eav::PartSource in_folder(const std::filesystem::path& dir) {
+  return eav::PartSource::of_transformers(dir, dir.filename().string());
 }
 
 at::ScalarType type(const std::string& name) {
@@ -134,7 +142,7 @@ void t5(const Arguments& arguments) {
   const EncoderArguments given(arguments);
   const auto prompt = eav::tokenize(eav::open_t5_tokenizer(given.tokenizer), standard_input(),
                                     std::stoll(option(arguments, "length", "226")));
-  const auto encoder = placed(eav::T5Encoder::part(given.encoder), given);
+  const auto encoder = placed(eav::T5Encoder::part(in_folder(given.encoder)), given);
   const auto mask =
       std::ranges::find(arguments, "--mask") == arguments.end() ? std::nullopt : std::optional(prompt.mask);
   const auto embeddings = (*encoder)(given.here(prompt.ids), mask, given.placement.compute, eav::Progress());
@@ -148,7 +156,7 @@ void umt5(const Arguments& arguments) {
                               std::stoll(option(arguments, "length", "512")));
   const auto ids = prompt.ids;
   prompt.ids = given.here(ids);
-  const auto encoder = placed(eav::T5Encoder::part(given.encoder), given);
+  const auto encoder = placed(eav::T5Encoder::part(in_folder(given.encoder)), given);
   const auto embeddings = eav::encode_without_padding(*encoder, prompt, given.placement.compute, {});
   eav::save_safetensors(given.out, {{"ids", ids}, {"embeddings", embeddings}}, {{"cut", prompt.cut}});
 }
@@ -158,7 +166,7 @@ void clip(const Arguments& arguments) {
   const EncoderArguments given(arguments);
   const auto prompt = eav::tokenize(eav::open_clip_tokenizer(given.tokenizer), standard_input(),
                                     std::stoll(option(arguments, "length", "77")));
-  const auto encoder = placed(eav::ClipTextEncoder::part(given.encoder), given);
+  const auto encoder = placed(eav::ClipTextEncoder::part(in_folder(given.encoder)), given);
   const auto pooled = (*encoder)(given.here(prompt.ids), given.placement.compute, {});
   eav::save_safetensors(given.out, {{"ids", prompt.ids}, {"embeddings", pooled}}, {{"cut", prompt.cut}});
 }
@@ -168,8 +176,8 @@ void llama(const Arguments& arguments) {
   const EncoderArguments given(arguments);
   const auto tokens = eav::open_llama_tokenizer(given.tokenizer).encode(standard_input());
   const auto ids = at::tensor(tokens, at::kLong).unsqueeze(0);
-  const auto encoder =
-      placed(eav::LlamaEncoder::part(given.encoder, std::stoll(option(arguments, "skipped-layers", "2"))), given);
+  const auto encoder = placed(
+      eav::LlamaEncoder::part(in_folder(given.encoder), std::stoll(option(arguments, "skipped-layers", "2"))), given);
   eav::save_safetensors(given.out,
                         {{"ids", ids}, {"embeddings", (*encoder)(given.here(ids), given.placement.compute, {})}}, {});
 }
@@ -181,8 +189,8 @@ void llava(const Arguments& arguments) {
   const auto ids = nlohmann::json::parse(standard_input()).get<std::vector<int64_t>>();
   const eav::SafetensorsFile file(option(arguments, "pixels"));
   const auto pixels = file.view(file.entries().at("pixels")).to(given.placement.device, given.placement.compute);
-  const auto encoder =
-      placed(eav::LlavaEncoder::part(arguments.at(0), std::stoll(option(arguments, "skipped-layers", "2"))), given);
+  const auto encoder = placed(
+      eav::LlavaEncoder::part(in_folder(arguments.at(0)), std::stoll(option(arguments, "skipped-layers", "2"))), given);
   const auto embeddings = (*encoder)(given.here(at::tensor(ids, at::kLong)).unsqueeze(0), pixels, {});
   eav::save_safetensors(given.out, {{"embeddings", embeddings}}, {});
 }
@@ -193,7 +201,7 @@ void clip_vision(const Arguments& arguments) {
   const EncoderArguments given(arguments);
   const eav::SafetensorsFile file(option(arguments, "pixels"));
   const auto pixels = file.view(file.entries().at("pixels")).to(given.placement.device, given.placement.compute);
-  const auto tower = placed(eav::ClipVisionTower::part(arguments.at(0)), given);
+  const auto tower = placed(eav::ClipVisionTower::part(in_folder(arguments.at(0))), given);
   eav::save_safetensors(given.out, {{"embeddings", (*tower)(pixels, {})}}, {});
 }
 
@@ -231,20 +239,41 @@ void pictures(const Arguments& arguments) {
   eav::save_safetensors(option(arguments, "out"), {{"frames", frames}}, {});
 }
 
+// names PART KEYS.json --number N > what each key of another writer holds; N is what the part's names ask for
+void names(const Arguments& arguments) {
+  const auto number = std::stoll(option(arguments, "number", "0"));
+  const std::map<std::string, eav::OriginalNames> parts{
+      {"wan-transformer", eav::wan::transformer_names},
+      {"wan-vae", [=](const std::string& key) { return eav::wan::vae_names(key, number); }},
+      {"hunyuan-video-transformer",
+       [=](const std::string& key) { return eav::hunyuan_video::transformer_names(key, number); }},
+      {"hunyuan-video-vae", eav::hunyuan_video::vae_names}};
+  auto named = nlohmann::json::object();
+  for (const auto& key : nlohmann::json::parse(std::ifstream(arguments.at(1))))
+    for (const auto& rows : parts.at(arguments.at(0))(key)) {
+      const auto end = rows.end ? nlohmann::json(*rows.end) : nlohmann::json();
+      named[key.get<std::string>()].push_back(
+          {{"key", rows.key}, {"begin", rows.begin}, {"end", end}, {"at", rows.at}});
+    }
+  std::cout << named;
+}
+
 // single-file FILE --text-encoder DIR --out FILE > configurations.json: the tensors, as models read them
 void single_file(const Arguments& arguments) {
+  const std::filesystem::path file = arguments.at(0);
   const auto parts = eav::ltx_video::open_single_file(
-      {.model = arguments.at(0), .vae = {}, .text_encoder = option(arguments, "text-encoder")});
+      {.model = file, .text_encoder = option(arguments, "text-encoder")}, eav::FileTable(file));
   std::map<std::string, at::Tensor> tensors;
-  const std::map<std::string, eav::CheckpointSource> sources{{"transformer", parts.transformer}, {"vae", parts.vae}};
+  const std::map<std::string, eav::CheckpointSource> sources{{"transformer", parts.transformer.tensors},
+                                                             {"vae", parts.vae.tensors}};
   for (const auto& [name, source] : sources) {
     const auto checkpoint = eav::Checkpoint::open(source, {});
     for (const auto& [key, place] : checkpoint.index()) tensors[name + "." + key] = checkpoint.load(key);
     checkpoint.check_all_read();
   }
   eav::save_safetensors(option(arguments, "out"), tensors, {});
-  std::cout << nlohmann::json{{"transformer", parts.transformer_config.json()},
-                              {"vae", parts.vae_config.json()},
+  std::cout << nlohmann::json{{"transformer", parts.transformer.config.json()},
+                              {"vae", parts.vae.config.json()},
                               {"scheduler", parts.scheduler_config.json()},
                               {"conditional", parts.conditional}};
 }
@@ -264,11 +293,13 @@ int main(int argc, char** argv) try {
       {"llama", llama},
       {"open_sora", open_sora},
       {"llava", llava},
+      {"names", names},
       {"phase", phase},
       {"pictures", pictures},
       {"plan", plan},
       {"single-file", single_file},
       {"t5", t5},
+      {"tensors", [](const Arguments& given) { tensors(given); }},
       {"tokens", tokens},
       {"umt5", umt5},
       {"vae", vae},

@@ -15,11 +15,11 @@ Model::Model(const std::filesystem::path& folder)
       text_config(JsonFile(folder / "text_encoder" / "config.json")),
       scheduler_config(folder / "scheduler" / "scheduler_config.json"),
       tokenizer([folder] { return open_t5_tokenizer(folder / "tokenizer"); }),
-      text_encoder(T5Encoder::part(folder / "text_encoder")),
-      transformer(folder / "transformer", PartFiles::kDiffusersStem,
+      text_encoder(T5Encoder::part(PartSource::of_transformers(folder / "text_encoder", "text_encoder"))),
+      transformer(PartSource::of_diffusers(folder / "transformer"),
                   {Transformer::unneeded_keys(), {"transformer_blocks."}},
                   [config = config](const Weights& w) { return Transformer(w, config); }),
-      vae(folder / "vae", PartFiles::kDiffusersStem, {Vae::unneeded_keys(), {}},
+      vae(PartSource::of_diffusers(folder / "vae"), {Vae::unneeded_keys(), {}},
           [config = vae_config](const Weights& w) { return Vae(w, config); }) {
   check_agree(folder, "latent channels", config.in_channels, "VAE", vae_config.latent_channels);
   check_agree(folder, "channels of text embeddings", config.text_embed_dim, "text encoder", text_config.channels);

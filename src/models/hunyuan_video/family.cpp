@@ -14,24 +14,23 @@ namespace {
 
 constexpr const char* kImageToVideo = "HunyuanVideoImageToVideoPipeline";
 
-TransformerConfig read_transformer(const std::filesystem::path& folder) {
-  const auto path = folder / "transformer" / "config.json";
-  const auto config = TransformerConfig::read(JsonFile(path));
+TransformerConfig read_transformer(const Layout& layout) {
+  const auto config = TransformerConfig::read(layout.transformer.config);
   const bool takes_image = config.image_condition != ImageCondition::none;
-  const bool named = JsonFile(folder / "model_index.json").get<std::string>("_class_name") == kImageToVideo;
+  const bool named = layout.index.get<std::string>("_class_name") == kImageToVideo;
   if (named != takes_image)
     throw Error(fmt::format("{}: \"image_condition_type\" is {}, but model_index.json names a pipeline that {}",
-                            path.string(), takes_image ? "set" : "not set",
+                            layout.transformer.config.path().string(), takes_image ? "set" : "not set",
                             named ? "sets out from an image" : "knows no image"));
   return config;
 }
 
-ClipImageProcessor read_processor(const std::filesystem::path& folder, const LlavaConfig& config) {
+ClipImageProcessor read_processor(const Layout& layout, const LlavaConfig& config) {
   if (const auto& vision = config.vision; vision.patches() != kImageTokens)
     throw Error(fmt::format("{}: the vision tower makes {} tokens of a picture of {} pixels, expected {}",
-                            (folder / "text_encoder" / "config.json").string(), vision.patches(), vision.image_size,
+                            layout.text_encoder.config.path().string(), vision.patches(), vision.image_size,
                             kImageTokens));
-  const JsonFile json(folder / "image_processor" / "preprocessor_config.json");
+  const auto& json = *layout.image_processor;
   ClipImageProcessor processor(json);
   const auto size = config.vision.image_size;
   if (processor.crop_height != size || processor.crop_width != size)
@@ -42,43 +41,60 @@ ClipImageProcessor read_processor(const std::filesystem::path& folder, const Lla
 
 }  // namespace
 
-ImageModel::ImageModel(const std::filesystem::path& folder)
-    : config(JsonFile(folder / "text_encoder" / "config.json")),
-      processor(read_processor(folder, config)),
-      llava(LlavaEncoder::part(folder / "text_encoder", kSkippedLlamaLayers)) {}
+Layout Layout::of_folder(const std::filesystem::path& model) {
+  JsonFile index(model / "model_index.json");
+  std::optional<JsonFile> processor;
+  if (index.get<std::string>("_class_name") == kImageToVideo)
+    processor.emplace(model / "image_processor" / "preprocessor_config.json");
+  return {.model = model,
+          .index = std::move(index),
+          .scheduler_config = JsonFile(model / "scheduler" / "scheduler_config.json"),
+          .text_encoder = PartSource::of_transformers(model / "text_encoder", "text_encoder"),
+          .text_encoder_2 = PartSource::of_transformers(model / "text_encoder_2", "text_encoder_2"),
+          .transformer = PartSource::of_diffusers(model / "transformer"),
+          .vae = PartSource::of_diffusers(model / "vae"),
+          .image_processor = std::move(processor),
+          .tokenizer = model / "tokenizer",
+          .open_tokenizer = [folder = model / "tokenizer"] { return open_llama_tokenizer(folder); },
+          .open_tokenizer_2 = [folder = model / "tokenizer_2"] { return open_clip_tokenizer(folder); }};
+}
 
-Model::Model(const std::filesystem::path& folder)
-    : folder(folder),
-      config(read_transformer(folder)),
-      vae_config(VaeConfig::read(JsonFile(folder / "vae" / "config.json"))),
-      image(config.image_condition == ImageCondition::none ? std::nullopt : std::optional<ImageModel>(folder)),
-      llama_config(image ? image->config.text : LlamaConfig(JsonFile(folder / "text_encoder" / "config.json"))),
-      clip_config(JsonFile(folder / "text_encoder_2" / "config.json")),
-      scheduler_config(folder / "scheduler" / "scheduler_config.json"),
-      llama_tokenizer([folder] { return open_llama_tokenizer(folder / "tokenizer"); }),
-      clip_tokenizer([folder] { return open_clip_tokenizer(folder / "tokenizer_2"); }),
-      clip(ClipTextEncoder::part(folder / "text_encoder_2")),
-      transformer(folder / "transformer", PartFiles::kDiffusersStem,
+ImageModel::ImageModel(const Layout& layout)
+    : config(layout.text_encoder.config),
+      processor(read_processor(layout, config)),
+      llava(LlavaEncoder::part(layout.text_encoder, kSkippedLlamaLayers)) {}
+
+Model::Model(Layout found)
+    : layout(std::move(found)),
+      config(read_transformer(layout)),
+      vae_config(VaeConfig::read(layout.vae.config)),
+      image(config.image_condition == ImageCondition::none ? std::nullopt : std::optional<ImageModel>(layout)),
+      llama_config(image ? image->config.text : LlamaConfig(layout.text_encoder.config)),
+      clip_config(layout.text_encoder_2.config),
+      llama_tokenizer(layout.open_tokenizer),
+      clip_tokenizer(layout.open_tokenizer_2),
+      clip(ClipTextEncoder::part(layout.text_encoder_2)),
+      transformer(layout.transformer,
                   {.blocks = {"transformer_blocks.", "single_transformer_blocks."},
                    .original = &original_table(),
                    .channels = config.channels()},
                   [config = config](const Weights& w) { return Transformer(w, config); }),
-      vae_encoder(folder / "vae", PartFiles::kDiffusersStem, {VaeEncoder::unneeded_keys(), {}},
+      vae_encoder(layout.vae, {VaeEncoder::unneeded_keys(), {}},
                   [config = vae_config](const Weights& w) { return VaeEncoder(w, config); }),
-      vae(folder / "vae", PartFiles::kDiffusersStem, {Vae::unneeded_keys(), {}},
-          [config = vae_config](const Weights& w) { return Vae(w, config); }) {
-  check_agree(folder, "latent channels", config.out_channels, "VAE", vae_config.latent_channels);
-  check_agree(folder, "channels of text embeddings", config.text_embed_dim, "LLaMA", llama_config.channels);
-  check_agree(folder, "channels of pooled embeddings", config.pooled_projection_dim, "CLIP", clip_config.channels);
+      vae(layout.vae, {Vae::unneeded_keys(), {}}, [config = vae_config](const Weights& w) { return Vae(w, config); }) {
+  const auto& model = layout.model;
+  check_agree(model, "latent channels", config.out_channels, "VAE", vae_config.latent_channels);
+  check_agree(model, "channels of text embeddings", config.text_embed_dim, "LLaMA", llama_config.channels);
+  check_agree(model, "channels of pooled embeddings", config.pooled_projection_dim, "CLIP", clip_config.channels);
   if (llama_config.layers <= kSkippedLlamaLayers)
-    throw Error(fmt::format("{}: the LLaMA has {} layers, of which the last {} are left out: too few", folder.string(),
+    throw Error(fmt::format("{}: the LLaMA has {} layers, of which the last {} are left out: too few", model.string(),
                             llama_config.layers, kSkippedLlamaLayers));
-  if (!image) llama.emplace(LlamaEncoder::part(folder / "text_encoder", kSkippedLlamaLayers));
+  if (!image) llama.emplace(LlamaEncoder::part(layout.text_encoder, kSkippedLlamaLayers));
 }
 
 std::unique_ptr<VideoJob> Model::open(std::shared_ptr<Model> model, Asked asked) {
   auto options = model->options(std::move(asked));
-  options.resolve_flow_shift(FlowMatchEulerScheduler(model->scheduler_config, options.flow_shift).shift());
+  options.resolve_flow_shift(FlowMatchEulerScheduler(model->layout.scheduler_config, options.flow_shift).shift());
   if (model->image) return std::make_unique<ImageJob>(std::move(model), std::move(options));
   return std::make_unique<TextJob>(std::move(model), std::move(options));
 }
@@ -88,7 +104,7 @@ Inspection Model::inspect() const {
   const auto* condition = c.image_condition == ImageCondition::latent_concat ? "latent_concat" : "token_replace";
   return {image ? fmt::format("{}, image to video ({})", kFamily, condition) : kFamily,
           {text_encoder().describe(), clip.describe(), transformer.describe(), vae.describe(),
-           PartInfo{"scheduler", scheduler_config.get<std::string>("_class_name"), 0, {}, 0}},
+           PartInfo{"scheduler", layout.scheduler_config.get<std::string>("_class_name"), 0, {}, 0}},
           c.layers(),
           fmt::format("the attention of {} dual-stream blocks (layers 0 to {}) and {} single-stream blocks (to {}), "
                       "video tokens only",

@@ -8,6 +8,7 @@
 #include "models/clip_image.h"
 #include "models/family.h"
 #include "models/hunyuan_video/config.h"
+#include "models/hunyuan_video/layout.h"
 #include "models/hunyuan_video/options.h"
 #include "models/hunyuan_video/transformer.h"
 #include "models/hunyuan_video/vae.h"
@@ -22,7 +23,7 @@ namespace eav::hunyuan_video {
 
 // What an image-to-video checkpoint has in place of a LLaMA alone.
 struct ImageModel {
-  explicit ImageModel(const std::filesystem::path& folder);
+  explicit ImageModel(const Layout& layout);
 
   LlavaConfig config;
   ClipImageProcessor processor;
@@ -33,15 +34,15 @@ struct ImageModel {
 // A checkpoint, opened: its configurations and parts.
 struct Model {
   static constexpr const char* kFamily = "HunyuanVideo";
-  explicit Model(const std::filesystem::path& folder);
+  explicit Model(const std::filesystem::path& folder) : Model(Layout::of_folder(folder)) {}
+  explicit Model(Layout layout);
 
-  std::filesystem::path folder;
+  Layout layout;
   TransformerConfig config;
   VaeConfig vae_config;
   std::optional<ImageModel> image;  // of image to video
   LlamaConfig llama_config;
   ClipConfig clip_config;
-  JsonFile scheduler_config;
 
   Lazy<Tokenizer> llama_tokenizer, clip_tokenizer;
   std::optional<Part<LlamaEncoder>> llama;  // of text to video

@@ -52,7 +52,7 @@ Tensor ImageJob::embed(const std::string& prompt, const Tensor& picture, int64_t
     return (*image.llava)(all_tokens(image_prompt_tokens()), pixels, progress)
         .slice(1, 0, kImageTokens / interleave + kPromptTokens);
   const auto tokens = image_prompt(*model().llama_tokenizer, prompt, image.llava->image_token, interleave,
-                                   (model().folder / "tokenizer").string());
+                                   model().layout.tokenizer.string());
   warn_of_cut(tokens.cut, kPromptTokens, progress);
   return (*image.llava)(tokens.ids.to(where.device), pixels, progress).index_select(1, tokens.kept.to(where.device));
 }

@@ -74,7 +74,7 @@ HunyuanJob::HunyuanJob(std::shared_ptr<Model> opened, Options options) : JobOf(s
 }
 
 FlowMatchEulerScheduler HunyuanJob::schedule() const {
-  FlowMatchEulerScheduler scheduler(model().scheduler_config, asked().flow_shift);
+  FlowMatchEulerScheduler scheduler(model().layout.scheduler_config, asked().flow_shift);
   const auto steps = asked().steps;
   scheduler.set_sigmas(at::linspace(1, 0, steps + 1, at::kDouble).slice(0, 0, steps));
   return scheduler;
@@ -139,9 +139,8 @@ Tensor HunyuanJob::decode_sample(const Tensor& latents, Progress& progress) cons
 Tensor TextJob::embed(const std::string& prompt, Progress& progress) const {
   const auto& m = model();
   const auto& where = m.llama->placement();
-  const auto tokens = where.device.is_meta()
-                          ? TextPrompt{all_tokens(kInstructionTokens + kPromptTokens), {}}
-                          : text_prompt(*m.llama_tokenizer, prompt, (m.folder / "tokenizer").string());
+  const auto tokens = where.device.is_meta() ? TextPrompt{all_tokens(kInstructionTokens + kPromptTokens), {}}
+                                             : text_prompt(*m.llama_tokenizer, prompt, m.layout.tokenizer.string());
   warn_of_cut(tokens.cut, kPromptTokens, progress);
   return (**m.llama)(tokens.ids.to(where.device), where.compute, progress).slice(1, kInstructionTokens);
 }

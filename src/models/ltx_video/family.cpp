@@ -3,40 +3,35 @@
 #include <fmt/format.h>
 
 #include "models/ltx_video/job.h"
+#include "models/ltx_video/original_names.h"
 #include "models/named.h"
 #include "text/t5_tokenizer.h"
 
 namespace eav::ltx_video {
 
 Layout Layout::of_folder(const std::filesystem::path& model) {
-  const auto part = [&](const char* name) {
-    return CheckpointSource{.path = model / name, .stem = PartFiles::kDiffusersStem, .rename = {}};
-  };
   return {.model = model,
           .conditional = JsonFile(model / "model_index.json").get<std::string>("_class_name") == "LTXConditionPipeline",
           .distilled = is_named(model, kDistilledName),
-          .transformer_config = JsonFile(model / "transformer" / "config.json"),
-          .vae_config = JsonFile(model / "vae" / "config.json"),
           .scheduler_config = JsonFile(model / "scheduler" / "scheduler_config.json"),
-          .transformer = part("transformer"),
-          .vae = part("vae"),
-          .text_encoder = model / "text_encoder",
+          .text_encoder = PartSource::of_transformers(model / "text_encoder", "text_encoder"),
+          .transformer = PartSource::of_diffusers(model / "transformer"),
+          .vae = PartSource::of_diffusers(model / "vae"),
           .tokenizer = model / "tokenizer"};
 }
 
 Model::Model(Layout found)
     : layout(std::move(found)),
-      config(TransformerConfig::read(layout.transformer_config)),
-      vae_config(VaeConfig::read(layout.vae_config)),
-      text_config(JsonFile(layout.text_encoder / "config.json")),
+      config(TransformerConfig::read(layout.transformer.config)),
+      vae_config(VaeConfig::read(layout.vae.config)),
+      text_config(layout.text_encoder.config),
       tokenizer([folder = layout.tokenizer] { return open_t5_tokenizer(folder); }),
       text_encoder(T5Encoder::part(layout.text_encoder)),
-      transformer("transformer", layout.transformer_config, layout.transformer, {{}, {"transformer_blocks."}},
+      transformer(layout.transformer, {.blocks = {"transformer_blocks."}, .original = &original_table()},
                   [config = config](const Weights& w) { return Transformer(w, config); }),
-      vae_encoder("vae", layout.vae_config, layout.vae, {VaeEncoder::unneeded_keys(), {}},
-                  [json = layout.vae_config](const Weights& w) { return VaeEncoder(w, VaeEncoderConfig::read(json)); }),
-      vae("vae", layout.vae_config, layout.vae, {Vae::unneeded_keys(), {}},
-          [config = vae_config](const Weights& w) { return Vae(w, config); }) {
+      vae_encoder(layout.vae, {VaeEncoder::unneeded_keys(), {}},
+                  [json = layout.vae.config](const Weights& w) { return VaeEncoder(w, VaeEncoderConfig::read(json)); }),
+      vae(layout.vae, {Vae::unneeded_keys(), {}}, [config = vae_config](const Weights& w) { return Vae(w, config); }) {
   check_agree(layout.model, "latent channels", config.in_channels, "VAE", vae_config.latent_channels);
   check_agree(layout.model, "channels of text embeddings", config.caption_channels, "text encoder",
               text_config.channels);

@@ -34,7 +34,7 @@ struct Model {
   mutable PictureReader pictures;  // for all jobs
 
   // Throws eav::Error where the checkpoint's VAE has none.
-  VaeEncoderConfig encoder_config() const { return VaeEncoderConfig::read(layout.vae_config); }
+  VaeEncoderConfig encoder_config() const { return VaeEncoderConfig::read(layout.vae.config); }
   Options options(Asked asked) const;
   std::string note() const;
   Inspection inspect() const;

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "weights/config.h"
-#include "weights/weights.h"
+#include "weights/part.h"
 
 namespace eav::ltx_video {
 
@@ -11,9 +11,9 @@ struct Layout {
   std::filesystem::path model;  // as it was named
   bool conditional;             // LTXConditionPipeline serves it
   bool distilled;               // to few steps without guidance
-  JsonFile transformer_config, vae_config, scheduler_config;
-  CheckpointSource transformer, vae;
-  std::filesystem::path text_encoder, tokenizer;  // folders
+  JsonFile scheduler_config;
+  PartSource text_encoder, transformer, vae;
+  std::filesystem::path tokenizer;  // a folder
 
   // That of a folder that diffusers saved. Throws eav::Error.
   static Layout of_folder(const std::filesystem::path& model);

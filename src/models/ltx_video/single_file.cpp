@@ -2,155 +2,75 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <map>
+#include <span>
 #include <string_view>
 #include <utility>
 
 #include "base/json.h"
+#include "models/ltx_video/original_names.h"
 #include "models/named.h"
-#include "text/t5_folders.h"
 
 namespace eav::ltx_video {
 namespace {
 
 using Json = nlohmann::json;
-using Names = std::vector<std::string_view>;
-using Renames = std::vector<std::pair<std::string_view, std::string_view>>;
 
-constexpr std::string_view kTransformerPrefix = "model.diffusion_model.", kVaePrefix = "vae.";
+Need need_of_vae() { return {"vae", "VAE of LTX-Video", "that of the release's whole file", vae_in}; }
 
-// The blocks of the VAE in diffusers' names, by their numbers in the original's one list.
-struct VaeNames {
-  Names down_blocks, up_blocks;
-};
-
-VaeNames vae_names(Release release) {
-  const Names down090{"down_blocks.0", "down_blocks.0.downsamplers.0", "down_blocks.0.conv_out",
-                      "down_blocks.1", "down_blocks.1.downsamplers.0", "down_blocks.1.conv_out",
-                      "down_blocks.2", "down_blocks.2.downsamplers.0", "down_blocks.3",
-                      "mid_block"};
-  const Names up090{"mid_block",   "up_blocks.0",         "up_blocks.1.upsamplers.0",
-                    "up_blocks.1", "up_blocks.2.conv_in", "up_blocks.2.upsamplers.0",
-                    "up_blocks.2", "up_blocks.3.conv_in", "up_blocks.3.upsamplers.0",
-                    "up_blocks.3"};
-  const Names up091{"mid_block",   "up_blocks.0.upsamplers.0", "up_blocks.0", "up_blocks.1.upsamplers.0",
-                    "up_blocks.1", "up_blocks.2.upsamplers.0", "up_blocks.2", "up_blocks.3.upsamplers.0",
-                    "up_blocks.3"};
-  const Names down095{"down_blocks.0", "down_blocks.0.downsamplers.0", "down_blocks.1", "down_blocks.1.downsamplers.0",
-                      "down_blocks.2", "down_blocks.2.downsamplers.0", "down_blocks.3", "down_blocks.3.downsamplers.0",
-                      "mid_block"};
-  return {release >= Release::v095 ? down095 : down090, release >= Release::v091 ? up091 : up090};
-}
-
-std::string replaced(std::string text, const Renames& renames) {
-  for (const auto& [from, to] : renames)
-    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
-      text.replace(at, from.size(), to);
-  return text;
-}
-
-// "encoder.down_blocks.3.x" -> "encoder.down_blocks.1.x"; keys of other layers, and of blocks without a name, stay.
-std::string with_block_named(const std::string& key, std::string_view list, const Names& names) {
-  if (!key.starts_with(list)) return key;
-  size_t number = 0;
-  const auto* begin = key.data() + list.size();
-  const auto [end, error] = std::from_chars(begin, key.data() + key.size(), number);
-  if (error != std::errc() || number >= names.size()) return key;
-  return std::string(list.substr(0, list.find('.') + 1)).append(names[number]).append(end, key.data() + key.size());
-}
-
-CheckpointSource::Rename transformer_rename(bool prefixed) {
-  return [prefixed](const std::string& original) -> std::optional<std::string> {
-    if (original.starts_with(kVaePrefix)) return std::nullopt;
-    const bool has_prefix = original.starts_with(kTransformerPrefix);
-    return replaced(
-        prefixed && has_prefix ? original.substr(kTransformerPrefix.size()) : original,
-        {{"patchify_proj", "proj_in"}, {"adaln_single", "time_embed"}, {"q_norm", "norm_q"}, {"k_norm", "norm_k"}});
-  };
-}
-
-CheckpointSource::Rename vae_rename(Release release) {
-  return [names = vae_names(release)](const std::string& original) -> std::optional<std::string> {
-    if (!original.starts_with(kVaePrefix)) return std::nullopt;
-    auto key = original.substr(kVaePrefix.size());
-    if (key == "per_channel_statistics.mean-of-means") return "latents_mean";
-    if (key == "per_channel_statistics.std-of-means") return "latents_std";
-    if (key.starts_with("per_channel_statistics.")) return std::nullopt;  // statistics that nothing is computed from
-    key = with_block_named(key, "encoder.down_blocks.", names.down_blocks);
-    key = with_block_named(key, "decoder.up_blocks.", names.up_blocks);
-    return replaced(std::move(key), {{"res_blocks", "resnets"},
-                                     {"norm3.norm", "norm3"},
-                                     {"conv_shortcut", "conv_shortcut.conv"},
-                                     {"last_time_embedder", "time_embedder"},
-                                     {"last_scale_shift_table", "scale_shift_table"}});
-  };
-}
-
-// The file's tensors and what its metadata tells.
+// A part in a file: its tensors under their original names, and what the file's metadata tells.
 class Original {
  public:
-  explicit Original(const std::filesystem::path& path) : file_(path) {
-    if (const auto text = file_.metadata().find("config"); text != file_.metadata().end()) {
-      config_ = parse_json(text->second);
-      if (!config_.is_object())
-        throw Error(fmt::format("{}: the \"config\" in its metadata is no JSON object", path.string()));
-    }
-    prefix_ = has(std::string(kTransformerPrefix) + "patchify_proj.weight") ? kTransformerPrefix : "";
-    const bool has_transformer = has(prefix_ + "patchify_proj.weight"), has_vae = has_any(kVaePrefix);
-    if (!has_transformer && !has_vae)
-      throw error(
-          "is no original file of an LTX-Video release: it has neither the transformer's \"patchify_proj.weight\" "
-          "nor tensors of a VAE; folders that diffusers saves are opened as folders");
-    for (const auto& [key, entry] : file_.entries())
-      if (entry.dtype == at::kFloat8_e4m3fn || entry.dtype == at::kFloat8_e5m2)
-        throw error(fmt::format(
-            "\"{}\" is stored in float8, which is not supported: take the release's file in bfloat16", key));
-    const char* advice = "take the release's whole file";
-    if (!has_vae) throw error(fmt::format("has no VAE: {}", advice));
-    if (!has_transformer) throw error(fmt::format("has no transformer: {}", advice));
+  Original(const FileTable& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {
+    const auto& metadata = file.checkpoint().metadata();
+    const auto text = metadata.find("config");
+    if (text == metadata.end()) return;
+    config_ = parse_json(text->second);
+    if (!config_.is_object())
+      throw Error(fmt::format("{}: the \"config\" in its metadata is no JSON object", path().string()));
   }
 
-  bool prefixed() const { return !prefix_.empty(); }
-  bool has(const std::string& key) const { return file_.entries().contains(key); }
-  // The length of an axis of a tensor of the transformer or the VAE.
-  int64_t of_transformer(const std::string& key, size_t axis) const { return length(prefix_ + key, axis); }
-  int64_t of_vae(const std::string& key, size_t axis) const { return length(std::string(kVaePrefix) + key, axis); }
-
-  Release release() const {
-    if (has(prefix_ + "transformer_blocks.47.scale_shift_table")) return Release::v097;
-    if (of_vae("encoder.conv_out.conv.weight", 1) == 2048) return Release::v095;
-    return has("vae.decoder.last_time_embedder.timestep_embedder.linear_1.weight") ? Release::v091 : Release::v090;
+  const std::filesystem::path& path() const { return file_.path(); }
+  CheckpointSource named(OriginalNames names) const {
+    return {.path = path(), .rename = below(prefix_, std::move(names))};
   }
+  bool has(const std::string& key) const { return file_.has(prefix_ + key); }
+  int64_t length(const std::string& key, size_t axis) const { return file_.length(prefix_ + key, axis); }
 
   // The metadata of distilled releases lists the noise levels that they were distilled for.
   bool distilled() const {
     return config_.contains("allowed_inference_steps") && !config_["allowed_inference_steps"].is_null();
   }
-
   // What the metadata tells of a part: an object, empty where it tells nothing.
   JsonFile told(const std::string& part) const {
-    return {file_.path().string() + ", metadata of the " + part, config_.value(part, Json::object())};
+    return {path().string() + ", metadata of the " + part, config_.value(part, Json::object())};
   }
 
  private:
-  Error error(const std::string& what) const { return Error(fmt::format("{}: {}", file_.path().string(), what)); }
-  bool has_any(std::string_view prefix) const {
-    const auto first = file_.entries().lower_bound(std::string(prefix));
-    return first != file_.entries().end() && first->first.starts_with(prefix);
-  }
-  int64_t length(const std::string& key, size_t axis) const {
-    const auto found = file_.entries().find(key);
-    if (found == file_.entries().end()) throw error(fmt::format("the tensor \"{}\" is missing", key));
-    if (axis >= found->second.shape.size())
-      throw error(fmt::format("the tensor \"{}\" has {} dimensions, expected more", key, found->second.shape.size()));
-    return found->second.shape[axis];
-  }
-
-  SafetensorsFile file_;
-  Json config_ = Json::object();
+  const FileTable& file_;
   std::string prefix_;
+  Json config_ = Json::object();
 };
+
+std::optional<Original> part_of(const FileTable& file, std::span<const std::string_view> prefixes,
+                                const std::string& known) {
+  for (const auto prefix : prefixes)
+    if (file.has(std::string(prefix) + known)) return Original(file, std::string(prefix));
+  return std::nullopt;
+}
+
+std::optional<Original> find_transformer(const FileTable& file) {
+  return part_of(file, kTransformerPrefixes, "patchify_proj.weight");
+}
+
+std::optional<Original> find_vae(const FileTable& file) {
+  return part_of(file, kVaePrefixes, "per_channel_statistics.mean-of-means");
+}
+
+Release release_of_vae(const Original& vae) {
+  if (vae.length("encoder.conv_out.conv.weight", 1) == 2048) return Release::v095;
+  return vae.has("decoder.last_time_embedder.timestep_embedder.linear_1.weight") ? Release::v091 : Release::v090;
+}
 
 // Takes the fields that diffusers' configuration and the original's spell alike.
 void take(Json& config, const JsonFile& told, const std::vector<std::string>& fields) {
@@ -158,17 +78,17 @@ void take(Json& config, const JsonFile& told, const std::vector<std::string>& fi
     if (told.has(field)) config[field] = told.json()[field];
 }
 
-Json transformer_config(const Original& file, Release release) {
-  const bool large = release == Release::v097;
-  const auto channels = file.of_transformer("patchify_proj.weight", 0);
+Json transformer_config(const Original& file) {
+  const bool large = file.has("transformer_blocks.47.scale_shift_table");
+  const auto channels = file.length("patchify_proj.weight", 0);
   constexpr int64_t kHeads = 32;
   Json config{{"_class_name", "LTXVideoTransformer3DModel"},
               {"num_layers", large ? 48 : 28},
               {"num_attention_heads", kHeads},
-              {"in_channels", file.of_transformer("patchify_proj.weight", 1)},
-              {"out_channels", file.of_transformer("proj_out.weight", 0)},
+              {"in_channels", file.length("patchify_proj.weight", 1)},
+              {"out_channels", file.length("proj_out.weight", 0)},
               {"cross_attention_dim", channels},
-              {"caption_channels", file.of_transformer("caption_projection.linear_1.weight", 1)},
+              {"caption_channels", file.length("caption_projection.linear_1.weight", 1)},
               {"norm_eps", 1e-6}};
   const auto told = file.told("transformer");
   take(config, told,
@@ -240,18 +160,18 @@ void take_blocks(Json& config, const JsonFile& told) {
 
 // As published for the release, with the widths of the file's tensors.
 Json published_vae(const Original& file, Release release) {
-  const auto first = file.of_vae("decoder.conv_in.conv.weight", 0),
-             video = file.of_vae("encoder.conv_in.conv.weight", 0);
+  const auto first = file.length("decoder.conv_in.conv.weight", 0),
+             video = file.length("encoder.conv_in.conv.weight", 0);
   const auto decoder_width = [&](const char* block) {
-    return file.of_vae(fmt::format("decoder.up_blocks.{}.res_blocks.0.conv1.conv.weight", block), 0);
+    return file.length(fmt::format("decoder.up_blocks.{}.res_blocks.0.conv1.conv.weight", block), 0);
   };
   const auto encoder_width = [&](const char* block) {
-    return file.of_vae(fmt::format("encoder.down_blocks.{}.res_blocks.0.conv1.conv.weight", block), 0);
+    return file.length(fmt::format("encoder.down_blocks.{}.res_blocks.0.conv1.conv.weight", block), 0);
   };
   Json config{{"_class_name", "AutoencoderKLLTXVideo"},
               {"in_channels", 3},
               {"out_channels", 3},
-              {"latent_channels", file.of_vae("decoder.conv_in.conv.weight", 1)},
+              {"latent_channels", file.length("decoder.conv_in.conv.weight", 1)},
               {"patch_size", 4},
               {"patch_size_t", 1},
               {"resnet_norm_eps", 1e-6},
@@ -261,7 +181,7 @@ Json published_vae(const Original& file, Release release) {
               {"timestep_conditioning", release != Release::v090}};
   if (release >= Release::v095) {
     config["block_out_channels"] = {video, encoder_width("2"), encoder_width("4"), encoder_width("6"),
-                                    file.of_vae("encoder.conv_out.conv.weight", 1)};
+                                    file.length("encoder.conv_out.conv.weight", 1)};
     config["down_block_types"] = std::vector<std::string>(4, "LTXVideo095DownBlock3D");
     config["downsample_type"] = {"spatial", "temporal", "spatiotemporal", "spatiotemporal"};
     config["layers_per_block"] = {4, 6, 6, 2, 2};
@@ -332,32 +252,64 @@ Json scheduler_config(const Original& file, Release release) {
   return config;
 }
 
-// Which of diffusers' pipelines serves a release.
-bool is_conditional(Release release) { return release >= Release::v095; }
+// Of a VAE by its configuration, as diffusers writes it.
+Release release_of(const JsonFile& vae) {
+  const auto blocks = vae.get<std::vector<std::string>>("down_block_types", {});
+  if (!blocks.empty() && blocks[0] == "LTXVideo095DownBlock3D") return Release::v095;
+  return vae.get<bool>("timestep_conditioning", false) ? Release::v091 : Release::v090;
+}
+
+PartSource transformer_source(const Original& file) {
+  return {"transformer", JsonFile(file.path(), transformer_config(file)), file.named(transformer_names)};
+}
+
+PartSource vae_source(const Original& file) {
+  const auto release = release_of_vae(file);
+  return {"vae", JsonFile(file.path(), vae_config(file, release)),
+          file.named([release](const std::string& key) { return vae_names(key, release); })};
+}
 
 }  // namespace
 
-Layout open_single_file(const ModelPaths& paths) {
+std::optional<FilePart> transformer_in(const FileTable& file) {
+  const auto original = find_transformer(file);
+  if (!original) return std::nullopt;
+  auto source = transformer_source(*original);
+  const bool large = source.config.count("num_layers") == 48;
+  return FilePart{std::move(source), large ? "LTX-Video 13B" : "LTX-Video 2B"};
+}
+
+std::optional<FilePart> vae_in(const FileTable& file) {
+  const auto original = find_vae(file);
+  if (!original) return std::nullopt;
+  return FilePart{vae_source(*original), "the VAE of LTX-Video"};
+}
+
+Layout open_single_file(const ModelPaths& paths, const FileTable& file) {
   const auto& path = paths.model;
-  const Original file(path);
-  if (!paths.vae.empty()) throw Error(fmt::format("{}: has its own VAE: leave `vae` out", path.string()));
-  if (paths.text_encoder.empty())
-    throw Error(
-        fmt::format("{}: a single file has no text encoder: name a folder with T5 and its tokenizer by "
-                    "`text_encoder` DIR",
-                    path.string()));
-  const auto text = T5Folders::find(paths.text_encoder);
-  const auto release = file.release();
+  const auto transformer = find_transformer(file).value();
+  auto vae = find_part(paths.vae, file, need_of_vae(), PartSource::of_diffusers).source;
+  vae.name = "vae";
+  const auto release = release_of(vae.config);
+  auto text = find_t5(paths, file, /*umt5=*/false);
   return {.model = path,
-          .conditional = is_conditional(release),
-          .distilled = file.distilled() || is_named(path, kDistilledName),
-          .transformer_config = JsonFile(path, transformer_config(file, release)),
-          .vae_config = JsonFile(path, vae_config(file, release)),
-          .scheduler_config = JsonFile(path, scheduler_config(file, release)),
-          .transformer = {.path = path, .stem = {}, .rename = transformer_rename(file.prefixed())},
-          .vae = {.path = path, .stem = {}, .rename = vae_rename(release)},
-          .text_encoder = text.encoder,
+          .conditional = release >= Release::v095,  // which of diffusers' pipelines serves it
+          .distilled = transformer.distilled() || is_named(path, kDistilledName),
+          .scheduler_config = JsonFile(path, scheduler_config(transformer, release)),
+          .text_encoder = std::move(text.encoder),
+          .transformer = transformer_source(transformer),
+          .vae = std::move(vae),
           .tokenizer = text.tokenizer};
+}
+
+std::vector<Need> needs_of(const FileTable&) {
+  return {need_of_t5(/*umt5=*/false),
+          need_of_vae(),
+          {.option = "tokenizer",
+           .what = "T5's tokenizer",
+           .example = "the folder \"tokenizer\" of Lightricks/LTX-Video",
+           .only_if = "where the text encoder is a file",
+           .in_comfyui = "comfy/text_encoders/t5_tokenizer"}};
 }
 
 }  // namespace eav::ltx_video

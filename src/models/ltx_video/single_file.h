@@ -1,21 +1,28 @@
-// LTX-Video as it was first released: transformer and VAE in one file, under the names of the original program.
+// LTX-Video in files: as it was first released, transformer and VAE in one, or each in a file of its own, under the
+// names of the original program.
 #pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "eav/generator.h"
 #include "models/ltx_video/layout.h"
+#include "models/ltx_video/original_names.h"
+#include "text/encoder_files.h"
+#include "weights/file_table.h"
 
 namespace eav::ltx_video {
 
-// Releases that differ in their keys. What came between is like the one before it.
-enum class Release {
-  v090,
-  v091,  // the VAE's decoder is told a timestep
-  v095,  // new blocks in the VAE's encoder
-  v097,  // 13B: 48 transformer blocks
-};
+// Each nothing where the file has none. Throws eav::Error where a tensor is missing.
+std::optional<FilePart> transformer_in(const FileTable& file);
+std::optional<FilePart> vae_in(const FileTable& file);
 
-// Opens `paths.model`, with the text encoder in the folder `paths.text_encoder`. The release follows from keys and
+// Opens `paths.model`, whose table is `file`, with the parts that `paths` names. The release follows from keys and
 // shapes, the widths from shapes, and the rest from the file's metadata where it has it, else from what was published
-// for the release. Throws eav::Error when the file is none of these, lacks a part or holds weights in float8.
-Layout open_single_file(const ModelPaths& paths);
+// for the release. Throws eav::Error where a part is missing or there twice.
+Layout open_single_file(const ModelPaths& paths, const FileTable& file);
+
+// What a file with the transformer needs beside it, whether it has that or not.
+std::vector<Need> needs_of(const FileTable& file);
 
 }  // namespace eav::ltx_video

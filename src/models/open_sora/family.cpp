@@ -38,11 +38,7 @@ T5Folders find_text_encoder(const std::filesystem::path& model) {
 template <class M>
 Part<M> part_in(const std::string& name, const std::filesystem::path& folder, PartKeys keys,
                 typename Part<M>::Build build) {
-  return {name,
-          JsonFile(folder / "config.json"),
-          {.path = folder, .stem = PartFiles::kTransformersStem, .rename = {}},
-          std::move(keys),
-          std::move(build)};
+  return {PartSource::of_transformers(folder, name), std::move(keys), std::move(build)};
 }
 
 }  // namespace
@@ -68,7 +64,7 @@ Model::Model(Layout found)
       vae_config(VaeConfig::read(JsonFile(layout.vae / "config.json"))),
       text_config(JsonFile(layout.text.encoder / "config.json")),
       tokenizer([folder = layout.text.tokenizer] { return open_t5_tokenizer(folder); }),
-      text_encoder(T5Encoder::part(layout.text.encoder)),
+      text_encoder(T5Encoder::part(PartSource::of_transformers(layout.text.encoder, "text_encoder"))),
       transformer(part_in<Transformer>("transformer", layout.transformer, {{}, {"spatial_blocks.", "temporal_blocks."}},
                                        [config = config](const Weights& w) { return Transformer(w, config); })),
       vae_encoder(part_in<VaeEncoder>("vae", layout.vae, {VaeEncoder::unneeded_keys(), {}},

@@ -17,9 +17,8 @@ namespace {
 
 constexpr int64_t kMaskChannels = 4;  // the video frames of a latent one that pictures show
 
-Part<Transformer> transformer_part(const std::filesystem::path& folder, const TransformerConfig& config) {
-  return {folder,
-          PartFiles::kDiffusersStem,
+Part<Transformer> transformer_part(const PartSource& source, const TransformerConfig& config) {
+  return {source,
           {.unneeded = Transformer::unneeded_keys(config), .blocks = {"blocks."}, .original = &original_table()},
           [config](const Weights& w) { return Transformer(w, config); }};
 }
@@ -60,50 +59,66 @@ ImageCondition read_image_condition(const JsonFile& index, const TransformerConf
 
 }  // namespace
 
-ImageModel::ImageModel(const std::filesystem::path& folder)
-    : config(JsonFile(folder / "image_encoder" / "config.json")),
-      processor(JsonFile(folder / "image_processor" / "preprocessor_config.json")),
-      encoder(ClipVisionTower::part(folder / "image_encoder")) {
+Layout Layout::of_folder(const std::filesystem::path& model) {
+  JsonFile index(model / "model_index.json");
+  auto transformer = PartSource::of_diffusers(model / "transformer");
+  std::optional<PartSource> second;
+  if (has_part(index, "transformer_2")) second = PartSource::of_diffusers(model / "transformer_2");
+  std::optional<ImageSource> image;
+  if (transformer.config.has("image_dim"))
+    image = {PartSource::of_transformers(model / "image_encoder", "image_encoder"),
+             JsonFile(model / "image_processor" / "preprocessor_config.json")};
+  return {.model = model,
+          .index = std::move(index),
+          .scheduler_config = JsonFile(model / "scheduler" / "scheduler_config.json"),
+          .text_encoder = PartSource::of_transformers(model / "text_encoder", "text_encoder"),
+          .transformer = std::move(transformer),
+          .vae = PartSource::of_diffusers(model / "vae"),
+          .transformer_2 = std::move(second),
+          .image = std::move(image),
+          .open_tokenizer = [folder = model / "tokenizer"] { return open_umt5_tokenizer(folder); }};
+}
+
+ImageModel::ImageModel(const ImageSource& source)
+    : config(source.encoder.config), processor(source.processor), encoder(ClipVisionTower::part(source.encoder)) {
   const auto size = config.image_size;
   if (processor.crop_height != size || processor.crop_width != size)
     throw Error(fmt::format("{}: \"crop_size\" is {}x{}, but the image encoder takes {}x{}",
-                            (folder / "image_processor" / "preprocessor_config.json").string(), processor.crop_width,
-                            processor.crop_height, size, size));
+                            source.processor.path().string(), processor.crop_width, processor.crop_height, size, size));
 }
 
-Model::Model(const std::filesystem::path& folder)
-    : folder(folder),
-      config(TransformerConfig::read(JsonFile(folder / "transformer" / "config.json"))),
-      vae_config(VaeConfig::read(JsonFile(folder / "vae" / "config.json"))),
-      text_config(JsonFile(folder / "text_encoder" / "config.json")),
-      scheduler_config(folder / "scheduler" / "scheduler_config.json"),
-      image_condition(read_image_condition(JsonFile(folder / "model_index.json"), config, vae_config)),
-      boundary_ratio(read_boundary(JsonFile(folder / "model_index.json"))),
-      image(config.image_dim ? std::optional<ImageModel>(folder) : std::nullopt),
-      tokenizer([folder] { return open_umt5_tokenizer(folder / "tokenizer"); }),
-      text_encoder(T5Encoder::part(folder / "text_encoder")),
-      transformer(transformer_part(folder / "transformer", config)),
-      vae_encoder(folder / "vae", PartFiles::kDiffusersStem, {VaeEncoder::unneeded_keys(), {}, /*float32=*/true},
+Model::Model(Layout found)
+    : layout(std::move(found)),
+      config(TransformerConfig::read(layout.transformer.config)),
+      vae_config(VaeConfig::read(layout.vae.config)),
+      text_config(layout.text_encoder.config),
+      image_condition(read_image_condition(layout.index, config, vae_config)),
+      boundary_ratio(read_boundary(layout.index)),
+      image(layout.image ? std::optional<ImageModel>(*layout.image) : std::nullopt),
+      tokenizer(layout.open_tokenizer),
+      text_encoder(T5Encoder::part(layout.text_encoder)),
+      transformer(transformer_part(layout.transformer, config)),
+      vae_encoder(layout.vae, {VaeEncoder::unneeded_keys(), {}, /*float32=*/true},
                   [config = vae_config](const Weights& w) { return VaeEncoder(w, config); }),
-      vae(folder / "vae", PartFiles::kDiffusersStem, {Vae::unneeded_keys(), {}, /*float32=*/true},
+      vae(layout.vae, {Vae::unneeded_keys(), {}, /*float32=*/true},
           [config = vae_config](const Weights& w) { return Vae(w, config); }) {
-  check_agree(folder, "latent channels", config.out_channels, "VAE", vae_config.z_dim);
-  check_agree(folder, "channels of text embeddings", config.text_dim, "text encoder", text_config.channels);
+  check_agree(layout.model, "latent channels", config.out_channels, "VAE", vae_config.z_dim);
+  check_agree(layout.model, "channels of text embeddings", config.text_dim, "text encoder", text_config.channels);
   if (image) {
-    check_agree(folder, "channels of pictures' tokens", *config.image_dim, "image encoder", image->config.channels);
+    check_agree(layout.model, "channels of pictures' tokens", *config.image_dim, "image encoder",
+                image->config.channels);
     if (const auto tokens = 2 * (1 + image->config.patches()); config.pos_embed_seq_len.value_or(tokens) != tokens)
       throw Error(fmt::format("{}: \"pos_embed_seq_len\" is {}, but two pictures have {} tokens",
-                              (folder / "transformer" / "config.json").string(), *config.pos_embed_seq_len, tokens));
+                              layout.transformer.config.path().string(), *config.pos_embed_seq_len, tokens));
   }
-  if (!boundary_ratio) return;
-  const JsonFile json(folder / "transformer_2" / "config.json");
-  const auto second = TransformerConfig::read(json);
+  if (!layout.transformer_2) return;
+  const auto second = TransformerConfig::read(layout.transformer_2->config);
   if (second.in_channels != config.in_channels || second.out_channels != config.out_channels ||
       second.num_layers != config.num_layers || second.patch_size != config.patch_size ||
       second.text_dim != config.text_dim || second.image_dim != config.image_dim)
     throw Error(fmt::format("{}: the second transformer differs from the first in channels, layers or patches",
-                            json.path().string()));
-  transformer_2.emplace(transformer_part(folder / "transformer_2", second));
+                            layout.transformer_2->config.path().string()));
+  transformer_2.emplace(transformer_part(*layout.transformer_2, second));
 }
 
 // What the folder holds tells which release it is; of 2.1's for images, its name the size.
@@ -115,7 +130,7 @@ Abilities Model::abilities() const {
   if (takes_last_image()) of.conditions.emplace_back("last_image");
 
   const bool first_frame = image_condition == ImageCondition::first_frame;
-  const bool large = of.two_experts || needs_last_image() || (from_image && is_named(folder, "720p"));
+  const bool large = of.two_experts || needs_last_image() || (from_image && is_named(layout.model, "720p"));
   of.width = first_frame || large ? 1280 : 832;
   of.height = first_frame ? 704 : large ? 720 : 480;
   of.frames = first_frame ? 121 : 81;
@@ -123,7 +138,7 @@ Abilities Model::abilities() const {
   of.steps = of.two_experts ? 40 : 50;
   of.guidance = !of.two_experts ? (needs_last_image() ? 5.5 : 5.0) : from_image ? 3.5 : 4.0;
   of.guidance_2 = from_image ? 3.5 : 3.0;
-  const auto name = scheduler_config.get<std::string>("_class_name");
+  const auto name = layout.scheduler_config.get<std::string>("_class_name");
   of.scheduler = std::string(name == kEuler ? "euler" : "unipc");
   return of;
 }
@@ -160,7 +175,7 @@ Options Model::options(Asked asked) const {
 std::unique_ptr<VideoJob> Model::open(std::shared_ptr<Model> model, Asked asked) {
   auto options = model->options(std::move(asked));
   if (!options.flow_shift) {
-    const auto& scheduler = model->scheduler_config;
+    const auto& scheduler = model->layout.scheduler_config;
     const bool euler = scheduler.get<std::string>("_class_name") == kEuler;
     options.resolve_flow_shift(scheduler.get<double>(euler ? "shift" : "flow_shift", 1));
   }
@@ -178,7 +193,7 @@ Inspection Model::inspect() const {
   if (image) inspection.parts.insert(inspection.parts.begin() + 1, image->encoder.describe());
   if (transformer_2) inspection.parts.push_back(transformer_2->describe());
   inspection.parts.push_back(vae.describe());
-  inspection.parts.push_back({"scheduler", scheduler_config.get<std::string>("_class_name"), 0, {}, 0});
+  inspection.parts.push_back({"scheduler", layout.scheduler_config.get<std::string>("_class_name"), 0, {}, 0});
   inspection.enhanced_layers = fmt::format("the self-attention of all {} transformer blocks{}", config.num_layers,
                                            transformer_2 ? " of each expert" : "");
   return inspection;

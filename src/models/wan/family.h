@@ -9,6 +9,7 @@
 #include "models/family.h"
 #include "models/media.h"
 #include "models/wan/config.h"
+#include "models/wan/layout.h"
 #include "models/wan/options.h"
 #include "models/wan/transformer.h"
 #include "models/wan/vae.h"
@@ -28,7 +29,7 @@ enum class ImageCondition { none, concatenated, first_frame };
 
 // What an image-to-video checkpoint of 2.1 has beside the others: pictures become tokens too.
 struct ImageModel {
-  explicit ImageModel(const std::filesystem::path& folder);
+  explicit ImageModel(const ImageSource& source);
 
   ClipVisionConfig config;
   ClipImageProcessor processor;
@@ -38,13 +39,13 @@ struct ImageModel {
 // A checkpoint, opened: its configurations and parts.
 struct Model {
   static constexpr const char* kFamily = "Wan";
-  explicit Model(const std::filesystem::path& folder);
+  explicit Model(const std::filesystem::path& folder) : Model(Layout::of_folder(folder)) {}
+  explicit Model(Layout layout);
 
-  std::filesystem::path folder;
+  Layout layout;
   TransformerConfig config;
   VaeConfig vae_config;
   T5Config text_config;
-  JsonFile scheduler_config;
   ImageCondition image_condition;
   // Where there are two experts: steps from this timestep on are the first's, as a part of those trained with.
   std::optional<double> boundary_ratio;

@@ -107,7 +107,7 @@ WanJob::WanJob(std::shared_ptr<Model> opened, Options options) : JobOf(std::move
 }
 
 WanJob::Schedule WanJob::schedule() const {
-  const auto& own = model().scheduler_config;
+  const auto& own = model().layout.scheduler_config;
   const auto& o = asked();
   // Where the other scheduler is asked for, it takes the shift and the number of steps trained with.
   const auto as = [&](const char* name, nlohmann::json other) {
@@ -135,7 +135,7 @@ WanJob::Schedule WanJob::schedule() const {
 std::vector<int64_t> WanJob::experts(const Scheduler& schedule) const {
   std::vector<int64_t> experts;
   if (!model().boundary_ratio) return experts;
-  const auto trained = static_cast<double>(model().scheduler_config.count("num_train_timesteps", 1000));
+  const auto trained = static_cast<double>(model().layout.scheduler_config.count("num_train_timesteps", 1000));
   for (int64_t i = 0; i < schedule.steps(); ++i) {
     const auto first = schedule.timesteps()[i] >= *model().boundary_ratio * trained;  // in the type of timesteps
     experts.push_back(first.item<bool>() ? 1 : 2);

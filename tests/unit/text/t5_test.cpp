@@ -47,7 +47,7 @@ class T5 : public testing::Test {
   T5Encoder open(const nlohmann::json& config = kConfig) {
     std::ofstream(dir_ / "config.json") << config;
     save_safetensors(dir_ / "model.safetensors", tensors_);
-    return *T5Encoder::part(dir_);
+    return *T5Encoder::part(PartSource::of_transformers(dir_, "text_encoder"));
   }
   std::string error(const nlohmann::json& config = kConfig) {
     try {

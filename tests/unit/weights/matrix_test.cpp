@@ -5,8 +5,10 @@
 
 #include <filesystem>
 
+#include "kernels/quantize.h"
 #include "nn/linear.h"
 #include "weights/safetensors.h"
+#include "weights/tensor_writer.h"
 
 namespace eav {
 namespace {
@@ -93,6 +95,89 @@ TEST_P(MatrixTest, IsWhatALinearLayerMultiplies) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, MatrixTest, testing::Values(at::kFloat, at::kBFloat16, at::kHalf));
+
+// A matrix that its file packs, against the numbers that it stands for.
+class PackedMatrix : public testing::TestWithParam<Packing> {
+ protected:
+  static constexpr int64_t kOut = 96, kIn = 512;
+
+  void SetUp() override {
+    std::filesystem::create_directories(dir_);
+    const auto& layout = layout_of(GetParam());
+    const bool blocks = layout.elements > 1;
+    const auto weight = at::randn({kOut, kIn});
+    std::vector<OutgoingTensor> tensors;
+    const auto add = [&](const std::string& key, const Tensor& tensor, TensorEntry entry) {
+      entry.shape = tensor.sizes().vec();
+      if (entry.blocks) entry.shape.back() = kIn;
+      tensors.push_back({key, entry, [tensor](const OutgoingTensor::Sink& write) {
+                           write({static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()});
+                         }});
+    };
+    if (blocks) {
+      auto bytes = at::empty({kOut, kIn / layout.elements * layout.bytes}, at::kByte);
+      quantize(GetParam(), weight.const_data_ptr<float>(), weight.numel() / layout.elements,
+               bytes.mutable_data_ptr<uint8_t>());
+      add("weight", bytes, {at::kByte, {}, 0, 0, GetParam()});
+      numbers_ = dequantized({bytes, GetParam()}, at::kFloat);
+    } else {
+      const auto stored = weight.to(GetParam() == Packing::float8_e5m2 ? at::kFloat8_e5m2 : at::kFloat8_e4m3fn);
+      add("weight", stored, {stored.scalar_type(), {}, 0, 0});
+      add("scale_weight", at::full({1}, 0.5f), {at::kFloat, {}, 0, 0});
+      add("scale_input", at::full({1}, 3.0f), {at::kFloat, {}, 0, 0});
+      add("scaled_fp8", at::zeros({2}), {at::kFloat, {}, 0, 0});
+      numbers_ = stored.to(at::kFloat) * 0.5f;
+    }
+    bias_ = at::randn({kOut});
+    add("bias", bias_, {at::kFloat, {}, 0, 0});
+    file_ = dir_ / (blocks ? "model.gguf" : "model.safetensors");
+    write_tensors(file_, tensors, "test", {}).finish();
+    checkpoint_.emplace(Checkpoint::open(dir_, "model", {at::kFloat, at::kCPU}));
+  }
+  void TearDown() override { std::filesystem::remove_all(dir_); }
+
+  std::filesystem::path dir_ =
+      std::filesystem::temp_directory_path() / ("eav-packed-" + std::to_string(static_cast<int>(GetParam())));
+  std::filesystem::path file_;
+  std::optional<Checkpoint> checkpoint_;
+  Tensor numbers_, bias_;
+};
+
+TEST_P(PackedMatrix, MultipliesAsItsNumbersDo) {
+  const Linear linear(Weights(*checkpoint_), kIn, kOut);
+  EXPECT_EQ(checkpoint_->check_all_read(), "");
+  for (const int64_t n : {1, 50}) {
+    const auto x = at::randn({n, kIn});
+    const auto product = at::addmm(wide(bias_), wide(x), wide(numbers_).t());
+    EXPECT_LT(error(linear(x), product), 2e-6);
+    EXPECT_LT(error(linear.gelu_tanh(x), at::gelu(product, "tanh")), 2e-6);
+    EXPECT_LT(error(linear(x.to(at::kBFloat16)), product), 2e-2);
+    EXPECT_LT(
+        error(Linear::of_several(Weights(*checkpoint_), kIn, kOut / 3, 1, 3)(x), product.narrow(1, kOut / 3, kOut / 3)),
+        2e-6);
+  }
+}
+
+TEST_P(PackedMatrix, GivesItsRows) {
+  const Matrix matrix(Weights(*checkpoint_), kOut, kIn);
+  EXPECT_EQ(matrix.rows(), kOut);
+  EXPECT_EQ(matrix.columns(), kIn);
+  const auto ids = at::tensor({5, 0, 71, 5}).view({2, 2});
+  for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    EXPECT_TRUE(matrix.look_up(ids, type).equal(numbers_.to(type).index({ids})));
+    EXPECT_TRUE(matrix.row_slice(4, 9).dense(type).equal(numbers_.slice(0, 4, 13).to(type)));
+  }
+  EXPECT_TRUE(checkpoint_->load("weight").equal(numbers_));  // as a layer that is no matrix takes it
+}
+
+TEST_P(PackedMatrix, LiesInTheFileItself) {
+  const auto packed = [&] { return *checkpoint_->load_packed("weight", std::vector<int64_t>{kOut, kIn}); };
+  EXPECT_EQ(packed().bytes.const_data_ptr(), packed().bytes.const_data_ptr());
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, PackedMatrix,
+                         testing::Values(Packing::float8_e4m3, Packing::float8_e5m2, Packing::q8_0, Packing::q4_k),
+                         [](const auto& info) { return layout_of(info.param).name; });
 
 }  // namespace
 }  // namespace eav

@@ -121,9 +121,7 @@ TEST_F(Safetensors, CheckpointNamesWhatIsMissingWrongOrLeftOver) {
   const Weights w(checkpoint);
   EXPECT_NE(message([&] { (w / "a").load("bias", {3}); }).find("\"a.bias\" of shape [3] is missing"),
             std::string::npos);
-  EXPECT_NE(message([&] {
-              (w / "a").load("weight", {3, 2});
-            }).find("\"a.weight\" has shape [2, 3], expected [3, 2]"),
+  EXPECT_NE(message([&] { (w / "a").load("weight", {3, 2}); }).find("\"a.weight\" has shape [2, 3], expected [3, 2]"),
             std::string::npos);
   EXPECT_EQ(message([&] { (w / "a").load("weight", {-1, 3}); }), "no error");
   const std::vector<UnneededKey> unneeded{{"old.*", "of an earlier version"}};

@@ -1,0 +1,330 @@
+#include "text/encoder_files.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <map>
+
+#include "text/t5_folders.h"
+#include "text/t5_tokenizer.h"
+#include "text/umt5_tokenizer.h"
+#include "weights/weight_files.h"
+
+namespace eav {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* kSentencePiece = "spiece_model";  // a tensor: the bytes of spiece.model
+
+FilePart found(std::string name, std::string what, const FileTable& file, OriginalNames names, Json config) {
+  return {
+      {std::move(name), JsonFile(file.path(), std::move(config)), {.path = file.path(), .rename = std::move(names)}},
+      std::move(what)};
+}
+
+// ---- T5 -------------------------------------------------------------------------------------------------------------
+
+// As Wan's own UMT5 is written.
+std::vector<NamedRows> wan_t5_names(const std::string& key) {
+  static const std::vector<KeyGroup> table{
+      {"blocks.",
+       "encoder.block.",
+       {
+           {"attn.", "layer.0.SelfAttention."},
+           {"pos_embedding.embedding.", "layer.0.SelfAttention.relative_attention_bias."},
+           {"norm1.", "layer.0.layer_norm."},
+           {"ffn.gate.0.", "layer.1.DenseReluDense.wi_0."},
+           {"ffn.fc1.", "layer.1.DenseReluDense.wi_1."},
+           {"ffn.fc2.", "layer.1.DenseReluDense.wo."},
+           {"norm2.", "layer.1.layer_norm."},
+           {"", ""},
+       }},
+      {"", "", {{"token_embedding.", "shared."}, {"norm.", "encoder.final_layer_norm."}, {"", ""}}},
+  };
+  return find_names(table, key, 0);
+}
+
+// As llama.cpp writes it.
+std::vector<NamedRows> gguf_t5_names(const std::string& key) {
+  static const std::vector<KeyGroup> table{
+      {"enc.blk.",
+       "encoder.block.",
+       {
+           {"attn_q.", "layer.0.SelfAttention.q."},
+           {"attn_k.", "layer.0.SelfAttention.k."},
+           {"attn_v.", "layer.0.SelfAttention.v."},
+           {"attn_o.", "layer.0.SelfAttention.o."},
+           {"attn_rel_b.", "layer.0.SelfAttention.relative_attention_bias."},
+           {"attn_norm.", "layer.0.layer_norm."},
+           {"ffn_gate.", "layer.1.DenseReluDense.wi_0."},
+           {"ffn_up.", "layer.1.DenseReluDense.wi_1."},
+           {"ffn_down.", "layer.1.DenseReluDense.wo."},
+           {"ffn_norm.", "layer.1.layer_norm."},
+           {"", ""},
+       }},
+      {"", "", {{"token_embd.", "shared."}, {"enc.output_norm.", "encoder.final_layer_norm."}, {"", ""}}},
+  };
+  return find_names(table, key, 0);
+}
+
+struct T5Spelling {
+  std::string_view known;  // a key
+  std::vector<NamedRows> (*names)(const std::string& key);
+};
+constexpr T5Spelling kT5Spellings[]{
+    {"encoder.block.0.layer.0.SelfAttention.q.weight", nullptr},
+    {"blocks.0.pos_embedding.embedding.weight", wan_t5_names},
+    {"enc.blk.0.attn_q.weight", gguf_t5_names},
+};
+
+std::string bytes_of(const FileTable& file, const std::string& key) {
+  std::string bytes;
+  file.checkpoint().each_below(key, [&](const std::string& found, const auto& in, const auto& entry) {
+    if (found != key) return;
+    bytes.resize(entry.end - entry.begin);
+    in.copy(entry, bytes.data());
+  });
+  return bytes;
+}
+
+}  // namespace
+
+std::optional<FilePart> t5_in(const FileTable& file) {
+  for (const auto& [known, names] : kT5Spellings) {
+    const auto prefix = file.before(known);
+    if (!prefix) continue;
+    auto rename = [inner = below(*prefix, names ? OriginalNames(names) : OriginalNames())](
+                      const std::string& key) -> std::vector<NamedRows> {
+      if (key.ends_with(kSentencePiece)) return {};
+      return inner(key);
+    };
+    const FileTable t({.path = file.path(), .rename = rename});
+    const std::string block = "encoder.block.0.", attention = block + "layer.0.SelfAttention.",
+                      dense = block + "layer.1.DenseReluDense.";
+    const bool umt5 = t.has("encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight");
+    const bool gated = t.has(dense + "wi_0.weight");
+    const auto heads = t.length(attention + "relative_attention_bias.weight", 1),
+               rows = t.length(attention + "q.weight", 0);
+    if (heads < 1 || rows % heads != 0)
+      throw Error(fmt::format("{}: its T5 has {} rows of queries for {} heads", file.path().string(), rows, heads));
+    return found("text_encoder", umt5 ? "UMT5-XXL" : "T5-XXL", file, std::move(rename),
+                 {{"architectures", {umt5 ? "UMT5EncoderModel" : "T5EncoderModel"}},
+                  {"model_type", umt5 ? "umt5" : "t5"},
+                  {"d_model", t.length("shared.weight", 1)},
+                  {"vocab_size", t.length("shared.weight", 0)},
+                  {"num_heads", heads},
+                  {"d_kv", rows / heads},
+                  {"d_ff", t.length(dense + (gated ? "wi_0.weight" : "wi.weight"), 0)},
+                  {"num_layers", t.count("encoder.block.")},
+                  {"relative_attention_num_buckets", t.length(attention + "relative_attention_bias.weight", 0)},
+                  {"relative_attention_max_distance", 128},
+                  {"layer_norm_epsilon", 1e-6},
+                  {"feed_forward_proj", gated ? "gated-gelu" : "relu"}});
+  }
+  return std::nullopt;
+}
+
+// ---- CLIP and LLaMA -------------------------------------------------------------------------------------------------
+
+namespace {
+
+// The fields that CLIP's two halves share; `t` has the keys without a prefix.
+Json clip_config(const FileTable& t, const char* kind, int64_t head_dim, bool quick_gelu) {
+  const auto channels = t.length("encoder.layers.0.self_attn.q_proj.weight", 0);
+  return {{"architectures", {kind}},
+          {"hidden_size", channels},
+          {"num_attention_heads", std::max<int64_t>(channels / head_dim, 1)},
+          {"intermediate_size", t.length("encoder.layers.0.mlp.fc1.weight", 0)},
+          {"num_hidden_layers", t.count("encoder.layers.")},
+          {"layer_norm_eps", 1e-5},
+          {"hidden_act", quick_gelu ? "quick_gelu" : "gelu"}};
+}
+
+}  // namespace
+
+std::optional<FilePart> clip_text_in(const FileTable& file) {
+  const auto prefix = file.before("embeddings.token_embedding.weight");
+  if (!prefix) return std::nullopt;
+  const auto names = below(*prefix);
+  const FileTable t({.path = file.path(), .rename = names});
+  constexpr int64_t kHeadDim = 64;
+  auto config = clip_config(t, "CLIPTextModel", kHeadDim, /*quick_gelu=*/true);
+  config["vocab_size"] = t.length("embeddings.token_embedding.weight", 0);
+  config["max_position_embeddings"] = t.length("embeddings.position_embedding.weight", 0);
+  config["eos_token_id"] = 2;
+  return found("text_encoder_2", "CLIP-L", file, names, std::move(config));
+}
+
+std::optional<FilePart> clip_vision_in(const FileTable& file) {
+  const auto prefix = file.before("embeddings.class_embedding");
+  if (!prefix) return std::nullopt;
+  const std::string projector = "multi_modal_projector.";
+  const bool of_llava = file.has(projector + "linear_1.weight");
+  const auto names = below(*prefix);
+  const FileTable t({.path = file.path(), .rename = names});
+  constexpr int64_t kHeadDimH = 80, kHeadDimL = 64;
+  auto config = clip_config(t, "CLIPVisionModel", of_llava ? kHeadDimL : kHeadDimH, of_llava);
+  const auto patch = t.length("embeddings.patch_embedding.weight", 2);
+  const auto patches = t.length("embeddings.position_embedding.weight", 0) - 1;
+  config["patch_size"] = patch;
+  config["image_size"] = std::lround(std::sqrt(static_cast<double>(patches))) * patch;
+  if (!of_llava) return found("image_encoder", "CLIP ViT-H", file, names, std::move(config));
+  const auto with_projector = [names, projector](const std::string& key) -> std::vector<NamedRows> {
+    if (key.starts_with(projector)) return {{key}};
+    auto named = names(key);
+    for (auto& rows : named) rows.key = "vision_tower.vision_model." + rows.key;
+    return named;
+  };
+  return found("image_encoder", "the vision tower and projector of LLaVA-LLaMA-3", file, with_projector,
+               std::move(config));
+}
+
+namespace {
+
+// As llama.cpp writes a LLaMA with so many heads of queries and of keys.
+std::vector<NamedRows> gguf_llama_names(const std::string& key, int64_t heads, int64_t kv_heads) {
+  static const std::vector<KeyGroup> table{
+      {"blk.",
+       "layers.",
+       {
+           {"attn_q.", "self_attn.q_proj."},
+           {"attn_k.", "self_attn.k_proj."},
+           {"attn_v.", "self_attn.v_proj."},
+           {"attn_output.", "self_attn.o_proj."},
+           {"attn_norm.", "input_layernorm."},
+           {"ffn_gate.", "mlp.gate_proj."},
+           {"ffn_up.", "mlp.up_proj."},
+           {"ffn_down.", "mlp.down_proj."},
+           {"ffn_norm.", "post_attention_layernorm."},
+           {"", ""},
+       }},
+      {"", "", {{"token_embd.", "embed_tokens."}, {"output_norm.", "norm."}}},  // neither "output." nor "rope_freqs."
+  };
+  auto names = find_names(table, key, 0);
+  for (auto& rows : names) {
+    if (rows.key.ends_with("q_proj.weight")) rows.heads = heads;
+    if (rows.key.ends_with("k_proj.weight")) rows.heads = kv_heads;
+  }
+  return names;
+}
+
+}  // namespace
+
+std::optional<FilePart> llama_in(const FileTable& file) {
+  constexpr int64_t kHeadDim = 128;
+  OriginalNames names;
+  if (const std::string q = "blk.0.attn_q.weight", k = "blk.0.attn_k.weight"; file.has(q)) {
+    names = [heads = file.length(q, 0) / kHeadDim, kv_heads = file.length(k, 0) / kHeadDim](const std::string& key) {
+      return gguf_llama_names(key, heads, kv_heads);
+    };
+  } else {
+    const auto prefix = file.before("layers.0.self_attn.q_proj.weight");
+    if (!prefix || prefix->ends_with("encoder.")) return std::nullopt;  // CLIP's
+    names = below(*prefix);
+  }
+  const FileTable t({.path = file.path(), .rename = names});
+  const std::string block = "layers.0.";
+  return found("text_encoder", "LLaVA-LLaMA-3", file, names,
+               {{"architectures", {"LlamaModel"}},
+                {"model_type", "llama"},
+                {"hidden_size", t.length("embed_tokens.weight", 1)},
+                {"vocab_size", t.length("embed_tokens.weight", 0)},
+                {"head_dim", kHeadDim},
+                {"num_attention_heads", t.length(block + "self_attn.q_proj.weight", 0) / kHeadDim},
+                {"num_key_value_heads", t.length(block + "self_attn.k_proj.weight", 0) / kHeadDim},
+                {"intermediate_size", t.length(block + "mlp.gate_proj.weight", 0)},
+                {"num_hidden_layers", t.count("layers.")},
+                {"rms_norm_eps", 1e-5},
+                {"rope_theta", 500000.0},
+                {"hidden_act", "silu"}});
+}
+
+PartSource llava_of(const PartSource& llama, const PartSource& tower, int64_t image_token) {
+  auto text = llama.tensors;
+  text.rename = [names = text.rename](const std::string& key) {
+    auto named = names(key);
+    for (auto& rows : named) rows.key = "language_model.model." + rows.key;
+    return named;
+  };
+  text.others = {tower.tensors};
+  return {llama.name,
+          JsonFile(llama.config.path(), {{"architectures", {"LlavaForConditionalGeneration"}},
+                                         {"image_token_index", image_token},
+                                         {"projector_hidden_act", "gelu"},
+                                         {"vision_feature_layer", -2},
+                                         {"vision_feature_select_strategy", "default"},
+                                         {"text_config", llama.config.json()},
+                                         {"vision_config", tower.config.json()}}),
+          std::move(text)};
+}
+
+JsonFile image_processor_of(const PartSource& tower, int64_t image_size) {
+  return {tower.config.path(),
+          {{"size", {{"shortest_edge", image_size}}}, {"crop_size", {{"height", image_size}, {"width", image_size}}}}};
+}
+
+// ---- where a part is ------------------------------------------------------------------------------------------------
+
+FileTable open_table(const std::filesystem::path& file, const std::string& option, const std::string& instead) {
+  if (is_pickled(file))
+    throw Error(option,
+                fmt::format("{}: holds pickled objects, which are not read: take {} instead", file.string(), instead));
+  if (std::filesystem::is_directory(file)) return FileTable(find_weight_files(file, PartSource::kDiffusersStem).path);
+  return FileTable(file);
+}
+
+FilePart find_part(const std::filesystem::path& given, const FileTable& model, const Need& need,
+                   const std::function<PartSource(const std::filesystem::path&)>& of_folder) {
+  const auto own = need.find(model);
+  if (given.empty()) {
+    if (own) return *own;
+    throw Error(need.option, fmt::format("{}: has no {}: name one by `{}`, such as {}", model.path().string(),
+                                         need.what, need.option, need.example));
+  }
+  if (own)
+    throw Error(need.option,
+                fmt::format("{}: has its own {}: leave `{}` out", model.path().string(), need.what, need.option));
+  if (std::filesystem::is_directory(given)) return {of_folder(given), need.what};
+  const auto file = open_table(given, need.option, need.example);
+  if (auto part = need.find(file)) return *part;
+  throw Error(need.option, fmt::format("{}: holds no {}; such a file is {}", given.string(), need.what, need.example));
+}
+
+Need need_of_t5(bool umt5) {
+  return {"text_encoder", umt5 ? "UMT5-XXL" : "T5-XXL", umt5 ? "umt5_xxl_fp16.safetensors" : "t5xxl_fp16.safetensors",
+          [kind = std::string(umt5 ? "umt5" : "t5")](const FileTable& file) {
+            auto found = t5_in(file);
+            return found && found->source.config.get<std::string>("model_type") == kind ? found : std::nullopt;
+          }};
+}
+
+T5Source find_t5(const ModelPaths& paths, const FileTable& model, bool umt5) {
+  const auto open = [umt5](const std::filesystem::path& folder) {
+    return umt5 ? open_umt5_tokenizer(folder) : open_t5_tokenizer(folder);
+  };
+  std::optional<std::filesystem::path> folder;  // of the tokenizer
+  auto part = find_part(paths.text_encoder, model, need_of_t5(umt5), [&](const std::filesystem::path& dir) {
+    const auto folders = T5Folders::find(dir);
+    folder = folders.tokenizer;
+    return PartSource::of_transformers(folders.encoder, "text_encoder");
+  });
+  if (!paths.tokenizer.empty()) {
+    const auto inner = paths.tokenizer / "tokenizer";
+    folder = std::filesystem::is_directory(inner) ? inner : paths.tokenizer;
+  }
+  if (folder) return {std::move(part.source), *folder, [open, dir = *folder] { return open(dir); }};
+
+  const auto path = part.source.tensors.path;
+  const FileTable file(path);
+  const auto prefix = umt5 ? file.before(kSentencePiece) : std::nullopt;
+  if (!prefix)
+    throw Error("tokenizer",
+                fmt::format("{}: holds no tokenizer: name one by `tokenizer`, such as the folder \"tokenizer\" of {}",
+                            path.string(), umt5 ? "Wan-AI/Wan2.1-T2V-1.3B-Diffusers" : "Lightricks/LTX-Video"));
+  return {std::move(part.source), path, [path, key = *prefix + kSentencePiece] {
+            return open_umt5_tokenizer(bytes_of(FileTable(path), key), path.string());
+          }};
+}
+
+}  // namespace eav
