@@ -64,6 +64,10 @@ bool is_alone(const ModelPaths& paths) {
 
 // A file by itself: what it holds, and what it needs beside.
 int inspect_alone(const std::filesystem::path& file) {
+  if (const auto lora = file.extension() == ".safetensors" ? inspect_lora(file) : std::nullopt) {
+    print_lora(file, *lora);
+    return 0;
+  }
   const auto inspection = inspect_file(file);
   print_text("{}\n\n", file.string());
   for (const auto& part : inspection.parts)

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::string_view kWeight = ".weight", kBias = ".bias";
 
-std::string layer_of(const std::string& key) {
+std::string without_weight(const std::string& key) {
   return key.ends_with(kWeight) ? key.substr(0, key.size() - kWeight.size()) : key;
 }
 
@@ -172,12 +172,12 @@ LayerNames::LayerNames(const Checkpoint& part, const std::vector<KeyGroup>* orig
   std::map<std::string, std::vector<NamedRows>> others;
   for (const auto& key : part.index() | std::views::keys) {
     if (key.ends_with(kBias)) continue;
-    const auto layer = layer_of(key);
+    const auto layer = without_weight(key);
     by_name_[layer] = by_name_[with_underscores(layer)] = {NamedRows{.key = layer}};
     if (original == nullptr) continue;
     for (auto& [name, rows] : originals_of(key, *original, channels)) {
       rows.key = layer;
-      const auto other = layer_of(name), flat = with_underscores(other);
+      const auto other = without_weight(name), flat = with_underscores(other);
       // Several spellings of a layer may be the same with underscores.
       for (const auto& spelled : {other, flat})
         if (auto& all = others[spelled]; std::ranges::find(all, rows) == all.end()) all.push_back(rows);

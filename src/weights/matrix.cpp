@@ -68,19 +68,48 @@ int64_t rows_at_a_time(const Packed& packed, at::ScalarType type) {
 
 }  // namespace
 
-Matrix::Stored Matrix::stored(const Weights& w, const std::vector<int64_t>& shape) {
-  if (auto packed = w.packed("weight", shape)) return *std::move(packed);
-  return w.load("weight", shape).flatten(1);
+Matrix Matrix::of_patches(const Weights& w, const std::vector<int64_t>& shape) {
+  const auto* added = w.patches("weight");
+  // The lengths that a DoRA gives to rows are no sum: such a matrix is held as numbers.
+  const bool is_sum = added == nullptr || std::ranges::none_of(*added, [](auto& p) { return p.magnitude.defined(); });
+  auto packed = is_sum ? w.packed("weight", shape) : std::nullopt;
+  if (!packed) return Matrix(w.load("weight", shape).flatten(1));
+  Matrix matrix(*std::move(packed));
+  if (added != nullptr)
+    for (const auto& patch : *added) matrix.added_.push_back(patch.on(matrix.device()));
+  return matrix;
 }
 
 Matrix Matrix::row_slice(int64_t first, int64_t count) const {
-  if (packed()) return Matrix(packed()->row_slice(first, count));
-  return Matrix(numbers().narrow(0, first, count));
+  if (!packed()) return Matrix(numbers().narrow(0, first, count));
+  Matrix slice(packed()->row_slice(first, count));
+  for (auto patch : added_) {
+    const auto begin = std::max(patch.at, first), end = std::min(patch.at + patch.rows, first + count);
+    if (begin >= end) continue;
+    patch.begin += begin - patch.at;
+    patch.rows = end - begin;
+    patch.at = begin - first;
+    slice.added_.push_back(std::move(patch));
+  }
+  return slice;
 }
 
-Tensor Matrix::dense(at::ScalarType type) const { return packed() ? dequantized(*packed(), type) : numbers().to(type); }
+Tensor Matrix::dense(at::ScalarType type) const {
+  if (!packed()) return numbers().to(type);
+  if (added_.empty()) return dequantized(*packed(), type);
+  const auto all = dequantized(*packed(), at::kFloat);
+  for (const auto& patch : added_) patch.add_to(all);
+  return all.to(type);
+}
 
 void Matrix::multiply(const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y, Then then) const {
+  if (added_.empty()) return multiply_stored(x, bias, y, then);
+  multiply_stored(x, bias, y, Then::kNothing);
+  add_products(added_, x, y);
+  if (then == Then::kGeluTanh) gelu_tanh_(y);
+}
+
+void Matrix::multiply_stored(const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y, Then then) const {
   if (!packed()) return multiply_by(numbers(), x, bias, y, then);
   const auto most = rows_at_a_time(*packed(), x.scalar_type());
   const auto buffer = at::empty({most, columns()}, x.options());

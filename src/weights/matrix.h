@@ -7,19 +7,21 @@
 #include <variant>
 #include <vector>
 
+#include "weights/patches.h"
 #include "weights/weights.h"
 
 namespace eav {
 
-// Stored in a floating point type, or packed: then it stays so, and a few rows at a time are made numbers.
+// Stored in a floating point type, or packed: then it stays so, and a few rows at a time are made numbers. What LoRAs
+// add is in the numbers, and beside a packed matrix a product of its own.
 class Matrix {
  public:
   // The tensor "weight", [rows, columns].
-  Matrix(const Weights& w, int64_t rows, int64_t columns) : Matrix(stored(w, {rows, columns})) {}
+  Matrix(const Weights& w, int64_t rows, int64_t columns) : Matrix(of_patches(w, {rows, columns})) {}
 
   // The kernel of a convolution over patches that do not overlap: its shape is [rows, ...], a row for each output, and
   // columns for all numbers of a patch.
-  static Matrix of_patches(const Weights& w, const std::vector<int64_t>& shape) { return Matrix(stored(w, shape)); }
+  static Matrix of_patches(const Weights& w, const std::vector<int64_t>& shape);
 
   int64_t rows() const { return packed() ? packed()->rows() : numbers().size(0); }
   int64_t columns() const { return packed() ? packed()->columns() : numbers().size(1); }
@@ -44,12 +46,13 @@ class Matrix {
  private:
   using Stored = std::variant<Tensor, Packed>;  // numbers [rows, columns], or packed ones
   explicit Matrix(Stored stored) : stored_(std::move(stored)) {}
-  static Stored stored(const Weights& w, const std::vector<int64_t>& shape);
+  void multiply_stored(const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y, Then then) const;
 
   const Packed* packed() const { return std::get_if<Packed>(&stored_); }
   const Tensor& numbers() const { return std::get<Tensor>(stored_); }
 
   Stored stored_;
+  std::vector<Patch> added_;  // to a packed matrix
 };
 
 }  // namespace eav

@@ -19,8 +19,6 @@
 
 namespace eav {
 
-struct KeyGroup;  // weights/original_names.h
-
 // What is made when it is first used.
 template <class T>
 class Lazy {

@@ -40,6 +40,14 @@ void Patch::add_to(const Tensor& tensor) const {
   part.add_(changed.view_as(part) - part, strength);
 }
 
+Patch Patch::on(at::Device device) const {
+  auto there = *this;
+  for (auto* tensor : {&there.delta.first.left, &there.delta.first.right, &there.delta.second.left,
+                       &there.delta.second.right, &there.magnitude})
+    if (tensor->defined()) *tensor = tensor->to(device);
+  return there;
+}
+
 void add_products(const std::vector<Patch>& patches, const Tensor& x, const Tensor& y) {
   const auto type = x.scalar_type();
   for (const auto& patch : patches) {

@@ -50,6 +50,8 @@ struct Patch {
 
   // Adds it to a tensor in float32 [rows, ...], in place. Fewer columns are those of the first input channels.
   void add_to(const Tensor& tensor) const;
+  // The same with its tensors on that device.
+  Patch on(at::Device device) const;
 };
 
 // y += x D^T for the changes D of a matrix, each times its strength; x [n, columns], y [n, rows], in x's type. None may

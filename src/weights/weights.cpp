@@ -319,15 +319,19 @@ Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape, 
   return in_order(key, tensor);
 }
 
+const std::vector<Patch>* Checkpoint::patches(const std::string& key) const {
+  return policy_.patches ? policy_.patches->find(key) : nullptr;
+}
+
 Tensor Checkpoint::load_patched(const std::string& key, std::span<const int64_t> shape,
                                 std::optional<at::ScalarType> dtype, const StagedTensors* staged) const {
-  const auto* patches = policy_.patches ? policy_.patches->find(key) : nullptr;
-  if (patches == nullptr) return load(key, shape, dtype, staged);
+  const auto* added = patches(key);
+  if (added == nullptr) return load(key, shape, dtype, staged);
   auto tensor = load(key, shape, at::kFloat, staged);
   const auto found = find(key, shape);
   if (found.entry.dtype == at::kFloat) tensor = tensor.clone();  // it may lie in the file
   found.file->forget(found.entry);
-  for (const auto& patch : *patches) patch.add_to(tensor);
+  for (const auto& patch : *added) patch.add_to(tensor);
   return tensor.to(dtype.value_or(policy_.dtype));
 }
 

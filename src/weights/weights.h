@@ -18,7 +18,8 @@
 
 namespace eav {
 
-class Patches;  // weights/patches.h
+struct Patch;  // weights/patches.h
+class Patches;
 
 // How tensors are placed in memory. Layers compute in the type of their input; see nn/linear.h.
 struct LoadPolicy {
@@ -67,6 +68,7 @@ class Checkpoint {
   // The same with what the policy's patches add to it, in float32. Nothing is added where there are none.
   Tensor load_patched(const std::string& key, std::span<const int64_t> shape, std::optional<at::ScalarType> dtype,
                       const StagedTensors* staged) const;
+  const std::vector<Patch>* patches(const std::string& key) const;
   // Checks like load(), but reads nothing: a tensor of shape and type alone.
   Tensor describe(const std::string& key, std::span<const int64_t> shape = {}) const;
   // A tensor whose numbers the file packs, on the policy's device, as a matrix [shape[0], rest]: its bytes lie in the
@@ -179,6 +181,8 @@ class Weights {
   std::optional<Packed> packed(const std::string& name, std::vector<int64_t> shape) const {
     return checkpoint_->load_packed(prefix_ + name, shape, staged_, describes_);
   }
+  // What is added to it; nullptr where nothing is. load() adds it, packed() does not.
+  const std::vector<Patch>* patches(const std::string& name) const { return checkpoint_->patches(prefix_ + name); }
   std::optional<Tensor> optional(const std::string& name, std::vector<int64_t> shape = {}) const {
     return has(name) ? std::optional(load(name, std::move(shape))) : std::nullopt;
   }

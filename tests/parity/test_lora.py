@@ -4,6 +4,7 @@ Where diffusers reads a file itself, its own loading is the reference too.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -259,6 +260,16 @@ def hunyuan_video(separator, form, name):
     return fill
 
 
+def ltx_original(model, file):
+    """Layers that the release calls otherwise."""
+    layers(model, file, LTX, lora, ("transformer_blocks", dotted("diffusion_model.", "transformer_blocks")))
+    for name, key in (("patchify_proj", "proj_in"), ("adaln_single.linear", "time_embed.linear"),
+                      ("adaln_single.emb.timestep_embedder.linear_1", "time_embed.emb.timestep_embedder.linear_1")):  # fmt: skip
+        file.add(f"diffusion_model.{name}", shape_of(model, f"{key}.weight"), lora, f"{key}.weight")
+    file.add("diffusion_model.transformer_blocks.0.attn1.q_norm", shape_of(model, "transformer_blocks.0.attn1.norm_q.weight"),
+             difference, "transformer_blocks.0.attn1.norm_q.weight", ending="w_norm")  # fmt: skip
+
+
 flat = lambda prefix: lambda layer: prefix + layer.replace(".", "_")  # noqa: E731
 HUNYUAN = ("attn.to_q", "attn.add_k_proj", "attn.to_out.0", "ff.net.0.proj", "norm1.linear")
 
@@ -286,6 +297,7 @@ WRITERS = {
         "peft": simple(LTX, peft, "transformer_blocks", dotted("transformer.", "transformer_blocks")),
         "comfyui": simple(LTX, lora, "transformer_blocks", dotted("diffusion_model.", "transformer_blocks")),
         "kohya": simple(LTX, lora, "transformer_blocks", underscored("lora_unet_", "transformer_blocks")),
+        "original": ltx_original,
         "whole lokr": simple(LTX, whole_lokr, "transformer_blocks", underscored("lycoris_", "transformer_blocks")),
     },
     "cogvideox": {
@@ -395,3 +407,28 @@ def test_of_text_on_a_model_of_images(checkpoint, generate, restored, tmp_path):
     picture.save(tmp_path / "picture.png")
     theirs = reference("wan", pipeline, image=picture)
     assert error(generate("wan", folder, "--lora", f"{lora}:0.6", "--image", tmp_path / "picture.png"), theirs) < 1e-4
+
+
+# All that can be a product beside a packed matrix; and a DoRA, which cannot.
+BESIDE = [("wan", ["musubi", "loha", "lokr", "comfyui"]), ("hunyuan_video", ["musubi", "loha", "lokr"]),
+          ("wan", ["peft", "onetrainer, dora"])]  # fmt: skip
+
+
+@pytest.mark.parametrize("family, writers", BESIDE, ids=[", ".join([family, *writers]) for family, writers in BESIDE])
+def test_merged_and_beside_float8_agree(checkpoint, generate, tmp_path, family, writers):
+    """Matrices that stay float8 get a product beside them; the same numbers as float32 get the change added."""
+    folder, pipeline = checkpoint(family)
+    state = pipeline.transformer.state_dict()
+    float8 = {k: v.to(torch.float8_e4m3fn) if v.dim() == 2 and "block" in k else v for k, v in state.items()}
+    made = {"packed": float8, "numbers": {k: v.float() for k, v in float8.items()}}
+    loras = []
+    for seed, writer in enumerate(writers):
+        file = written(family, writer, pipeline.transformer, seed).save(tmp_path / f"{seed}.safetensors")
+        loras += ["--lora", f"{file}:0.4"]
+    latents = {}
+    for name, tensors in made.items():
+        copy = shutil.copytree(folder, tmp_path / name)
+        safetensors.torch.save_file(tensors, copy / "transformer" / "diffusion_pytorch_model.safetensors")
+        latents[name] = generate(family, copy, *loras, dtype="float32")
+    assert error(latents["packed"], latents["numbers"]) < 1e-5
+    assert error(generate(family, tmp_path / "packed", dtype="float32"), latents["packed"]) > 1e-2

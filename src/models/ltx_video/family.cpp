@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "models/ltx_video/job.h"
+#include "models/ltx_video/original_names.h"
 #include "models/named.h"
 #include "text/t5_tokenizer.h"
 
@@ -26,7 +27,7 @@ Model::Model(Layout found)
       text_config(layout.text_encoder.config),
       tokenizer([folder = layout.tokenizer] { return open_t5_tokenizer(folder); }),
       text_encoder(T5Encoder::part(layout.text_encoder)),
-      transformer(layout.transformer, {{}, {"transformer_blocks."}},
+      transformer(layout.transformer, {.blocks = {"transformer_blocks."}, .original = &original_table()},
                   [config = config](const Weights& w) { return Transformer(w, config); }),
       vae_encoder(layout.vae, {VaeEncoder::unneeded_keys(), {}},
                   [json = layout.vae.config](const Weights& w) { return VaeEncoder(w, VaeEncoderConfig::read(json)); }),

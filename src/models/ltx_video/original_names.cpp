@@ -58,6 +58,8 @@ std::string with_block_named(const std::string& key, std::string_view list, cons
 
 }  // namespace
 
+const std::vector<KeyGroup>& original_table() { return transformer_table(); }
+
 std::vector<NamedRows> transformer_names(const std::string& key) { return find_names(transformer_table(), key, 0); }
 
 std::vector<NamedRows> vae_names(const std::string& original, Release release) {

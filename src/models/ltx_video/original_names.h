@@ -15,6 +15,9 @@ enum class Release {
   v097,  // 13B: 48 transformer blocks
 };
 
+// The transformer's, for LoRAs that call layers so.
+const std::vector<KeyGroup>& original_table();
+
 // Of the transformer. Other keys stay as they are.
 std::vector<NamedRows> transformer_names(const std::string& key);
 
