@@ -28,6 +28,7 @@ double peak_memory_mib() {
 int main(int argc, char** argv) try {
   using namespace eav::bench;
   const std::map<std::string, Prepare> parts{
+      {"attention", attention},
       {"linear", linear},
       {"transformer", transformer},
       {"vae_decode", vae_decode},

@@ -20,6 +20,9 @@ std::function<void()> transformer(const Arguments& arguments);
 // DIR INPUTS float32|bfloat16: one pass of the T5 or UMT5 encoder in DIR over the tensor "ids" of the file INPUTS.
 std::function<void()> t5(const Arguments& arguments);
 
+// library|kernel HEADS QUERIES KEYS D: attention in bfloat16, computed by ATen or by kernels/attention.h.
+std::function<void()> attention(const Arguments& arguments);
+
 // library|kernel ROWS IN OUT: one linear layer in float32, computed by ATen or by kernels/matmul.h.
 std::function<void()> linear(const Arguments& arguments);
 

@@ -8,7 +8,7 @@
 namespace [[gnu::visibility("default")]] eav {
 
 // 16 hexadecimal digits: a hash of every file's name and size below the model's folders, of small files whole, and of
-// the beginning, middle and end of large ones. Equal for copies of a checkpoint.
+// the beginning, middle and end of large ones; and of LoRAs, with their strengths. Equal for copies of a checkpoint.
 std::string fingerprint(const ModelPaths& paths);
 
 // 16 hexadecimal digits of a single file's content.

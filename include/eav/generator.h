@@ -13,6 +13,7 @@
 
 #include "eav/error.h"
 #include "eav/grid.h"
+#include "eav/lora.h"
 #include "eav/preview.h"
 #include "eav/progress.h"
 #include "eav/request.h"
@@ -89,8 +90,9 @@ struct ModelPaths {
   std::filesystem::path tokenizer{};       // a folder, where a file with a text encoder has none
   std::filesystem::path model_2{};         // the second expert, for the low noise, where the first is a file
   std::filesystem::path comfyui{};         // ComfyUI's folder, in which parts that are not given are looked up
+  std::vector<Lora> loras{};               // that change the transformer, one after the other
 
-  // The members by the names of their options.
+  // The members that are paths, by the names of their options.
   static const std::vector<std::pair<std::string, std::filesystem::path ModelPaths::*>>& members();
 };
 
@@ -137,6 +139,8 @@ class Generator {
   Inspection inspect() const;
   // What a user should know of this checkpoint's own defaults, in one line; empty for most.
   std::string note() const;
+  // What was applied of each of its LoRAs, one line each.
+  const std::vector<std::string>& lora_notes() const;
   // The runtime with 0 threads replaced by what was chosen, and after run() also "auto".
   const Runtime& runtime() const;
   const ModelPaths& paths() const;

@@ -19,6 +19,15 @@ const Conditions* conditions_in(const Settings& settings) {
   return found == settings.end() ? nullptr : std::get_if<Conditions>(&found->second);
 }
 
+// A LoRA that takes the place of one whose file is missing is applied as strongly, and to the same expert.
+void place_as_recorded(std::vector<Lora>& asked, const std::vector<Lora>& recorded) {
+  if (asked.size() != recorded.size()) return;
+  for (size_t i = 0; i < asked.size(); ++i) {
+    if (!asked[i].strength) asked[i].strength = recorded[i].strength;
+    if (asked[i].expert == Lora::Expert::both) asked[i].expert = recorded[i].expert;
+  }
+}
+
 // A picture or clip that takes the place of one whose file is missing is shown where that was, and as strongly.
 void place_as_recorded(Settings& asked, const Settings& recorded) {
   const auto *given = conditions_in(asked), *before = conditions_in(recorded);
@@ -59,6 +68,14 @@ Record read_from(const std::filesystem::path& file, AskedOptions& asked) {
         if (std::ranges::find(flags, flag) == flags.end()) flags.emplace_back(flag);
       }
       continue;
+    } else if (option == "lora") {
+      if (asked.without_loras) continue;
+      if (!asked.paths.loras.empty()) {
+        place_as_recorded(asked.paths.loras, record.paths.loras);
+        continue;
+      }
+      for (const auto& lora : record.paths.loras)
+        if (!lora.file.has_parent_path()) names.push_back(fmt::format("'{}'", lora.file.string()));
     } else if (option == "init_latents") {
       if (asked.settings.contains(option)) continue;
       names.push_back(fmt::format("'{}'", request.init_latents.string()));

@@ -145,6 +145,7 @@ void announce(const Generator& generator, const Job& job, TerminalProgress& prog
   progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", generator.paths().model.filename().string(),
                             size.frames, size.width, size.height, *request.steps, *request.seed));
   if (const auto note = generator.note(); !note.empty()) progress.line(with_flags(note));
+  for (const auto& note : generator.lora_notes()) progress.line(note);
 }
 
 // Goes on with a run that ended early.
@@ -240,6 +241,7 @@ Command add_generate(CLI::App& program) {
       "--trace-maps,--enhance-maps", [=] { options->asked.settings["enhance_maps"] = true; },
       "Write the mean temporal attention map of every step and layer into the trace too");
   path("--from", options->from, "Make a video again from its .json, .mp4 or .webm; other options change it");
+  command.add_flag("--no-lora", options->asked.without_loras, "Leave the LoRAs out that --from tells of");
   add_number(command, "--checkpoint-every",
              "Seconds between the times that a run's state is kept in OUT.resume; 0: each step [30]", 0, 86400,
              [=](double seconds) { options->checkpoint_every = seconds; });

@@ -31,6 +31,20 @@ std::string stored_types(const PartInfo& part) {
   return text;
 }
 
+void print_lora(const std::filesystem::path& file, const LoraInfo& lora) {
+  print_text("LoRA, {}\n\n", file.string());
+  constexpr const char* kLine = "  {:<16}{}\n";
+  print_text(kLine, "form", lora.form);
+  print_text(kLine, "names as of", lora.writer);
+  if (!lora.made_for.empty()) print_text(kLine, "made for", lora.made_for);
+  print_text(kLine, "layers", lora.layers);
+  if (lora.rank_most > 0)
+    print_text(kLine, "rank",
+               lora.rank_least == lora.rank_most ? fmt::format("{}", lora.rank_most)
+                                                 : fmt::format("{} to {}", lora.rank_least, lora.rank_most));
+  print_text(kLine, "parameters", human_count(lora.parameters));
+}
+
 void print_parts(const std::vector<PartInfo>& parts) {
   constexpr const char* kPart = "  {:<16}{:<32}{:>12}{:>12}  {}\n";
   print_text(kPart, "part", "class", "parameters", "on disk", "stored as");
@@ -61,6 +75,12 @@ int inspect_alone(const std::filesystem::path& file) {
 }
 
 int inspect(const AskedOptions& asked) {
+  if (const auto& path = asked.paths.model;
+      path.extension() == ".safetensors" && std::filesystem::is_regular_file(path))
+    if (const auto lora = inspect_lora(path)) {
+      print_lora(path, *lora);
+      return 0;
+    }
   if (is_alone(asked.paths)) return inspect_alone(asked.paths.model);
   const Generator generator(asked.paths_over({}), asked.runtime_over({}));
   const auto inspection = generator.inspect();
@@ -73,6 +93,7 @@ int inspect(const AskedOptions& asked) {
   print_parts(inspection.parts);
 
   if (const auto note = generator.note(); !note.empty()) fmt::print("  {}\n", with_flags(note));
+  for (const auto& note : generator.lora_notes()) print_text("  {}\n", note);
 
   const auto video = job.video_size();
   print_text("\nmemory for {} frames of {}x{} in {} on {}\n", video.frames, video.width, video.height,

@@ -119,6 +119,7 @@ ModelPaths AskedOptions::paths_over(const ModelPaths& recorded) const {
   auto found = paths.model.empty() ? recorded : paths;
   for (const auto& [option, member] : ModelPaths::members())
     if (!(paths.*member).empty()) found.*member = paths.*member;
+  found.loras = without_loras ? std::vector<Lora>() : paths.loras.empty() ? recorded.loras : paths.loras;
   if (found.model.empty()) found.model = demo_model();
   return found;
 }
@@ -164,6 +165,21 @@ void add_model_options(CLI::App& command, ModelPaths& paths, const char* model_h
 void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<std::string>& without) {
   add_model_options(command, asked.paths,
                     "Checkpoint folder, or single file of the transformer [the demo that ships with eav]");
+  command
+      .add_option_function<std::string>(
+          "--lora",
+          [&](const std::string& v) {
+            try {
+              asked.paths.loras.push_back(Lora::parse(v));
+            } catch (const Error& error) {
+              throw CLI::ValidationError("--lora", error.what());
+            }
+          },
+          wrapped("LoRA that changes the transformer, and its strength: style.safetensors:0.8 [1]; for one expert of a "
+                  "model with two FILE:STRENGTH:high or low; may be given several times"))
+      ->type_name("FILE[:STRENGTH]")
+      ->group(kModelGroup)
+      ->trigger_on_parse();
   command
       .add_option_function<std::string>(
           "--device", [&](const std::string& v) { asked.device = v; },

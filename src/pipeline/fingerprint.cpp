@@ -68,6 +68,10 @@ std::string fingerprint(const ModelPaths& paths) {
       hash.add_file(path);
     }
   }
+  for (const auto& lora : paths.loras) {
+    hash.add(fmt::format("lora {} {};", lora.strength.value_or(1), to_string(lora.expert)));
+    hash.add_file(lora.file);
+  }
   return hash.text();
 }
 

@@ -19,6 +19,7 @@
 #include "models/family.h"
 #include "options/json.h"
 #include "pipeline/comfyui.h"
+#include "pipeline/loras.h"
 #include "pipeline/memory.h"
 #include "pipeline/model_path.h"
 #include "pipeline/preview.h"
@@ -155,6 +156,7 @@ struct Generator::State {
   bool by_stored = false;  // "auto" off the CPU: parts compute in the types that they are stored in
   bool keep = false;       // models, between runs
   std::string fingerprint{};
+  std::vector<std::string> lora_notes{};
   std::string taken{};  // files of ComfyUI's, in words
 
   Placement placement(Dtype dtype) const {
@@ -304,6 +306,7 @@ Generator::Generator(const ModelPaths& given, const Runtime& runtime) {
   state_->stored = state_->family->parts(Phase::transformer)[0]->stored_type();
   state_->by_stored = runtime.dtype == Dtype::automatic && !state_->device.is_cpu();
   check_parts(*state_->family, runtime);
+  state_->lora_notes = apply_loras(paths.loras, *state_->family);
   state_->standards = read_standards(paths.model, state_->family->options({}));
 }
 Generator::~Generator() = default;
@@ -335,6 +338,8 @@ std::string Generator::note() const {
   if (state_->taken.empty()) return own;
   return fmt::format("of ComfyUI: {}{}{}", state_->taken, own.empty() ? "" : "; ", own);
 }
+
+const std::vector<std::string>& Generator::lora_notes() const { return state_->lora_notes; }
 
 const Runtime& Generator::runtime() const { return state_->runtime; }
 

@@ -52,6 +52,35 @@ Json request_json(const Request& request) {
   return json;
 }
 
+Json loras_json(const std::vector<Lora>& loras) {
+  auto list = Json::array();
+  for (const auto& lora : loras) {
+    list.push_back({{"file", lora.file.string()}, {"strength", lora.strength.value_or(1)}});
+    if (lora.expert != Lora::Expert::both) list.back()["expert"] = to_string(lora.expert);
+  }
+  return list;
+}
+
+std::vector<Lora> read_loras(const fs::path& file, const nlohmann::json& list) {
+  if (!list.is_array()) throw Error(fmt::format("{}: \"loras\" is no list", file.string()));
+  std::vector<Lora> loras;
+  for (const auto& json : list) {
+    const JsonFile fields(file, json);
+    for (const auto& [name, value] : json.items())
+      if (name != "file" && name != "strength" && name != "expert")
+        throw Error(fmt::format("{}: \"{}\" is no field of a LoRA", file.string(), name));
+    auto& lora = loras.emplace_back();
+    lora.file = fields.get<std::string>("file");
+    lora.strength = fields.get<double>("strength", 1);
+    if (fields.has("expert")) try {
+        lora.expert = parse_expert(fields.get<std::string>("expert"));
+      } catch (const Error& error) {
+        throw Error(fmt::format("{}: {}", file.string(), error.what()));
+      }
+  }
+  return loras;
+}
+
 Json summary_json(const Trace& trace) {
   const auto scaled = std::ranges::count_if(trace.entries, [](const TraceEntry& e) { return e.gain > 1; });
   Json summary{{"token_frames", trace.token_frames}, {"measured", trace.entries.size()}, {"scaled", scaled}};
@@ -107,6 +136,7 @@ void each_path(Record& record, const std::function<void(const char*, fs::path&)>
     if (!path.empty()) visit(option, path);
   };
   for (const auto& [option, member] : ModelPaths::members()) visit_one(option.c_str(), record.paths.*member);
+  for (auto& lora : record.paths.loras) visit_one("lora", lora.file);
   visit_one("init_latents", record.request.init_latents);
   if (const auto found = record.request.settings.find("conditions"); found != record.request.settings.end())
     for (auto& condition : std::get<std::vector<Condition>>(found->second)) visit_one("conditions", condition.file);
@@ -144,6 +174,7 @@ Record make_record(const Generator& generator, const Request& request) {
                 "",
                 {}};
   for (const auto& [option, member] : ModelPaths::members()) record.paths.*member = absolute(record.paths.*member);
+  for (auto& lora : record.paths.loras) lora.file = absolute(lora.file);
   if (!request.init_latents.empty()) {
     record.request.init_latents = absolute(request.init_latents);
     record.init_latents = file_fingerprint(request.init_latents);
@@ -200,6 +231,7 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
   if (!gpu.empty()) json["gpu"] = gpu;
   for (const auto& [option, member] : ModelPaths::members())
     if (!(record.paths.*member).empty()) json[option] = (record.paths.*member).string();
+  if (!record.paths.loras.empty()) json["loras"] = loras_json(record.paths.loras);
   if (!record.init_latents.empty()) json["init_latents_fingerprint"] = record.init_latents;
   if (!record.conditions.empty()) json["conditions_fingerprints"] = record.conditions;
   json["enhanced"] = summary_json(trace);
@@ -318,6 +350,7 @@ Record record_of(const nlohmann::json& json, const fs::path& file) {
                                              "device",
                                              "dtype",
                                              "threads",
+                                             "loras",
                                              "fingerprint",
                                              "request",
                                              "init_latents_fingerprint",
@@ -335,6 +368,7 @@ Record record_of(const nlohmann::json& json, const fs::path& file) {
   const auto text = [&](const char* name) { return fields.get<std::string>(name, ""); };
   Record record;
   for (const auto& [option, member] : ModelPaths::members()) record.paths.*member = text(option.c_str());
+  if (fields.has("loras")) record.paths.loras = read_loras(file, json.at("loras"));
   record.fingerprint = text("fingerprint");
   record.environment = {text("eav"), text("torch"), text("cpu"), text("gpu")};
   record.init_latents = text("init_latents_fingerprint");

@@ -7,13 +7,17 @@ namespace eav {
 std::vector<int64_t> Tokenizer::encode(std::string_view text) const {
   text::check_utf8(text);
   auto ids = stages_.before;
+  size_t bytes = 0;
   for (auto& piece : stages_.added_tokens.split(text, stages_.normalizer)) {
     if (piece.id) {
       ids.push_back(*piece.id);
       continue;
     }
     for (const auto& word : stages_.pre_tokenizer(std::move(piece)))
-      if (!word.text.empty()) stages_.model->tokenize(word.text, ids);
+      if (!word.text.empty()) {
+        text::check_length(bytes += word.text.size());
+        stages_.model->tokenize(word.text, ids);
+      }
   }
   ids.insert(ids.end(), stages_.after.begin(), stages_.after.end());
   return ids;

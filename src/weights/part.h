@@ -13,10 +13,13 @@
 
 #include "eav/generator.h"
 #include "weights/config.h"
+#include "weights/patches.h"
 #include "weights/placement.h"
 #include "weights/weights.h"
 
 namespace eav {
+
+struct KeyGroup;  // weights/original_names.h
 
 // What is made when it is first used.
 template <class T>
@@ -41,6 +44,8 @@ struct PartKeys {
   std::vector<UnneededKey> unneeded = {};  // known, and not read
   std::vector<std::string> blocks = {};  // prefixes such as "transformer_blocks.": blocks that offloading loads singly
   bool float32 = false;                  // the part computes in it whatever the others do, unless asked otherwise
+  const std::vector<KeyGroup>* original = nullptr;  // another writer's names, by which LoRAs may call layers
+  int64_t channels = 0;                             // the model's, in which rows of those are counted
 };
 
 // Where a part lies: what is set and where its tensors are.
@@ -77,6 +82,8 @@ class PartFiles {
   // How its weights are held from the next opening on: as all parts' are, but for a type of its own.
   void place(const Placement& of_all);
   const Placement& placement() const { return placement_; }
+  // What is added to its weights from the next opening on.
+  void patch(std::shared_ptr<const Patches> patches) { patches_ = std::move(patches); }
   virtual bool is_open() const = 0;
   virtual void release() = 0;
   // Throws eav::Error where one of its files has become shorter since it was first looked at.
@@ -88,6 +95,7 @@ class PartFiles {
 
   // Its tensors, each in the type that its file has it in. Throws eav::Error as Checkpoint::open does.
   const Checkpoint& tensors() const { return **table_; }
+  const PartKeys& keys() const { return keys_; }
   // What the table of its tensors tells. Throws eav::Error as Checkpoint::open does.
   PartInfo describe() const { return eav::describe(source_, tensors()); }
   // The floating point type that most of its parameters are stored in; bfloat16 where they are packed.
@@ -102,7 +110,8 @@ class PartFiles {
   template <class Build>
   auto open(const Build& build) const {
     // A plan reads the table of tensors alone, which is at hand.
-    const auto policy = placement_.policy();
+    auto policy = placement_.policy();
+    policy.patches = patches_;
     const auto checkpoint =
         policy.device.is_meta() ? tensors().with(policy) : Checkpoint::open(source_.tensors, policy);
     auto model = build(Weights(checkpoint));
@@ -114,6 +123,7 @@ class PartFiles {
   PartSource source_;
   PartKeys keys_;
   Placement placement_;
+  std::shared_ptr<const Patches> patches_;
   std::shared_ptr<const Lazy<Checkpoint>> table_;  // of its tensors, read once for all copies
   mutable std::string warning_;
 };

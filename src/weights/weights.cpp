@@ -12,6 +12,7 @@
 #include "base/meta_memory.h"
 #include "eav/error.h"
 #include "weights/config.h"
+#include "weights/patches.h"
 #include "weights/weight_files.h"
 
 namespace eav {
@@ -316,6 +317,18 @@ Tensor Checkpoint::load(const std::string& key, std::span<const int64_t> shape, 
                                               : copy_to(policy_.device, *file, entry).to(wanted);
   file->forget(entry);
   return in_order(key, tensor);
+}
+
+Tensor Checkpoint::load_patched(const std::string& key, std::span<const int64_t> shape,
+                                std::optional<at::ScalarType> dtype, const StagedTensors* staged) const {
+  const auto* patches = policy_.patches ? policy_.patches->find(key) : nullptr;
+  if (patches == nullptr) return load(key, shape, dtype, staged);
+  auto tensor = load(key, shape, at::kFloat, staged);
+  const auto found = find(key, shape);
+  if (found.entry.dtype == at::kFloat) tensor = tensor.clone();  // it may lie in the file
+  found.file->forget(found.entry);
+  for (const auto& patch : *patches) patch.add_to(tensor);
+  return tensor.to(dtype.value_or(policy_.dtype));
 }
 
 Tensor Checkpoint::describe(const std::string& key, std::span<const int64_t> shape) const {

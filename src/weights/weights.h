@@ -18,12 +18,15 @@
 
 namespace eav {
 
+class Patches;  // weights/patches.h
+
 // How tensors are placed in memory. Layers compute in the type of their input; see nn/linear.h.
 struct LoadPolicy {
   at::ScalarType dtype =
       at::kFloat;  // floating point tensors are held in this type; those already in it, and aligned, are not copied
   at::Device device = at::kCPU;
-  bool offload = false;  // blocks of a model are loaded when they are used; see weights/blocks.h
+  bool offload = false;                         // blocks of a model are loaded when they are used; see weights/blocks.h
+  std::shared_ptr<const Patches> patches = {};  // what is added to tensors that are loaded; none: nothing
 };
 
 // A key that a family knows and does not read, and why; `pattern` ends in '*' to match every key that starts so.
@@ -61,6 +64,9 @@ class Checkpoint {
   // the policy's; what is `staged` is not read again.
   Tensor load(const std::string& key, std::span<const int64_t> shape = {}, std::optional<at::ScalarType> dtype = {},
               const StagedTensors* staged = nullptr) const;
+  // The same with what the policy's patches add to it, in float32. Nothing is added where there are none.
+  Tensor load_patched(const std::string& key, std::span<const int64_t> shape, std::optional<at::ScalarType> dtype,
+                      const StagedTensors* staged) const;
   // Checks like load(), but reads nothing: a tensor of shape and type alone.
   Tensor describe(const std::string& key, std::span<const int64_t> shape = {}) const;
   // A tensor whose numbers the file packs, on the policy's device, as a matrix [shape[0], rest]: its bytes lie in the
@@ -167,7 +173,7 @@ class Weights {
   // The tensor `name`; `shape`, when given, is checked (-1 matches any length).
   Tensor load(const std::string& name, std::vector<int64_t> shape = {}) const {
     return describes_ ? checkpoint_->describe(prefix_ + name, shape)
-                      : checkpoint_->load(prefix_ + name, shape, dtype_, staged_);
+                      : checkpoint_->load_patched(prefix_ + name, shape, dtype_, staged_);
   }
   // The matrix [shape[0], rest] that `name` is, where its numbers are packed in the file and stay so.
   std::optional<Packed> packed(const std::string& name, std::vector<int64_t> shape) const {

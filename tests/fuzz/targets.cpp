@@ -48,6 +48,7 @@
 #include "text/tokenizer/unigram.h"
 #include "text/umt5_tokenizer.h"
 #include "weights/config.h"
+#include "weights/lora_file.h"
 #include "weights/safetensors.h"
 #include "weights/weight_files.h"
 
@@ -297,6 +298,19 @@ void safetensors(std::string_view bytes) {
   });
 }
 
+void lora(std::string_view bytes) {
+  const MemoryFile memory(bytes);
+  refusing(memory.path(), [&] {
+    const LoraFile file(memory.path());
+    file.info();
+    for (const auto& layer : file.layers()) {
+      constexpr int64_t kMost = 1 << 20;  // numbers of a change that is computed
+      for (const auto* delta : {&layer.weight, &layer.bias})
+        if (*delta && (*delta)->columns() <= kMost / (*delta)->rows()) (*delta)->dense(0, (*delta)->rows(), at::kCPU);
+    }
+  });
+}
+
 void gguf(std::string_view bytes) {
   const MemoryFile memory(bytes);
   refusing(memory.path(), [&] {
@@ -338,6 +352,7 @@ const std::map<std::string, Target>& targets() {
       {"charsmap", charsmap},
       {"configuration", configuration},
       {"gguf", gguf},
+      {"lora", lora},
       {"media", media},
       {"metadata", metadata},
       {"prompt", prompt},

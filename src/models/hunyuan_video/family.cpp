@@ -4,6 +4,7 @@
 
 #include "models/hunyuan_video/image_prompt.h"
 #include "models/hunyuan_video/job.h"
+#include "models/hunyuan_video/original_names.h"
 #include "models/hunyuan_video/text_prompt.h"
 #include "text/clip_tokenizer.h"
 #include "text/llama_tokenizer.h"
@@ -73,7 +74,10 @@ Model::Model(Layout found)
       llama_tokenizer(layout.open_tokenizer),
       clip_tokenizer(layout.open_tokenizer_2),
       clip(ClipTextEncoder::part(layout.text_encoder_2)),
-      transformer(layout.transformer, {{}, {"transformer_blocks.", "single_transformer_blocks."}},
+      transformer(layout.transformer,
+                  {.blocks = {"transformer_blocks.", "single_transformer_blocks."},
+                   .original = &original_table(),
+                   .channels = config.channels()},
                   [config = config](const Weights& w) { return Transformer(w, config); }),
       vae_encoder(layout.vae, {VaeEncoder::unneeded_keys(), {}},
                   [config = vae_config](const Weights& w) { return VaeEncoder(w, config); }),

@@ -152,6 +152,8 @@ std::string of_half(std::string_view half, std::string_view rest) {
 
 }  // namespace
 
+const std::vector<KeyGroup>& original_table() { return transformer_table(); }
+
 std::vector<NamedRows> transformer_names(const std::string& key, int64_t channels) {
   return find_names(transformer_table(), key, channels);
 }

@@ -7,6 +7,9 @@
 
 namespace eav::hunyuan_video {
 
+// The transformer's, for LoRAs that call layers so.
+const std::vector<KeyGroup>& original_table();
+
 // Of the transformer, which has so many channels. Queries, keys and values are one tensor there, in single-stream
 // blocks with the feed-forward layer's; of the last modulation, scale and shift change places. Other
 // keys stay as they are.

@@ -8,6 +8,7 @@
 
 #include "models/named.h"
 #include "models/wan/job.h"
+#include "models/wan/original_names.h"
 #include "schedulers/flow_match_euler.h"
 #include "text/umt5_tokenizer.h"
 
@@ -17,9 +18,9 @@ namespace {
 constexpr int64_t kMaskChannels = 4;  // the video frames of a latent one that pictures show
 
 Part<Transformer> transformer_part(const PartSource& source, const TransformerConfig& config) {
-  return {source, {Transformer::unneeded_keys(config), {"blocks."}}, [config](const Weights& w) {
-            return Transformer(w, config);
-          }};
+  return {source,
+          {.unneeded = Transformer::unneeded_keys(config), .blocks = {"blocks."}, .original = &original_table()},
+          [config](const Weights& w) { return Transformer(w, config); }};
 }
 
 // Whether a pipeline's index has a part: [null, null] and null say that it has none.

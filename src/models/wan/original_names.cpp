@@ -124,6 +124,8 @@ std::string of_half(std::string_view rest, int64_t resnets) {
 
 }  // namespace
 
+const std::vector<KeyGroup>& original_table() { return transformer_table(); }
+
 std::vector<NamedRows> transformer_names(const std::string& key) {
   // The norms before attention and feed-forward have no weights: "norm2" is this project's own name.
   return find_names(transformer_table(), key, 0);

@@ -7,6 +7,9 @@
 
 namespace eav::wan {
 
+// The transformer's, for LoRAs that call layers so.
+const std::vector<KeyGroup>& original_table();
+
 // Of the transformer. Keys that are this project's already stay as they are, as do those that no Wan has.
 std::vector<NamedRows> transformer_names(const std::string& key);
 

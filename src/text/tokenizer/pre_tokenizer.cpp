@@ -49,9 +49,13 @@ PreTokenizer in_order(std::vector<PreTokenizer> pre_tokenizers) {
     std::vector<Piece> pieces{std::move(piece)};
     for (const auto& pre_tokenizer : pre_tokenizers) {
       std::vector<Piece> cut;
+      size_t bytes = 0;
       for (auto& part : pieces)
         for (auto& word : pre_tokenizer(std::move(part)))
-          if (!word.text.empty()) cut.push_back(std::move(word));
+          if (!word.text.empty()) {
+            check_length(bytes += word.text.size());
+            cut.push_back(std::move(word));
+          }
       pieces = std::move(cut);
     }
     return pieces;

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 namespace eav {
 namespace {
@@ -53,6 +54,23 @@ TEST(Attention, IsItsFormula) {
 
   const auto later = at::full({37, 37}, -kInfinity, at::kDouble).triu(1);
   EXPECT_LT(error(attend(q, k, v, {.causal = true}), formula(q, k, v, later)), 2e-6);
+}
+
+TEST(Attention, IsItsFormulaInBfloat16) {
+  const Qkv x(2, 37, 3 * 16);
+  const auto heads = [](const Tensor& of) { return split_heads(of.to(at::kBFloat16), 3); };
+  const auto q = heads(x.q), k = heads(x.k), v = heads(x.v);
+  EXPECT_LT(error(attend(q, k, v), formula(q, k, v)), 2e-2);
+  EXPECT_LT(error(attend(q, k, v, {.scale = 1.0}), formula(q, k, v, at::zeros({1}, at::kDouble), 1.0)), 3e-2);
+  // What each video sees: neighbours, others, and nothing but one.
+  for (const auto& [first, last, step] : {std::tuple{0, 30, 1}, {5, 37, 1}, {0, 37, 2}, {36, 37, 1}}) {
+    const auto seen = at::zeros({2, 37}, at::kBool);
+    seen.slice(1, first, last, step).fill_(true);
+    seen[1].slice(0, 0, 37).fill_(true);
+    const auto hidden =
+        at::zeros({2, 1, 1, 37}, at::kDouble).masked_fill(seen.view({2, 1, 1, 37}).logical_not(), -kInfinity);
+    EXPECT_LT(error(attend(q, k, v, {.bias = seen.view({2, 1, 1, 37})}), formula(q, k, v, hidden)), 2e-2) << first;
+  }
 }
 
 TEST(Attention, AHeadOfKeysServesNeighbouringHeadsOfQueries) {
