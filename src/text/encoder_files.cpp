@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cctype>
 #include <cmath>
 #include <map>
 
@@ -77,6 +78,45 @@ constexpr T5Spelling kT5Spellings[]{
     {"blocks.0.pos_embedding.embedding.weight", wan_t5_names},
     {"enc.blk.0.attn_q.weight", gguf_t5_names},
 };
+
+// The pieces of a SentencePiece model as llama.cpp keeps them in a file's header, whose numbers of kinds are
+// SentencePiece's own; nothing where there are none.
+std::optional<text::SentencePiece> pieces_in(const FileTable& file) {
+  const auto& values = file.checkpoint().files().front().values();
+  const auto list = [&]<class T>(const char* name, const std::vector<T>*& to) {
+    const auto found = values.find(fmt::format("tokenizer.ggml.{}", name));
+    if (found != values.end()) to = std::get_if<std::vector<T>>(&found->second);
+  };
+  const auto flag = [&](const char* name) {
+    const auto found = values.find(fmt::format("tokenizer.ggml.{}", name));
+    const auto* value = found == values.end() ? nullptr : std::get_if<bool>(&found->second);
+    return value == nullptr || *value;
+  };
+  const std::vector<std::string>* tokens = nullptr;
+  const std::vector<double>* scores = nullptr;
+  const std::vector<int64_t>* kinds = nullptr;
+  list("tokens", tokens), list("scores", scores), list("token_type", kinds);
+  if (tokens == nullptr || scores == nullptr || kinds == nullptr || tokens->empty() ||
+      scores->size() != tokens->size() || kinds->size() != tokens->size())
+    return std::nullopt;
+  using Piece = text::SentencePiece;
+  std::vector<Piece::Piece> pieces;
+  int64_t bytes = 0, unknown = 0;
+  for (size_t i = 0; i < tokens->size(); ++i) {
+    const auto kind = static_cast<Piece::Kind>((*kinds)[i]);
+    const auto& token = (*tokens)[i];
+    if (kind < Piece::kNormal || kind > Piece::kByte) return std::nullopt;
+    const auto is_digit = [](unsigned char c) { return std::isxdigit(c) != 0; };
+    if (kind == Piece::kByte && !(token.size() == 6 && is_digit(token[3]) && is_digit(token[4]))) return std::nullopt;
+    pieces.push_back({token, static_cast<float>((*scores)[i]), kind});
+    bytes += kind == Piece::kByte ? 1 : 0;
+    unknown += kind == Piece::kUnknown ? 1 : 0;
+  }
+  if (unknown != 1 || (bytes != 0 && bytes != 256)) return std::nullopt;
+  return text::SentencePiece(
+      std::move(pieces), bytes > 0,
+      {.add_dummy_prefix = flag("add_space_prefix"), .remove_extra = flag("remove_extra_whitespaces")});
+}
 
 std::string bytes_of(const FileTable& file, const std::string& key) {
   std::string bytes;
@@ -317,6 +357,9 @@ T5Source find_t5(const ModelPaths& paths, const FileTable& model, bool umt5) {
 
   const auto path = part.source.tensors.path;
   const FileTable file(path);
+  if (umt5 && pieces_in(file))
+    return {std::move(part.source), path,
+            [path] { return open_umt5_tokenizer(pieces_in(FileTable(path)).value(), path.string()); }};
   const auto prefix = umt5 ? file.before(kSentencePiece) : std::nullopt;
   if (!prefix)
     throw Error("tokenizer",

@@ -19,16 +19,6 @@ int64_t required_id(const Tokenizer& tokenizer, const std::string& token, const 
   return *id;
 }
 
-Tokenizer of_sentencepiece(text::SentencePiece model, const std::string& name) {
-  TokenizerStages stages;
-  stages.model = std::make_shared<text::SentencePiece>(std::move(model));
-  stages.decoder = text::in_order({text::byte_fallback_decoder(), text::metaspace_decoder("▁", /*prepends=*/true)});
-  const Tokenizer tokenizer(stages);
-  stages.after = {required_id(tokenizer, "</s>", name)};
-  stages.padding = required_id(tokenizer, "<pad>", name);
-  return Tokenizer(std::move(stages));
-}
-
 }  // namespace
 
 Tokenizer open_umt5_tokenizer(const std::filesystem::path& dir) {
@@ -41,11 +31,21 @@ Tokenizer open_umt5_tokenizer(const std::filesystem::path& dir) {
   }
   if (!std::filesystem::exists(sentencepiece))
     throw Error(fmt::format("{}: has neither tokenizer.json nor spiece.model", dir.string()));
-  return of_sentencepiece(text::read_sentencepiece_model(sentencepiece), sentencepiece.string());
+  return open_umt5_tokenizer(text::read_sentencepiece_model(sentencepiece), sentencepiece.string());
 }
 
 Tokenizer open_umt5_tokenizer(std::string_view spiece_model, const std::string& name) {
-  return of_sentencepiece(text::read_sentencepiece_model(spiece_model, name), name);
+  return open_umt5_tokenizer(text::read_sentencepiece_model(spiece_model, name), name);
+}
+
+Tokenizer open_umt5_tokenizer(text::SentencePiece model, const std::string& name) {
+  TokenizerStages stages;
+  stages.model = std::make_shared<text::SentencePiece>(std::move(model));
+  stages.decoder = text::in_order({text::byte_fallback_decoder(), text::metaspace_decoder("▁", /*prepends=*/true)});
+  const Tokenizer tokenizer(stages);
+  stages.after = {required_id(tokenizer, "</s>", name)};
+  stages.padding = required_id(tokenizer, "<pad>", name);
+  return Tokenizer(std::move(stages));
 }
 
 }  // namespace eav

@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 import safetensors.torch
@@ -118,6 +119,38 @@ def pictures(release, tmp_path):
     return {"t2v": [], "t2v-a14b": [], "flf2v": [*image, "--last-image", tmp_path / "image.png"]}.get(release, image)
 
 
+def write_gguf(path, tensors, architecture, spiece=None):
+    writer = gguf.GGUFWriter(path, architecture)
+    if spiece:  # the pieces, as llama.cpp's conversion takes them over
+        model = sentencepiece.SentencePieceProcessor(model_proto=spiece)
+        ids = range(len(model))
+        writer.add_token_list([model.id_to_piece(i) for i in ids])
+        writer.add_token_scores([model.get_score(i) for i in ids])
+        writer.add_token_types([3 if model.is_control(i) else 2 if model.is_unknown(i) else 6 if model.is_byte(i) else 1
+                                for i in ids])  # fmt: skip
+    for key, tensor in tensors.items():
+        writer.add_tensor(key, tensor.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+LLAMA_CPP_T5 = [(r"^encoder\.block\.(\d+)\.", r"enc.blk.\1."), (r"layer\.0\.SelfAttention\.([qkvo])\.", r"attn_\1."),
+                (r"layer\.0\.SelfAttention\.relative_attention_bias\.", "attn_rel_b."),
+                (r"layer\.0\.layer_norm\.", "attn_norm."), (r"layer\.1\.layer_norm\.", "ffn_norm."),
+                (r"layer\.1\.DenseReluDense\.wi_0\.", "ffn_gate."), (r"layer\.1\.DenseReluDense\.wi_1\.", "ffn_up."),
+                (r"layer\.1\.DenseReluDense\.wo\.", "ffn_down."), (r"^shared\.", "token_embd."),
+                (r"^encoder\.final_layer_norm\.", "enc.output_norm.")]  # fmt: skip
+WAN_T5 = [(r"^encoder\.block\.(\d+)\.", r"blocks.\1."), (r"layer\.0\.SelfAttention\.([qkvo])\.", r"attn.\1."),
+          (r"layer\.0\.SelfAttention\.relative_attention_bias\.", "pos_embedding.embedding."),
+          (r"layer\.0\.layer_norm\.", "norm1."), (r"layer\.1\.layer_norm\.", "norm2."),
+          (r"layer\.1\.DenseReluDense\.wi_0\.", "ffn.gate.0."), (r"layer\.1\.DenseReluDense\.wi_1\.", "ffn.fc1."),
+          (r"layer\.1\.DenseReluDense\.wo\.", "ffn.fc2."), (r"^shared\.", "token_embedding."),
+          (r"^encoder\.final_layer_norm\.", "norm.")]  # fmt: skip
+
+
 PREFIXES = {"t2v": "", "i2v": "model.diffusion_model.", "flf2v": "", "ti2v": "diffusion_model.",
             "t2v-a14b": "model.diffusion_model.", "i2v-a14b": ""}  # fmt: skip
 
@@ -150,8 +183,12 @@ def test_wan_in_one_file_and_its_record(wan, run, generate, tmp_path):
 
     files = write_wan(folder, tmp_path / "files")
     assert same(generate(files), theirs)
+    named = {original_files.renamed(k, LLAMA_CPP_T5): t for k, t in part(folder, "text_encoder").items()}
+    text = write_gguf(tmp_path / "umt5.gguf", named, "t5encoder", spiece)
+    assert same(generate({"--model": files["--model"], "--vae": files["--vae"], "--text-encoder": text}), theirs)
     record = json.loads((tmp_path / "frames.json").read_text())
-    assert {record[name] for name in ("model", "vae", "text_encoder", "tokenizer")} == {str(f) for f in files.values()}
+    files = {"--model": files["--model"], "--vae": files["--vae"], "--text-encoder": text}
+    assert {record.get(name) for name in ("model", "vae", "text_encoder")} == {str(f) for f in files.values()}
     run("eav", "generate", "--from", tmp_path / "frames.json", "--out", f"{tmp_path}/again/")
     again = np.stack([np.asarray(Image.open(file)) for file in sorted((tmp_path / "again").glob("*.png"))])
     assert np.array_equal(again, theirs[1])
@@ -171,6 +208,22 @@ def test_wans_own_repository(wan, generate, tmp_path):
     (own / "config.json").write_text(json.dumps({"_class_name": "WanModel", "model_type": "t2v", "dim": 128}))
     ours = generate({"--model": own, "--vae": folder / "vae", "--text-encoder": folder})
     assert same(ours, generate({"--model": folder}))
+
+
+def test_wan_in_gguf_files(wan, generate, tmp_path):
+    """The kernel of the patches has its two outer axes in one; the encoder is llama.cpp's."""
+    folder = wan("t2v")
+    files, text = write_wan(folder, tmp_path / "files"), part(folder, "text_encoder")
+    tensors = safetensors.torch.load_file(files["--model"])
+    tensors["patch_embedding.weight"] = tensors["patch_embedding.weight"].flatten(0, 1)
+    files["--model"] = write_gguf(tmp_path / "wan.gguf", tensors, "wan")
+    named = {original_files.renamed(k, LLAMA_CPP_T5): t for k, t in text.items() if "embed_tokens" not in k}
+    files["--text-encoder"] = write_gguf(tmp_path / "umt5.gguf", named, "t5encoder")
+    theirs = generate({"--model": folder})
+    assert same(generate(files), theirs)
+    named = {original_files.renamed(k, WAN_T5): t for k, t in text.items() if "embed_tokens" not in k}
+    files["--text-encoder"] = write(tmp_path / "umt5-xxl-enc.safetensors", named)  # Wan's own names
+    assert same(generate(files), theirs)
 
 
 # ---- HunyuanVideo ---------------------------------------------------------------------------------------------------
@@ -215,6 +268,34 @@ def test_hunyuan_video(generate, tmp_path, prefix, comfy):
     save_tiny_hunyuan_video(folder, transformer=HUNYUAN, vae=HUNYUAN_VAE, llama=LLAMA, clip=CLIP)
     files = write_hunyuan(folder, tmp_path / "files", prefix, comfy)
     assert same(generate(files, steps=1), generate({"--model": folder}, steps=1))
+
+
+LLAMA_CPP = [(r"^layers\.(\d+)\.", r"blk.\1."), (r"self_attn\.([qkv])_proj\.", r"attn_\1."),
+             (r"self_attn\.o_proj\.", "attn_output."), (r"input_layernorm\.", "attn_norm."),
+             (r"post_attention_layernorm\.", "ffn_norm."), (r"mlp\.(gate|up|down)_proj\.", r"ffn_\1."),
+             (r"^embed_tokens\.", "token_embd."), (r"^norm\.", "output_norm.")]  # fmt: skip
+
+
+def test_hunyuan_video_with_llama_of_llama_cpp(generate, tmp_path):
+    """Whose queries and keys have their rows in another order; the transformer is stored in float8 in one file."""
+    folder = tmp_path / "folder"
+    save_tiny_hunyuan_video(folder, transformer=HUNYUAN, vae=HUNYUAN_VAE, llama=LLAMA, clip=CLIP)
+    files, text = write_hunyuan(folder, tmp_path / "files"), part(folder, "text_encoder")
+    for key, tensor in text.items():  # as llama.cpp's conversion permutes them
+        if key.endswith(("q_proj.weight", "k_proj.weight")):
+            heads = tensor.shape[0] // 128
+            text[key] = tensor.reshape(heads, 2, 64, -1).swapaxes(1, 2).reshape(tensor.shape)
+    named = {original_files.renamed(key, LLAMA_CPP): tensor for key, tensor in text.items()}
+    files["--text-encoder"] = write_gguf(tmp_path / "llama.gguf", named | {"rope_freqs.weight": torch.ones(64)}, "llama")
+    theirs = generate({"--model": folder}, steps=1)
+    assert same(generate(files, steps=1), theirs)
+
+    tensors = {k: t.to(torch.float8_e4m3fn) if t.ndim > 1 else t for k, t in part(folder, "transformer").items()}
+    safetensors.torch.save_file(tensors, folder / "transformer" / "diffusion_pytorch_model.safetensors")
+    fused = original_files.hunyuan_transformer({k: t.float() for k, t in tensors.items()})
+    write(files["--model"], {k: t.to(torch.float8_e4m3fn) if t.ndim > 1 else t for k, t in fused.items()})
+    ours, theirs = generate(files, steps=1), generate({"--model": folder}, steps=1)
+    assert same(ours, theirs)
 
 
 @pytest.mark.parametrize("kind", ["token_replace", "latent_concat"])

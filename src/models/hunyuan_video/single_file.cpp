@@ -30,7 +30,14 @@ constexpr Spelling kSpellings[]{
 };
 
 Need need_of_llama() { return {"text_encoder", "LLaVA-LLaMA-3", "llava_llama3_fp16.safetensors", llama_in}; }
-Need need_of_clip() { return {"text_encoder_2", "CLIP-L", "clip_l.safetensors", clip_text_in}; }
+// CLIP-L is not the only one in use: its width tells it.
+Need need_of_clip(const PartSource& transformer) {
+  return {"text_encoder_2", "CLIP-L", "clip_l.safetensors",
+          [channels = transformer.config.count("pooled_projection_dim")](const FileTable& file) {
+            auto part = clip_text_in(file);
+            return part && part->source.config.count("hidden_size") == channels ? part : std::nullopt;
+          }};
+}
 Need need_of_vae() { return {"vae", "VAE of HunyuanVideo", "hunyuan_video_vae_bf16.safetensors", vae_in}; }
 Need need_of_tower(std::string only_if = "") {
   return {"image_encoder", "vision tower of LLaVA-LLaMA-3", "llava_llama3_vision.safetensors",
@@ -150,7 +157,7 @@ Layout open_single_file(const ModelPaths& paths, const FileTable& file) {
   auto vae = find_part(paths.vae, file, need_of_vae(), PartSource::of_diffusers).source;
   vae.name = "vae";
   auto text = find_part(paths.text_encoder, file, need_of_llama(), of_folder("text_encoder")).source;
-  auto clip = find_part(paths.text_encoder_2, file, need_of_clip(), of_folder("text_encoder_2")).source;
+  auto clip = find_part(paths.text_encoder_2, file, need_of_clip(transformer), of_folder("text_encoder_2")).source;
   const auto tokenizers = find_tokenizers(paths);
 
   std::optional<JsonFile> processor;
@@ -185,10 +192,11 @@ Layout open_single_file(const ModelPaths& paths, const FileTable& file) {
 }
 
 std::vector<Need> needs_of(const FileTable& file) {
-  const bool concatenates = transformer_in(file).value().source.config.has("image_condition_type");
+  const auto transformer = transformer_in(file).value().source;
+  const bool concatenates = transformer.config.has("image_condition_type");
   const bool of_image = concatenates || is_of_image({.model = file.path()});
   return {need_of_llama(),
-          need_of_clip(),
+          need_of_clip(transformer),
           need_of_vae(),
           need_of_tower(of_image ? "" : "where it is for image to video"),
           {.option = "tokenizer",
