@@ -17,8 +17,7 @@
 
 void tensors(const std::vector<std::string>& arguments) {
   const std::filesystem::path file = arguments.at(0), out = arguments.at(2);
-  const auto checkpoint = eav::Checkpoint::open(
-      {.path = file, .stem = {}, .rename = [](const std::string& key) { return std::optional(key); }}, {});
+  const auto checkpoint = eav::Checkpoint::open(eav::CheckpointSource{.path = file}, {});
   for (auto rest = hwy::SupportedTargets() & HWY_TARGETS; rest != 0; rest &= rest - 1) {
     hwy::SetSupportedTargetsForTest(rest & -rest);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());

@@ -96,8 +96,7 @@ TEST_F(Gguf, ReadsValuesAndTensors) {
   EXPECT_EQ(a.type_name(), "q8_0");
   EXPECT_EQ(file.view(a).sizes(), (std::vector<int64_t>{68}));  // blocks reach across rows
   EXPECT_EQ(file.entries().at("b").shape, (std::vector<int64_t>{2, 3}));
-  const auto checkpoint = Checkpoint::open(
-      {.path = file.path(), .stem = {}, .rename = [](const std::string& key) { return std::optional(key); }}, {});
+  const auto checkpoint = Checkpoint::open(CheckpointSource{.path = file.path()}, {});
   EXPECT_EQ(checkpoint.load("a", std::vector<int64_t>{4, 16}).scalar_type(), at::kFloat);
   EXPECT_THROW(checkpoint.load("a", std::vector<int64_t>{16, 4}), Error);
   EXPECT_FALSE(checkpoint.load_packed("a", std::vector<int64_t>{4, 16}));
