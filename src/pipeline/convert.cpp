@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -15,6 +16,7 @@
 #include "pipeline/model_path.h"
 #include "pipeline/registry.h"
 #include "weights/tensor_writer.h"
+#include "weights/written_names.h"
 
 namespace eav {
 namespace {
@@ -92,19 +94,24 @@ Tensor bytes_of(const Tensor& numbers, const TensorEntry& as) {
   return bytes;
 }
 
-// Hands the numbers of a tensor to `use` in float32, some rows at a time.
+// Rows of one of the model's tensors.
+struct Rows {
+  std::string key;
+  int64_t first, count;
+};
+
+// Hands their numbers to `use` in float32, some at a time.
 template <class Use>
-void each_rows(const Checkpoint& checkpoint, const std::string& key, const Use& use) {
-  const auto& [number, entry] = checkpoint.index().at(key);
-  const auto elements = entry.numel();
+void each_of(const Rows& rows, const Checkpoint& checkpoint, const Use& use) {
+  const auto& [number, entry] = checkpoint.index().at(rows.key);
   const auto& file = checkpoint.files()[number];
-  if (elements <= kElementsAtATime || checkpoint.reorders(key)) {
-    use(checkpoint.load(key).to(at::kFloat).contiguous());
+  if (entry.numel() <= kElementsAtATime || checkpoint.reorders(rows.key)) {
+    use(checkpoint.load(rows.key).to(at::kFloat).narrow(0, rows.first, rows.count).contiguous());
   } else {
-    const auto rows = entry.shape[0], at_a_time = std::max<int64_t>(kElementsAtATime / (elements / rows), 1);
-    const auto packed = checkpoint.load_packed(key, {});
-    for (int64_t first = 0; first < rows; first += at_a_time) {
-      const auto count = std::min(at_a_time, rows - first);
+    const auto at_a_time = std::max<int64_t>(kElementsAtATime / (entry.numel() / entry.shape[0]), 1);
+    const auto packed = checkpoint.load_packed(rows.key, {});
+    for (int64_t done = 0; done < rows.count; done += at_a_time) {
+      const auto first = rows.first + done, count = std::min(at_a_time, rows.count - done);
       use(packed ? dequantized(packed->row_slice(first, count), at::kFloat)
                  : file.view(entry.row_slice(first, count), TensorFile::Use::copying).to(at::kFloat).contiguous());
       file.forget(entry.row_slice(first, count));
@@ -113,22 +120,49 @@ void each_rows(const Checkpoint& checkpoint, const std::string& key, const Use& 
   file.forget(entry);
 }
 
-std::vector<OutgoingTensor> outgoing(const Checkpoint& checkpoint, std::optional<Packing> packing, Progress& progress) {
+// Whether a key holds numbers of the model, and not how others are stored.
+bool is_written(const std::string& key, const TensorEntry& entry) {
   static constexpr std::array kDropped{"scale_weight", "weight_scale", "comfy_quant",
                                        "scale_input",  "input_scale",  "scaled_fp8"};
+  const bool numbers = at::isFloatingType(entry.dtype) || entry.packing() || entry.dtype == at::kChar;
+  return numbers && !entry.shape.empty() &&
+         std::ranges::none_of(kDropped, [&](const char* end) { return key.ends_with(end); });
+}
+
+// What the part's own programs call its tensors, and of which of ours they are made, in order: {{first row, rows}, …}.
+std::map<std::string, std::map<int64_t, Rows>> original_tensors(const PartFiles& part) {
+  std::map<std::string, std::map<int64_t, Rows>> tensors;
+  for (const auto& [key, place] : part.tensors().index()) {
+    if (!is_written(key, place.second)) continue;
+    const auto* table = part.keys().original;
+    auto names = table == nullptr ? std::vector<NamedRows>() : find_original(*table, key, part.keys().channels);
+    if (names.empty()) names.push_back({.key = key});
+    for (const auto& name : names) {
+      const auto count = name.end ? *name.end - name.begin : place.second.shape[0] - name.at;
+      tensors[name.key].emplace(name.begin, Rows{key, name.at, count});
+    }
+  }
+  return tensors;
+}
+
+std::vector<OutgoingTensor> outgoing(const PartFiles& part, std::optional<Packing> packing, Progress& progress) {
   std::vector<OutgoingTensor> tensors;
-  for (const auto& [key, place] : checkpoint.index()) {
-    const auto& stored = place.second;
-    const bool dropped = std::ranges::any_of(kDropped, [&, &k = key](const char* end) { return k.ends_with(end); });
-    const bool numbers = at::isFloatingType(stored.dtype) || stored.packing() || stored.dtype == at::kChar;
-    if (dropped || !numbers || stored.shape.empty()) continue;
-    const auto as = written_as(key, stored, packing);
-    tensors.push_back({key, as, [&checkpoint, &progress, key = key, as](const OutgoingTensor::Sink& write) {
+  const auto& checkpoint = part.tensors();
+  for (const auto& [key, pieces] : original_tensors(part)) {
+    auto stored = checkpoint.index().at(pieces.begin()->second.key).second;
+    stored.shape[0] = 0;
+    for (const auto& [at, rows] : pieces) {
+      if (at != stored.shape[0]) throw Error(fmt::format("the rows of \"{}\" before row {} are missing", key, at));
+      stored.shape[0] += rows.count;
+    }
+    const auto as = written_as(pieces.begin()->second.key, stored, packing);
+    tensors.push_back({key, as, [&checkpoint, &progress, pieces = pieces, as](const OutgoingTensor::Sink& write) {
                          progress.check();
-                         each_rows(checkpoint, key, [&](const Tensor& rows) {
-                           const auto bytes = bytes_of(rows, as);
-                           write({static_cast<const char*>(bytes.const_data_ptr()), bytes.nbytes()});
-                         });
+                         for (const auto& [at, rows] : pieces)
+                           each_of(rows, checkpoint, [&](const Tensor& numbers) {
+                             const auto bytes = bytes_of(numbers, as);
+                             write({static_cast<const char*>(bytes.const_data_ptr()), bytes.nbytes()});
+                           });
                        }});
   }
   return tensors;
@@ -181,7 +215,7 @@ std::vector<ConvertedFile> convert(const Conversion& conversion, Progress& progr
   for (auto* part : parts) {
     progress.phase(part->name());
     const auto file = file_of(out, part->name());
-    write_tensors(file, outgoing(part->tensors(), type->packing, progress), architecture_of(part->describe().kind), {})
+    write_tensors(file, outgoing(*part, type->packing, progress), architecture_of(part->describe().kind), {})
         .finish(conversion.overwrite ? Existing::replace : Existing::refuse);
     written.push_back({part->name(), file, static_cast<int64_t>(fs::file_size(file))});
   }

@@ -4,24 +4,27 @@
 
 #include <charconv>
 
+#include "weights/written_names.h"
+
 namespace eav {
 namespace {
 
-// The rest of a key of a group, behind its beginning, and that beginning in this project's names.
-std::optional<std::pair<std::string, std::string_view>> split(const KeyGroup& group, std::string_view key) {
-  if (!key.starts_with(group.original)) return std::nullopt;
-  const auto rest = key.substr(group.original.size());
-  if (group.original.empty()) return std::pair{std::string(group.ours), rest};
+// The rest of a key of a group, behind its beginning, and that beginning in the other names.
+std::optional<std::pair<std::string, std::string_view>> split(std::string_view beginning, std::string_view other,
+                                                              std::string_view key) {
+  if (!key.starts_with(beginning)) return std::nullopt;
+  const auto rest = key.substr(beginning.size());
+  if (beginning.empty()) return std::pair{std::string(other), rest};
   const auto block = leading_number(rest);
   if (!block || !block->second.starts_with('.')) return std::nullopt;
-  return std::pair{fmt::format("{}{}.", group.ours, block->first), block->second.substr(1)};
+  return std::pair{fmt::format("{}{}.", other, block->first), block->second.substr(1)};
 }
 
 }  // namespace
 
 std::vector<NamedRows> find_names(std::span<const KeyGroup> table, std::string_view key, int64_t channels) {
   for (const auto& group : table) {
-    const auto found = split(group, key);
+    const auto found = split(group.original, group.ours, key);
     if (!found) continue;
     const auto& [beginning, rest] = *found;
     std::vector<NamedRows> names;
@@ -34,6 +37,26 @@ std::vector<NamedRows> find_names(std::span<const KeyGroup> table, std::string_v
                        .end = line.end > 0 ? std::optional(line.end * channels) : std::nullopt,
                        .at = line.at * channels});
     }
+    return names;
+  }
+  return {};
+}
+
+std::vector<NamedRows> find_original(std::span<const KeyGroup> table, std::string_view key, int64_t channels) {
+  for (const auto& group : table) {
+    const auto found = split(group.ours, group.original, key);
+    if (!found) continue;
+    const auto& [beginning, rest] = *found;
+    const KeyRename* best = nullptr;
+    for (const auto& line : group.keys)
+      if (rest.starts_with(line.ours) && (best == nullptr || line.ours.size() >= best->ours.size())) best = &line;
+    std::vector<NamedRows> names;
+    for (const auto& line : group.keys)
+      if (best != nullptr && line.ours == best->ours && line.original == best->original)
+        names.push_back({.key = fmt::format("{}{}{}", beginning, line.original, rest.substr(line.ours.size())),
+                         .begin = line.begin * channels,
+                         .end = line.end > 0 ? std::optional(line.end * channels) : std::nullopt,
+                         .at = line.at * channels});
     return names;
   }
   return {};

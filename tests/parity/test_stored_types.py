@@ -13,8 +13,11 @@ import safetensors.torch
 import torch
 from comparing import error, options
 from diffusers import WanTransformer3DModel
+from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from original_files import hunyuan_transformer  # noqa: E402
+from tiny_hunyuan_video import save_tiny_hunyuan_video  # noqa: E402
 from tiny_wan import save_tiny_wan  # noqa: E402
 
 TYPES = gguf.GGMLQuantizationType
@@ -220,6 +223,29 @@ def latents(run, tmp_path):
     return generate
 
 
+def in_diffusers_names(file):
+    """The file, whose keys are Wan's own, with diffusers' keys beside it, and the two keys of every tensor."""
+    out = file.with_stem("renamed")
+    if file.suffix == ".gguf":
+        reader = gguf.GGUFReader(file)
+        stored = {tensor.name: tensor for tensor in reader.tensors}
+    else:
+        stored = safetensors.torch.load_file(file)
+    numbers = {key: torch.tensor(i) for i, key in enumerate(stored)}
+    keys = {new: list(stored)[i] for new, i in convert_wan_transformer_to_diffusers(dict(numbers)).items()}
+    if file.suffix == ".gguf":
+        writer = gguf.GGUFWriter(out, "wan")
+        for key, original in keys.items():
+            writer.add_tensor(key, stored[original].data, raw_dtype=stored[original].tensor_type)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    else:
+        safetensors.torch.save_file({key: stored[original] for key, original in keys.items()}, out)
+    return out, keys
+
+
 def by_diffusers(pipeline, tensors):
     plain = pipeline.transformer
     pipeline.transformer = WanTransformer3DModel.from_config(plain.config).eval()
@@ -247,6 +273,10 @@ def test_convert(run, wan, with_transformer, latents, tmp_path, kind):
         stored = safetensors.torch.load_file(written)
         types = {name: str(values.dtype).removeprefix("torch.") for name, values in stored.items()}
         tensors = {name: values.float() for name, values in stored.items()}
+    # In Wan's own names, as diffusers reads them.
+    assert "blocks.0.self_attn.q.weight" in tensors and "head.modulation" in tensors
+    renamed, keys = in_diffusers_names(written)
+    types, tensors = ({key: of[original] for key, original in keys.items()} for of in (types, tensors))
     assert {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in plain.items()}
     most = {"q8_0": 0.01, "q4_k": 0.08, "fp8": 0.04, "bfloat16": 0.003}[kind]
     assert [n for n, t in tensors.items() if (t - plain[n]).norm() > most * plain[n].norm()] == []
@@ -261,7 +291,7 @@ def test_convert(run, wan, with_transformer, latents, tmp_path, kind):
         expected = gguf.quants.quantize(plain[key].numpy(), TYPES.Q8_0)
         assert same(tensors[key], gguf.quants.dequantize(expected, TYPES.Q8_0))
 
-    folder = with_transformer(written)
+    folder = with_transformer(renamed)
     ours = latents(folder)
     assert error(ours, by_diffusers(wan[1], tensors)) < 1e-4
     if kind == "fp8":  # the text encoder too
@@ -289,6 +319,15 @@ def test_transformer_that_the_package_writes(wan, with_transformer, latents, tmp
     writer.write_tensors_to_file()
     writer.close()
     assert error(latents(with_transformer(tmp_path / "x.gguf")), by_diffusers(wan[1], tensors)) < 1e-4
+
+
+def test_convert_joins_what_is_one_tensor_in_original_names(run, tmp_path):
+    pipeline = save_tiny_hunyuan_video(tmp_path / "model")
+    run("eav", "convert", tmp_path / "model", "--type", "bfloat16", "--out", tmp_path / "x.safetensors")
+    found = safetensors.torch.load_file(tmp_path / "x-transformer.safetensors")
+    expected = hunyuan_transformer(pipeline.transformer.state_dict(), comfy=True)
+    assert found.keys() == expected.keys()
+    assert [k for k, t in expected.items() if not torch.equal(found[k], t.to(found[k].dtype))] == []
 
 
 def test_what_convert_refuses(run, wan, tmp_path):
