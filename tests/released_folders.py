@@ -4,9 +4,9 @@
 
 For each release whose configurations lie in --configurations (one folder a release, one JSON a part), the parts are built
 by diffusers and transformers on the meta device, and their keys, shapes and types written as .safetensors whose tensors
-are holes. `eav inspect` then has to find every key; with --run, so has `eav generate --offload` in a step at a tiny size,
-which reads every tensor. --spelling: keys as the hub has them, or as current libraries save them. Prints a table; ends
-with 1 where one failed.
+are holes. `eav inspect` then has to find every key; with --run, so has `eav generate --offload` at a tiny size in a step,
+or in two where the schedule refuses one, which reads every tensor. --spelling: keys as the hub has them, or as current
+libraries save them. Prints a table; ends with 1 where one failed.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def write_sparse(path, keys, kind):
 def make(release, configurations, folder, spelling):
     source, made = configurations / release, folder / release
     index = json.loads((source / "model_index.json").read_text())
-    counts = {}
+    counts, told = {}, {}
     for part, value in index.items():
         if not isinstance(value, list) or value[0] is None:
             continue
@@ -116,7 +116,7 @@ def make(release, configurations, folder, spelling):
             (made / part).mkdir(parents=True)
             shutil.copy(config_file, made / part / "scheduler_config.json")
         elif part.startswith("tokenizer"):
-            make_tokenizer(value[1], made, part, configurations, "ImageToVideo" in index["_class_name"])
+            told |= make_tokenizer(value[1], made, part, configurations, "ImageToVideo" in index["_class_name"])
         elif part.startswith("image_processor"):
             pixels = 336 if "Hunyuan" in release else 224
             square = {"height": pixels, "width": pixels}
@@ -130,11 +130,15 @@ def make(release, configurations, folder, spelling):
             write_sparse(made / part / f"{stem}.safetensors", spelled(value[1], shapes, spelling), stored(release, part))
             shutil.copy(config_file, made / part / "config.json")
     shutil.copy(source / "model_index.json", made / "model_index.json")
+    if told:
+        config_file = made / "text_encoder" / "config.json"
+        config_file.write_text(json.dumps(json.loads(config_file.read_text()) | told))
     return made, counts
 
 
 def make_tokenizer(name, made, part, configurations, image):
-    """Small ones, but for UMT5's: the released files of the others are not at hand, and their ids do not matter here."""
+    """Small ones, but for UMT5's: the released files of the others are not at hand, and their ids do not matter here, but for
+    those in what is returned: fields of the text encoder's configuration."""
     folder = made / part
     if made.name.startswith("Wan"):
         folder.mkdir(parents=True)
@@ -144,11 +148,14 @@ def make_tokenizer(name, made, part, configurations, image):
             else:
                 shutil.copy(file, folder)
     elif name.startswith("Llama"):
-        tiny_image_tokenizer(folder) if image else tiny_llama_tokenizer(folder, LINES, merges=600)
+        tokenizer = tiny_image_tokenizer(folder) if image else tiny_llama_tokenizer(folder, LINES, merges=600)
+        if image:
+            return {"image_token_index": tokenizer.convert_tokens_to_ids("<image>")}
     elif name.startswith("CLIP"):
         tiny_clip_tokenizer(folder)
     else:
         tiny_tokenizer(folder)
+    return {}
 
 
 def run(program, *arguments):
@@ -187,8 +194,10 @@ def main():
             index = (folder / "model_index.json").read_text()
             pictures = ["--image", options.folder / "x.png"] if "ImageToVideo" in index else []
             pictures += ["--last-image", options.folder / "x.png"] if "FLF2V" in release else []
+            scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+            steps = 2 if scheduler.get("shift_terminal") else 1
             good, seconds, memory, message = run(
-                options.program, "generate", "a panda", "--model", folder, "--offload", "--steps", "1", "--guidance", "1",
+                options.program, "generate", "a panda", "--model", folder, "--offload", "--steps", steps, "--guidance", "1",
                 "--dtype", "float32", "--out", options.folder / "x.mp4", "--overwrite", *size, *pictures,
             )  # fmt: skip
             step = "yes" if good else f"no: {message}"
