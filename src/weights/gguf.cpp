@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstring>
 #include <limits>
 
 #include "eav/error.h"
@@ -33,7 +32,7 @@ class GgufReader {
   template <class T>
   T number() {
     T value;
-    std::memcpy(&value, take(sizeof value).data(), sizeof value);
+    std::ranges::copy(take(sizeof value), reinterpret_cast<char*>(&value));
     return value;
   }
   std::string text() { return std::string(take(number<uint64_t>())); }
@@ -144,7 +143,7 @@ TensorEntry read_entry(GgufReader& reader, const std::string& key) {
   TensorEntry entry{};
   for (uint32_t i = 0; i < axes; ++i) entry.shape.push_back(reader.number<int64_t>());
   const auto number = reader.number<uint32_t>();
-  const auto type = std::ranges::find(gguf::kTypes, number, &gguf::Type::number);
+  const auto type = std::ranges::find(gguf::kTypes, number, &gguf::TensorType::number);
   if (type == gguf::kTypes.end())
     throw bad(fmt::format(
         "is stored in the type number {}, which is not read: take a file in F16, BF16, Q8_0, Q4_0 to Q6_K or IQ4",

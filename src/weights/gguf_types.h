@@ -17,32 +17,32 @@ constexpr uint64_t kDefaultAlignment = 32;                             // of dat
 constexpr std::string_view kOriginalShape = "comfy.gguf.orig_shape.";  // of a tensor that has another in the file
 
 // A tensor's type.
-struct Type {
+struct TensorType {
   uint32_t number;
   at::ScalarType dtype;
   std::optional<Packing> blocks;
 };
 inline constexpr std::array kTypes{
-    Type{0, at::kFloat, {}},
-    Type{1, at::kHalf, {}},
-    Type{2, at::kByte, Packing::q4_0},
-    Type{3, at::kByte, Packing::q4_1},
-    Type{6, at::kByte, Packing::q5_0},
-    Type{7, at::kByte, Packing::q5_1},
-    Type{8, at::kByte, Packing::q8_0},
-    Type{10, at::kByte, Packing::q2_k},
-    Type{11, at::kByte, Packing::q3_k},
-    Type{12, at::kByte, Packing::q4_k},
-    Type{13, at::kByte, Packing::q5_k},
-    Type{14, at::kByte, Packing::q6_k},
-    Type{20, at::kByte, Packing::iq4_nl},
-    Type{23, at::kByte, Packing::iq4_xs},
-    Type{24, at::kChar, {}},
-    Type{25, at::kShort, {}},
-    Type{26, at::kInt, {}},
-    Type{27, at::kLong, {}},
-    Type{28, at::kDouble, {}},
-    Type{30, at::kBFloat16, {}},
+    TensorType{0, at::kFloat, {}},
+    TensorType{1, at::kHalf, {}},
+    TensorType{2, at::kByte, Packing::q4_0},
+    TensorType{3, at::kByte, Packing::q4_1},
+    TensorType{6, at::kByte, Packing::q5_0},
+    TensorType{7, at::kByte, Packing::q5_1},
+    TensorType{8, at::kByte, Packing::q8_0},
+    TensorType{10, at::kByte, Packing::q2_k},
+    TensorType{11, at::kByte, Packing::q3_k},
+    TensorType{12, at::kByte, Packing::q4_k},
+    TensorType{13, at::kByte, Packing::q5_k},
+    TensorType{14, at::kByte, Packing::q6_k},
+    TensorType{20, at::kByte, Packing::iq4_nl},
+    TensorType{23, at::kByte, Packing::iq4_xs},
+    TensorType{24, at::kChar, {}},
+    TensorType{25, at::kShort, {}},
+    TensorType{26, at::kInt, {}},
+    TensorType{27, at::kLong, {}},
+    TensorType{28, at::kDouble, {}},
+    TensorType{30, at::kBFloat16, {}},
 };
 
 // A value's type.

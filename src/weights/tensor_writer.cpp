@@ -68,7 +68,7 @@ std::string gguf_header(const std::filesystem::path& out, std::vector<OutgoingTe
   uint64_t at = 0;
   for (auto& [key, entry, bytes] : tensors) {
     const auto type = std::ranges::find_if(
-        gguf::kTypes, [&, &e = entry](const gguf::Type& t) { return t.dtype == e.dtype && t.blocks == e.blocks; });
+        gguf::kTypes, [&, &e = entry](const gguf::TensorType& t) { return t.dtype == e.dtype && t.blocks == e.blocks; });
     if (type == gguf::kTypes.end())
       throw Error(
           fmt::format("{}: a GGUF file cannot hold {}: write a .safetensors file", out.string(), entry.type_name()));
