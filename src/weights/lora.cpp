@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "eav/error.h"
+#include "weights/written_names.h"
 
 namespace eav {
 namespace {
@@ -25,15 +26,9 @@ std::vector<std::pair<std::string, NamedRows>> originals_of(const std::string& k
                                                             int64_t channels) {
   std::vector<std::pair<std::string, NamedRows>> found;
   for (const auto& group : table) {
-    if (!key.starts_with(group.ours)) continue;
-    auto rest = std::string_view(key).substr(group.ours.size());
-    std::string beginning(group.original);
-    if (!group.original.empty()) {
-      const auto block = leading_number(rest);
-      if (!block || !block->second.starts_with('.')) continue;
-      beginning += fmt::format("{}.", block->first);
-      rest = block->second.substr(1);
-    }
+    const auto split = split_beginning(group.ours, group.original, key);
+    if (!split) continue;
+    const auto& [beginning, rest] = *split;
     for (const auto& line : group.keys) {
       if (!rest.starts_with(line.ours)) continue;
       const auto original = fmt::format("{}{}{}", beginning, line.original, rest.substr(line.ours.size()));

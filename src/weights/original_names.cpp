@@ -9,9 +9,18 @@
 namespace eav {
 namespace {
 
-// The rest of a key of a group, behind its beginning, and that beginning in the other names.
-std::optional<std::pair<std::string, std::string_view>> split(std::string_view beginning, std::string_view other,
-                                                              std::string_view key) {
+// The rows of a line of a table, of a tensor that is called `key`.
+NamedRows rows_of(const KeyRename& line, std::string key, int64_t channels) {
+  return {.key = std::move(key),
+          .begin = line.begin * channels,
+          .end = line.end > 0 ? std::optional(line.end * channels) : std::nullopt,
+          .at = line.at * channels};
+}
+
+}  // namespace
+
+std::optional<std::pair<std::string, std::string_view>> split_beginning(std::string_view beginning,
+                                                                        std::string_view other, std::string_view key) {
   if (!key.starts_with(beginning)) return std::nullopt;
   const auto rest = key.substr(beginning.size());
   if (beginning.empty()) return std::pair{std::string(other), rest};
@@ -20,11 +29,9 @@ std::optional<std::pair<std::string, std::string_view>> split(std::string_view b
   return std::pair{fmt::format("{}{}.", other, block->first), block->second.substr(1)};
 }
 
-}  // namespace
-
 std::vector<NamedRows> find_names(std::span<const KeyGroup> table, std::string_view key, int64_t channels) {
   for (const auto& group : table) {
-    const auto found = split(group.original, group.ours, key);
+    const auto found = split_beginning(group.original, group.ours, key);
     if (!found) continue;
     const auto& [beginning, rest] = *found;
     std::vector<NamedRows> names;
@@ -32,10 +39,8 @@ std::vector<NamedRows> find_names(std::span<const KeyGroup> table, std::string_v
     for (const auto& line : group.keys) {
       if (!rest.starts_with(line.original) || (!names.empty() && line.original != original)) continue;
       original = line.original;
-      names.push_back({.key = fmt::format("{}{}{}", beginning, line.ours, rest.substr(line.original.size())),
-                       .begin = line.begin * channels,
-                       .end = line.end > 0 ? std::optional(line.end * channels) : std::nullopt,
-                       .at = line.at * channels});
+      names.push_back(
+          rows_of(line, fmt::format("{}{}{}", beginning, line.ours, rest.substr(line.original.size())), channels));
     }
     return names;
   }
@@ -44,7 +49,7 @@ std::vector<NamedRows> find_names(std::span<const KeyGroup> table, std::string_v
 
 std::vector<NamedRows> find_original(std::span<const KeyGroup> table, std::string_view key, int64_t channels) {
   for (const auto& group : table) {
-    const auto found = split(group.ours, group.original, key);
+    const auto found = split_beginning(group.ours, group.original, key);
     if (!found) continue;
     const auto& [beginning, rest] = *found;
     const KeyRename* best = nullptr;
@@ -53,10 +58,8 @@ std::vector<NamedRows> find_original(std::span<const KeyGroup> table, std::strin
     std::vector<NamedRows> names;
     for (const auto& line : group.keys)
       if (best != nullptr && line.ours == best->ours && line.original == best->original)
-        names.push_back({.key = fmt::format("{}{}{}", beginning, line.original, rest.substr(line.ours.size())),
-                         .begin = line.begin * channels,
-                         .end = line.end > 0 ? std::optional(line.end * channels) : std::nullopt,
-                         .at = line.at * channels});
+        names.push_back(
+            rows_of(line, fmt::format("{}{}{}", beginning, line.original, rest.substr(line.ours.size())), channels));
     return names;
   }
   return {};
