@@ -15,6 +15,7 @@
 #include "models/family.h"
 #include "pipeline/model_path.h"
 #include "pipeline/registry.h"
+#include "weights/quantised_keys.h"
 #include "weights/tensor_writer.h"
 #include "weights/written_names.h"
 
@@ -122,11 +123,9 @@ void each_of(const Rows& rows, const Checkpoint& checkpoint, const Use& use) {
 
 // Whether a key holds numbers of the model, and not how others are stored.
 bool is_written(const std::string& key, const TensorEntry& entry) {
-  static constexpr std::array kDropped{"scale_weight", "weight_scale", "comfy_quant",
-                                       "scale_input",  "input_scale",  "scaled_fp8"};
   const bool numbers = at::isFloatingType(entry.dtype) || entry.packing() || entry.dtype == at::kChar;
-  return numbers && !entry.shape.empty() &&
-         std::ranges::none_of(kDropped, [&](const char* end) { return key.ends_with(end); });
+  return numbers && !entry.shape.empty() && !key.ends_with(kScaledMarker) &&
+         std::ranges::none_of(kQuantisedBy, [&](const char* end) { return key.ends_with(end); });
 }
 
 // What the part's own programs call its tensors, and of which of ours they are made, in order: {{first row, rows}, …}.

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <ranges>
 
@@ -13,6 +12,7 @@
 #include "eav/error.h"
 #include "weights/config.h"
 #include "weights/patches.h"
+#include "weights/quantised_keys.h"
 #include "weights/weight_files.h"
 
 namespace eav {
@@ -66,11 +66,6 @@ std::optional<std::string> layer_of(const std::string& key) {
   if (!key.ends_with(kWeight)) return std::nullopt;
   return key.substr(0, key.size() - kWeight.size());
 }
-
-// What stands beside the weights of ComfyUI's quantised layers: what says how, and scales of inputs for products in
-// float8, which are not done.
-constexpr std::array kQuantisedBy{"scale_weight", "weight_scale", "comfy_quant", "scale_input", "input_scale"};
-constexpr std::string_view kScaledMarker = "scaled_fp8";  // says that a file has scaled float8 weights
 
 // GGUF files may fold the two outer axes of a kernel into one: ggml has no more than four.
 bool fits_folded(std::span<const int64_t> expected, const std::vector<int64_t>& found) {
