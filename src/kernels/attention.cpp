@@ -134,8 +134,8 @@ int64_t padded(int64_t count) { return (count + kPadding - 1) / kPadding * kPadd
 // How keys and values of a head lie: blocks of kBlock keys, the last one shorter.
 struct Packing {
   explicit Packing(const AttentionTask& task)
-      : keys(task.keys), even_keys((keys + 1) / 2 * 2), head_size(task.head_size), a_head(even_keys * head_size) {}
-  int64_t keys, even_keys, head_size;
+      : head_size(task.head_size), a_head((task.keys + 1) / 2 * 2 * head_size) {}
+  int64_t head_size;
   int64_t a_head;  // elements
 
   // Keys first..first+count-1: [head_size / 2, count, 2], so that a column is a key.

@@ -27,7 +27,7 @@ bool attention_kernel_works();
 // Whether it can take heads of this size.
 inline bool attention_kernel_takes(int64_t head_size) { return head_size % 2 == 0 && head_size <= 256; }
 
-// Throws eav::Error nowhere: ask attention_kernel_works() first.
+// Only where attention_kernel_works().
 void attention(const AttentionTask& task);
 
 }  // namespace eav
