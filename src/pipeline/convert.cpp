@@ -196,8 +196,7 @@ std::vector<ConvertedFile> convert(const Conversion& conversion, Progress& progr
   if (type->packing == Packing::float8_e4m3 && suffix == ".gguf")
     throw Error(fmt::format("{}: a .gguf file cannot hold {}: end it in .safetensors", out.string(), type->name));
 
-  auto paths = conversion.paths;
-  for (const auto& [option, member] : ModelPaths::members()) paths.*member = resolve_model_path(paths.*member);
+  const auto paths = resolve(conversion.paths);
   const auto family = open_family(paths);
   std::vector<PartFiles*> parts;
   std::set<std::string> names;

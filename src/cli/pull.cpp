@@ -1,0 +1,94 @@
+// eav pull: fetches a model from the hub.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "commands.h"
+#include "eav/hub.h"
+#include "eav/human.h"
+#include "interrupt.h"
+#include "printable.h"
+#include "terminal.h"
+
+namespace eav {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kBetweenDrawings = std::chrono::milliseconds(100);
+
+// Bytes in the place of steps; a line for each file where nobody watches.
+class PullProgress : public TerminalProgress {
+ public:
+  using TerminalProgress::TerminalProgress;
+
+  void step(int64_t done, int64_t total) override {
+    if (!watched() || total == 0 || Clock::now() - drawn_at_ < kBetweenDrawings) return;
+    drawn_at_ = Clock::now();
+    TerminalProgress::step(done, total);
+  }
+
+ protected:
+  // "vae/diffusion_pytorch_model.safetensors (508 MB), 1.2 GB of 9.8 GB, 34 MB/s, 4 min 10 s left"
+  std::string state(int64_t done, int64_t total) const override {
+    const auto text = fmt::format("{}, {} of {}", printable(phase_name()), human_size(done), human_size(total));
+    const auto each = seconds_each(done);
+    if (!(each > 0 && each < 1)) return text;
+    return fmt::format("{}, {}/s, {} left", text, human_size(static_cast<int64_t>(1 / each)),
+                       human_seconds(each * static_cast<double>(total - done)));
+  }
+
+ private:
+  Clock::time_point drawn_at_{};
+};
+
+void print_files(const std::string& name, const std::vector<RemoteFile>& files) {
+  const auto repository = name.substr(0, name.find(':'));
+  for (const auto& [path, size] : files) print_text("{:>9}  {}:{}\n", human_size(size), repository, path);
+}
+
+int pull_named(const Pull& wanted) {
+  Interrupt interrupt;
+  PullProgress progress(interrupt);
+  try {
+    const auto pulled = pull(wanted, progress);
+    progress.clear();
+    progress.line(fmt::format("{}: {} {}, {}, of which {} came now", wanted.name, pulled.files,
+                              pulled.files == 1 ? "file" : "files", human_size(pulled.bytes),
+                              human_size(pulled.fetched)));
+    print_text("{}\n", pulled.path.string());
+    return 0;
+  } catch (const SeveralFiles& several) {
+    print_files(wanted.name, several.files());
+    throw;
+  } catch (const Cancelled& stopped) {
+    progress.clear();
+    const auto revision = wanted.revision == Pull().revision ? "" : " --revision " + wanted.revision;
+    print_error(fmt::format("{}; `eav pull {}{}` goes on", stopped.what(), wanted.name, revision));
+    return interrupt.exit_code();
+  }
+}
+
+}  // namespace
+
+Command add_pull(CLI::App& program) {
+  auto& command = *program.add_subcommand("pull", "Fetch a model from the hub (huggingface.co) into its cache");
+  const auto wanted = std::make_shared<Pull>();
+  command
+      .add_option("NAME", wanted->name,
+                  "Repository ORG/NAME: what eav reads of it; ORG/NAME:FILE or ORG/NAME:FOLDER for that alone")
+      ->type_name("")
+      ->required();
+  command.add_option("--revision", wanted->revision, "Branch, tag or commit [main]")->type_name("REVISION");
+  command.footer(
+      "Files that are there are kept, one that is there in part is gone on with, and each is checked against the "
+      "hub's\n"
+      "checksum. Afterwards --model ORG/NAME opens it. Environment, as Python's huggingface_hub has it: HF_HUB_CACHE "
+      "or\n"
+      "HF_HOME (where the cache is), HF_TOKEN (for private and gated models), HF_ENDPOINT (another hub),\n"
+      "HF_HUB_OFFLINE=1 (fetches nothing).");
+  return {&command, [wanted] { return pull_named(*wanted); }};
+}
+
+}  // namespace eav
