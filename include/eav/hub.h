@@ -48,9 +48,9 @@ class SeveralFiles : public Error {
 
 // Fetches what this library reads of a repository: configurations, tokenizers, one variant of each weight. A file that
 // is in the cache is kept, one that is there in part is gone on with, and each is checked against the checksum that the
-// hub lists. `progress` is told of each file as a phase, of bytes as steps of all of them together, and asked whether
-// to stop: what came until then is kept. The environment is that of huggingface_hub: HF_HUB_CACHE, HF_HOME,
-// HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE. Throws eav::Error.
+// hub lists. `progress` is told of each file that is fetched as a phase, of the bytes of all files that are there as
+// steps, and asked whether to stop: what came until then is kept. The environment is that of huggingface_hub:
+// HF_HUB_CACHE, HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE. Throws eav::Error.
 Pulled pull(const Pull& wanted, Progress& progress);
 
 }  // namespace eav

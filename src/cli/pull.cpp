@@ -14,33 +14,42 @@
 namespace eav {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-constexpr auto kBetweenDrawings = std::chrono::milliseconds(100);
-
 // Bytes in the place of steps; a line for each file where nobody watches.
 class PullProgress : public TerminalProgress {
  public:
   using TerminalProgress::TerminalProgress;
 
+  void phase(std::string_view file) override {
+    begins_ = true;
+    TerminalProgress::phase(file);
+  }
   void step(int64_t done, int64_t total) override {
-    if (!watched() || total == 0 || Clock::now() - drawn_at_ < kBetweenDrawings) return;
-    drawn_at_ = Clock::now();
+    const auto now = std::chrono::steady_clock::now();
+    if (!begins_) came_ += done - done_;  // what lay in the cache has not come
+    done_ = done;
+    begins_ = false;
+    if (!watched() || total == 0 || now - drawn_at_ < kBetweenDrawings) return;
+    drawn_at_ = now;
     TerminalProgress::step(done, total);
   }
 
  protected:
-  // "vae/diffusion_pytorch_model.safetensors (508 MB), 1.2 GB of 9.8 GB, 34 MB/s, 4 min 10 s left"
+  // "1.2 GB of 9.8 GB, 34 MB/s, 4 min 10 s left: vae/diffusion_pytorch_model.safetensors (508 MB)"
   std::string state(int64_t done, int64_t total) const override {
-    const auto text = fmt::format("{}, {} of {}", printable(phase_name()), human_size(done), human_size(total));
-    const auto each = seconds_each(done);
-    if (!(each > 0 && each < 1)) return text;
-    return fmt::format("{}, {}/s, {} left", text, human_size(static_cast<int64_t>(1 / each)),
-                       human_seconds(each * static_cast<double>(total - done)));
+    auto text = fmt::format("{} of {}", human_size(done), human_size(total));
+    const std::chrono::duration<double> elapsed = drawn_at_ - start_;
+    if (const auto speed = static_cast<double>(came_) / elapsed.count(); elapsed > kBeforeSpeed && speed >= 1)
+      text += fmt::format(", {}/s, {} left", human_size(static_cast<int64_t>(speed)),
+                          human_seconds(static_cast<double>(total - done) / speed));
+    return fmt::format("{}: {}", text, printable(phase_name()));
   }
 
  private:
-  Clock::time_point drawn_at_{};
+  static constexpr std::chrono::milliseconds kBetweenDrawings{100}, kBeforeSpeed{500};
+
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now(), drawn_at_{};
+  int64_t done_ = 0, came_ = 0;  // bytes, of all files
+  bool begins_ = true;           // a file
 };
 
 void print_files(const std::string& name, const std::vector<RemoteFile>& files) {
@@ -54,7 +63,7 @@ int pull_named(const Pull& wanted) {
   try {
     const auto pulled = pull(wanted, progress);
     progress.clear();
-    progress.line(fmt::format("{}: {} {}, {}, of which {} came now", wanted.name, pulled.files,
+    progress.line(fmt::format("{}: {} {}, {}, {} fetched", wanted.name, pulled.files,
                               pulled.files == 1 ? "file" : "files", human_size(pulled.bytes),
                               human_size(pulled.fetched)));
     print_text("{}\n", pulled.path.string());

@@ -79,16 +79,10 @@ void TerminalProgress::step(int64_t done, int64_t total) {
   line(state(done, total));
 }
 
-double TerminalProgress::seconds_each(int64_t done) const {
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
-  return elapsed.count() / static_cast<double>(done - before_);
-}
-
 std::string TerminalProgress::state(int64_t done, int64_t total) const {
-  const double each = seconds_each(done);
-  if (done == total)
-    return fmt::format("{} {}/{} in {}", phase_, done, total,
-                       human_seconds(each * static_cast<double>(done - before_)));
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
+  if (done == total) return fmt::format("{} {}/{} in {}", phase_, done, total, human_seconds(elapsed.count()));
+  const double each = elapsed.count() / static_cast<double>(done - before_);
   return fmt::format("{} {}/{}, {} each, {} left", phase_, done, total, human_seconds(each),
                      human_seconds(each * static_cast<double>(total - done)));
 }

@@ -35,8 +35,6 @@ class TerminalProgress : public Progress {
  protected:
   bool watched() const { return watched_; }
   const std::string& phase_name() const { return phase_; }
-  // Since the phase began; of the units that were done since then.
-  double seconds_each(int64_t done) const;
   // "transformer 12/50, 1.3 s each, 49 s left", at the end "transformer 50/50 in 1 min 5 s"
   virtual std::string state(int64_t done, int64_t total) const;
 

@@ -156,10 +156,11 @@ Choice choose_files(const Listing& listing, const HubName& name) {
     chooser.take_file(files[0].path);
     return std::move(chooser).chosen(files[0].path);
   }
-  if (!files.empty())
-    throw SeveralFiles(fmt::format("{} holds several files: name one, as in `eav pull {}:{}`", name.str(),
-                                   name.repository, files[0].path),
+  if (!files.empty()) {
+    const auto example = fmt::format("`eav pull {}:{}`", name.repository, files[0].path);
+    throw SeveralFiles(fmt::format("{} holds several files: name one, as in {}", name.str(), example),
                        std::move(files));
+  }
   if (chooser.has_settings() && !name.path.empty() && chooser.pickled().empty())
     return std::move(chooser).chosen(name.path);  // a tokenizer
   const auto& pickled = chooser.pickled();

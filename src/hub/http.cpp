@@ -132,7 +132,8 @@ Answer Http::get(const std::string& path, int64_t from, const Sink& sink) {
   std::map<std::string, std::string> first;
   for (int hop = 0; hop <= kMostRedirects; ++hop) {
     auto* curl = static_cast<CURL*>(curl_.get());
-    Transfer transfer{.curl = curl, .sink = sink, .progress = progress_, .answer = {.first = first}};
+    Transfer transfer{.curl = curl, .sink = sink, .progress = progress_};
+    transfer.answer.first = first;
     std::array<char, CURL_ERROR_SIZE> message{};
     Owned<curl_slist> headers(curl_slist_append(nullptr, "Accept-Encoding: identity"), curl_slist_free_all);
     if (!token_.empty() && origin_of(url) == home)

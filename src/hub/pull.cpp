@@ -159,7 +159,7 @@ class Fetcher {
 
   int64_t fetched() const { return fetched_; }
 
-  // Has the blob of a file in the cache; tells how far all of them are.
+  // Has the blob of a file in the cache.
   void fetch(const ListedFile& file, const CachedRepository& cached) {
     const auto blob = cached.blob(file.etag);
     if (!is_whole(blob, file)) {
@@ -168,7 +168,6 @@ class Fetcher {
       if (!is_whole(blob, file)) fetch_locked(file, blob);
     }
     done_ += file.size;
-    tell(0);
   }
 
   static bool is_whole(const fs::path& blob, const ListedFile& file) {
