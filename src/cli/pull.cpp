@@ -70,6 +70,7 @@ int pull_named(const Pull& wanted) {
     return 0;
   } catch (const SeveralFiles& several) {
     print_files(wanted.name, several.files());
+    flush_stdout();  // before the line that asks for one of them
     throw;
   } catch (const Cancelled& stopped) {
     progress.clear();

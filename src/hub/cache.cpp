@@ -126,7 +126,7 @@ std::optional<fs::path> CachedRepository::current() const {
 }
 
 void CachedRepository::keep_wanted(const std::string& commit, const std::vector<std::string>& paths) const {
-  write_file(own() / commit, fmt::format("{}\n", fmt::join(paths, "\n")));
+  if (wanted(commit) != paths) write_file(own() / commit, fmt::format("{}\n", fmt::join(paths, "\n")));
 }
 
 std::vector<std::string> CachedRepository::wanted(const std::string& commit) const {

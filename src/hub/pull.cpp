@@ -247,7 +247,9 @@ void link(const ListedFile& file, const std::string& commit, const CachedReposit
 }
 
 void write_ref(const std::string& revision, const std::string& commit, const CachedRepository& cached) {
-  if (is_commit(revision)) return;
+  std::string before;
+  std::ifstream(cached.ref(revision)) >> before;
+  if (is_commit(revision) || before == commit) return;
   const auto made = cached.own() / fmt::format("ref-{}", ::getpid());
   write_file(made, commit);
   move_to(made, cached.ref(revision));

@@ -33,7 +33,7 @@ std::string refusal(const std::string& json) {
 TEST(Listing, TellsSizesAndChecksums) {
   auto large = entry("vae/model.safetensors");
   large["lfs"] = {{"sha256", kSha256}, {"size", 5'000'000'000}, {"pointerSize", 135}};
-  const auto listing = parse_listing(listing_of({large, entry("config.json")}), "the hub");
+  const auto listing = parse_listing(listing_of(Json::array({large, entry("config.json")})), "the hub");
   EXPECT_EQ(listing.commit, kCommit);
   ASSERT_EQ(listing.files.size(), 2);
   EXPECT_EQ(listing.files[0].path, "config.json");
@@ -45,10 +45,11 @@ TEST(Listing, TellsSizesAndChecksums) {
 TEST(Listing, RefusesNamesThatLeadElsewhere) {
   for (const std::string name :
        {"", ".", "..", "../x", "/x", "a/../x", "a//b", "a/", "a/./b", "a\nb", "a\x1b[31m", "a\x7f"})
-    EXPECT_NE(refusal(listing_of({entry(name)})).find("lists a file by the name"), std::string::npos) << name;
-  EXPECT_NE(refusal(listing_of({entry(std::string(300, 'x'))})), "");
-  EXPECT_NE(refusal(listing_of({entry("a"), entry("a")})), "");
-  EXPECT_EQ(refusal(listing_of({entry("..a/b..c/ ä, 円.gguf")})), "");
+    EXPECT_NE(refusal(listing_of(Json::array({entry(name)}))).find("lists a file by the name"), std::string::npos)
+        << name;
+  EXPECT_NE(refusal(listing_of(Json::array({entry(std::string(300, 'x'))}))), "");
+  EXPECT_NE(refusal(listing_of(Json::array({entry("a"), entry("a")}))), "");
+  EXPECT_EQ(refusal(listing_of(Json::array({entry("..a/b..c/ ä, 円.gguf")}))), "");
 }
 
 TEST(Listing, RefusesWhatHasNoSizeOrChecksum) {
@@ -59,7 +60,8 @@ TEST(Listing, RefusesWhatHasNoSizeOrChecksum) {
         Json{{"lfs", {{"sha256", kSha1}, {"size", 3}}}}, Json{{"lfs", {{"sha256", kSha256}, {"size", -3}}}}}) {
     auto file = entry("a");
     file.update(wrong);
-    EXPECT_NE(refusal(listing_of({file})).find("without a size and a checksum"), std::string::npos) << file;
+    EXPECT_NE(refusal(listing_of(Json::array({file}))).find("without a size and a checksum"), std::string::npos)
+        << file;
   }
 }
 
@@ -68,7 +70,7 @@ TEST(Listing, RefusesWhatIsNone) {
                                  R"({"siblings": []})", R"({"sha": 1, "siblings": []})"})
     EXPECT_NE(refusal(json), "") << json;
   EXPECT_NE(refusal(std::string(100'000, '[')), "");
-  EXPECT_NE(refusal(listing_of({3})), "");
+  EXPECT_NE(refusal(listing_of(Json::array({3}))), "");
 }
 
 TEST(HubName, IsARepositoryOrAFileInIt) {
