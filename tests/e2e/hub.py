@@ -35,6 +35,7 @@ class Hub:
     location: str = ""  # in the place of the CDN's
     status: list = field(default_factory=list)  # what the next requests are answered
     drop_after: list = field(default_factory=list)  # bytes after which the next connections for a file are dropped
+    cut_after: list = field(default_factory=list)  # the same, without having said how many come
     pause: threading.Event | None = None  # waited for in the middle of a large file
     ignores_range: bool = False
     sent: dict = field(default_factory=dict)  # path -> bytes that are sent in their place
@@ -119,11 +120,16 @@ class Handler(BaseHTTPRequestHandler):
             begin = int(span.removeprefix("bytes=").split("-")[0])
             headers = headers | {"Content-Range": f"bytes {begin}-{len(data) - 1}/{len(data)}"}
         body = data[begin:]
+        cut = hub.cut_after.pop(0) if hub.cut_after and name.endswith(LARGE) else None
+        length = {"Content-Length": str(len(body))} if cut is None else {"Connection": "close"}
         self.send_response(206 if begin else 200)
-        for key, value in ({"Content-Length": str(len(body))} | headers).items():
+        for key, value in (length | headers).items():
             self.send_header(key, value)
         self.end_headers()
         if self.command == "HEAD":
+            return
+        if cut is not None:
+            self.wfile.write(body[:cut])
             return
         if hub.drop_after and name.endswith(LARGE):
             self.wfile.write(body[: hub.drop_after.pop(0)])

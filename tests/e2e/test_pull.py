@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -244,6 +245,16 @@ def test_dropped_connections_go_on(pull, hub, cached):
         None, "bytes=100000-", "bytes=2100000-", "bytes=2100000-"]  # fmt: skip
 
 
+def test_bodies_of_unknown_length(pull, hub, cached):
+    hub.files, hub.cut_after = {"a.safetensors": BIG}, [2_000_000, len(BIG)]
+    pull()
+    assert contents(cached) == hub.files and hub.asked_for("cdn/a.safetensors") == [None, "bytes=2000000-"]
+    hub.files, hub.commit = {"b.safetensors": BIG[::-1]}, "b" * 40
+    hub.sent, hub.cut_after = {"b.safetensors": BIG[::-1] + b"more"}, [len(BIG) + 4]
+    assert f"b.safetensors: the hub sends more than the {len(BIG)} bytes that it lists: nothing of it is kept" in pull(code=1)
+    assert not tree(snapshot(cached, hub.commit)) and sum(p.stat().st_size for p in (cached / "blobs").iterdir()) == len(BIG)
+
+
 def test_a_server_without_ranges_begins_anew(pull, hub, cached):
     hub.files, hub.drop_after, hub.ignores_range = {"a.safetensors": BIG}, [100_000], True
     pull()
@@ -478,3 +489,8 @@ def test_what_python_fetched_is_found(hub, tiny, cached, eav, environment, pull)
     inspected = eav("inspect", NAME, env=environment)
     assert inspected.returncode == 0 and f", {found}\n" in inspected.stdout
     assert "0 bytes fetched" in pull().stderr
+    # A download of theirs that did not finish.
+    shutil.rmtree(cached / ".eav")
+    shutil.rmtree(snapshot(cached) / "vae")
+    line = error_line(eav("inspect", NAME, env=environment))
+    assert f"1 file is missing (vae/): `eav pull {NAME}` goes on with it" in line
