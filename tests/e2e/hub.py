@@ -29,6 +29,7 @@ class Hub:
     commit: str = COMMIT
     token: str = ""  # that is asked for
     gated: bool = False
+    renamed: str = ""  # what the repository was called before
     listing: bytes | None = None  # in the place of the true one
     listed: dict = field(default_factory=dict)  # path -> what its entry says otherwise
     headers: dict = field(default_factory=dict)  # of the hub's answer for a file
@@ -86,6 +87,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.who == "hub" and hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
             code = {"X-Error-Code": "GatedRepo"} if hub.gated else {}
             return self.answer(401, b"no", **code)
+        if self.who == "hub" and hub.renamed and f"/{hub.renamed}/" in path:
+            return self.answer(307, Location=self.path.replace(f"/{hub.renamed}/", f"/{hub.repository}/"))
         api = f"/api/models/{hub.repository}"
         if path.startswith(f"{api}/tree/"):  # which Python asks for
             entries = [{"type": "file", "path": p, "size": len(d), "oid": hub.entry(p)["blobId"],
