@@ -6,8 +6,11 @@
 #include <cmath>
 #include <map>
 
+#include "base/regular_file.h"
+#include "text/original_names.h"
 #include "text/t5_folders.h"
 #include "text/t5_tokenizer.h"
+#include "text/tokenizer/sentencepiece.h"
 #include "text/umt5_tokenizer.h"
 #include "weights/weight_files.h"
 
@@ -15,8 +18,6 @@ namespace eav {
 namespace {
 
 using Json = nlohmann::json;
-
-constexpr const char* kSentencePiece = "spiece_model";  // a tensor: the bytes of spiece.model
 
 FilePart found(std::string name, std::string what, const FileTable& file, OriginalNames names, Json config) {
   return {
@@ -26,49 +27,6 @@ FilePart found(std::string name, std::string what, const FileTable& file, Origin
 
 // ---- T5 -------------------------------------------------------------------------------------------------------------
 
-// As Wan's own UMT5 is written.
-std::vector<NamedRows> wan_t5_names(const std::string& key) {
-  static const std::vector<KeyGroup> table{
-      {"blocks.",
-       "encoder.block.",
-       {
-           {"attn.", "layer.0.SelfAttention."},
-           {"pos_embedding.embedding.", "layer.0.SelfAttention.relative_attention_bias."},
-           {"norm1.", "layer.0.layer_norm."},
-           {"ffn.gate.0.", "layer.1.DenseReluDense.wi_0."},
-           {"ffn.fc1.", "layer.1.DenseReluDense.wi_1."},
-           {"ffn.fc2.", "layer.1.DenseReluDense.wo."},
-           {"norm2.", "layer.1.layer_norm."},
-           {"", ""},
-       }},
-      {"", "", {{"token_embedding.", "shared."}, {"norm.", "encoder.final_layer_norm."}, {"", ""}}},
-  };
-  return find_names(table, key, 0);
-}
-
-// As llama.cpp writes it.
-std::vector<NamedRows> gguf_t5_names(const std::string& key) {
-  static const std::vector<KeyGroup> table{
-      {"enc.blk.",
-       "encoder.block.",
-       {
-           {"attn_q.", "layer.0.SelfAttention.q."},
-           {"attn_k.", "layer.0.SelfAttention.k."},
-           {"attn_v.", "layer.0.SelfAttention.v."},
-           {"attn_o.", "layer.0.SelfAttention.o."},
-           {"attn_rel_b.", "layer.0.SelfAttention.relative_attention_bias."},
-           {"attn_norm.", "layer.0.layer_norm."},
-           {"ffn_gate.", "layer.1.DenseReluDense.wi_0."},
-           {"ffn_up.", "layer.1.DenseReluDense.wi_1."},
-           {"ffn_down.", "layer.1.DenseReluDense.wo."},
-           {"ffn_norm.", "layer.1.layer_norm."},
-           {"", ""},
-       }},
-      {"", "", {{"token_embd.", "shared."}, {"enc.output_norm.", "encoder.final_layer_norm."}, {"", ""}}},
-  };
-  return find_names(table, key, 0);
-}
-
 struct T5Spelling {
   std::string_view known;  // a key
   std::vector<NamedRows> (*names)(const std::string& key);
@@ -76,7 +34,7 @@ struct T5Spelling {
 constexpr T5Spelling kT5Spellings[]{
     {"encoder.block.0.layer.0.SelfAttention.q.weight", nullptr},
     {"blocks.0.pos_embedding.embedding.weight", wan_t5_names},
-    {"enc.blk.0.attn_q.weight", gguf_t5_names},
+    {"enc.blk.0.attn_q.weight", llama_cpp_t5_names},
 };
 
 // The pieces of a SentencePiece model as llama.cpp keeps them in a file's header, whose numbers of kinds are
@@ -129,6 +87,51 @@ std::string bytes_of(const FileTable& file, const std::string& key) {
 }
 
 }  // namespace
+
+std::optional<std::string> spiece_model_of(const std::filesystem::path& encoder, const ModelPaths& paths) {
+  if (!std::filesystem::is_directory(encoder)) {
+    const FileTable file(encoder);
+    if (const auto prefix = file.before(kSentencePiece)) return bytes_of(file, *prefix + kSentencePiece);
+  }
+  const auto folder = std::filesystem::is_directory(encoder) ? encoder : std::filesystem::path();
+  for (const auto& dir : {paths.tokenizer, paths.tokenizer / "tokenizer", folder, folder / "tokenizer",
+                          encoder.parent_path() / "tokenizer", paths.model / "google" / "umt5-xxl"})
+    if (const auto file = dir / "spiece.model"; !dir.empty() && std::filesystem::is_regular_file(file))
+      return read_file(file);
+  return std::nullopt;
+}
+
+std::map<std::string, GgufValue> gguf_tokenizer_of(const std::filesystem::path& encoder, const ModelPaths& paths) {
+  const auto bytes = spiece_model_of(encoder, paths);
+  std::optional<text::SentencePiece> model;
+  if (bytes)
+    model = text::read_sentencepiece_model(*bytes, kSentencePiece);
+  else if (!std::filesystem::is_directory(encoder))
+    model = pieces_in(FileTable(encoder));
+  if (!model) return {};
+  std::vector<std::string> tokens;
+  std::vector<double> scores;
+  std::vector<int64_t> kinds;
+  for (int64_t i = 0; i < model->size(); ++i) {
+    auto piece = model->piece(i);
+    tokens.push_back(std::move(piece.text));
+    scores.push_back(piece.score);
+    kinds.push_back(static_cast<int64_t>(piece.kind));
+  }
+  std::map<std::string, GgufValue> values{
+      {"tokenizer.ggml.model", std::string("t5")},
+      {"tokenizer.ggml.add_space_prefix", model->spaces().add_dummy_prefix},
+      {"tokenizer.ggml.remove_extra_whitespaces", model->spaces().remove_extra},
+      {"tokenizer.ggml.tokens", std::move(tokens)},
+      {"tokenizer.ggml.scores", std::move(scores)},
+      {"tokenizer.ggml.token_type", std::move(kinds)},
+  };
+  for (const auto& [name, token] :
+       {std::pair{"eos", "</s>"}, std::pair{"padding", "<pad>"}, std::pair{"unknown", "<unk>"}})
+    if (const auto id = model->id(token))
+      values.emplace(fmt::format("tokenizer.ggml.{}_token_id", name), static_cast<uint64_t>(*id));
+  return values;
+}
 
 std::optional<FilePart> t5_in(const FileTable& file) {
   for (const auto& [known, names] : kT5Spellings) {
@@ -199,8 +202,9 @@ std::optional<FilePart> clip_text_in(const FileTable& file) {
 std::optional<FilePart> clip_vision_in(const FileTable& file) {
   const auto prefix = file.before("embeddings.class_embedding");
   if (!prefix) return std::nullopt;
-  const std::string projector = "multi_modal_projector.";
-  const bool of_llava = file.has(projector + "linear_1.weight");
+  const std::string layer = "linear_1.weight", projector = "multi_modal_projector.";
+  const auto before_projector = file.before(projector + layer);
+  const bool of_llava = before_projector.has_value();
   const auto names = below(*prefix);
   const FileTable t({.path = file.path(), .rename = names});
   constexpr int64_t kHeadDimH = 80, kHeadDimL = 64;
@@ -210,8 +214,9 @@ std::optional<FilePart> clip_vision_in(const FileTable& file) {
   config["patch_size"] = patch;
   config["image_size"] = std::lround(std::sqrt(static_cast<double>(patches))) * patch;
   if (!of_llava) return found("image_encoder", "CLIP ViT-H", file, names, std::move(config));
-  const auto with_projector = [names, projector](const std::string& key) -> std::vector<NamedRows> {
-    if (key.starts_with(projector)) return {{key}};
+  const auto with_projector = [names, before = *before_projector,
+                               projector](const std::string& key) -> std::vector<NamedRows> {
+    if (key.starts_with(before + projector)) return {{key.substr(before.size())}};
     auto named = names(key);
     for (auto& rows : named) rows.key = "vision_tower.vision_model." + rows.key;
     return named;
@@ -220,47 +225,14 @@ std::optional<FilePart> clip_vision_in(const FileTable& file) {
                std::move(config));
 }
 
-namespace {
-
-// As llama.cpp writes a LLaMA with so many heads of queries and of keys.
-std::vector<NamedRows> gguf_llama_names(const std::string& key, int64_t heads, int64_t kv_heads) {
-  static const std::vector<KeyGroup> table{
-      {"blk.",
-       "layers.",
-       {
-           {"attn_q.", "self_attn.q_proj."},
-           {"attn_k.", "self_attn.k_proj."},
-           {"attn_v.", "self_attn.v_proj."},
-           {"attn_output.", "self_attn.o_proj."},
-           {"attn_norm.", "input_layernorm."},
-           {"ffn_gate.", "mlp.gate_proj."},
-           {"ffn_up.", "mlp.up_proj."},
-           {"ffn_down.", "mlp.down_proj."},
-           {"ffn_norm.", "post_attention_layernorm."},
-           {"", ""},
-       }},
-      {"", "", {{"token_embd.", "embed_tokens."}, {"output_norm.", "norm."}}},  // neither "output." nor "rope_freqs."
-  };
-  auto names = find_names(table, key, 0);
-  for (auto& rows : names) {
-    if (rows.key.ends_with("q_proj.weight")) rows.heads = heads;
-    if (rows.key.ends_with("k_proj.weight")) rows.heads = kv_heads;
-  }
-  return names;
-}
-
-}  // namespace
-
 std::optional<FilePart> llama_in(const FileTable& file) {
-  constexpr int64_t kHeadDim = 128;
   OriginalNames names;
   if (const std::string q = "blk.0.attn_q.weight", k = "blk.0.attn_k.weight"; file.has(q)) {
-    names = [heads = file.length(q, 0) / kHeadDim, kv_heads = file.length(k, 0) / kHeadDim](const std::string& key) {
-      return gguf_llama_names(key, heads, kv_heads);
-    };
+    names = [heads = file.length(q, 0) / kLlamaHeadDim, kv_heads = file.length(k, 0) / kLlamaHeadDim](
+                const std::string& key) { return llama_cpp_llama_names(key, heads, kv_heads); };
   } else {
-    const auto prefix = file.before("layers.0.self_attn.q_proj.weight");
-    if (!prefix || prefix->ends_with("encoder.")) return std::nullopt;  // CLIP's
+    const auto prefix = file.before("layers.0.input_layernorm.weight");
+    if (!prefix) return std::nullopt;
     names = below(*prefix);
   }
   const FileTable t({.path = file.path(), .rename = names});
@@ -270,9 +242,9 @@ std::optional<FilePart> llama_in(const FileTable& file) {
                 {"model_type", "llama"},
                 {"hidden_size", t.length("embed_tokens.weight", 1)},
                 {"vocab_size", t.length("embed_tokens.weight", 0)},
-                {"head_dim", kHeadDim},
-                {"num_attention_heads", t.length(block + "self_attn.q_proj.weight", 0) / kHeadDim},
-                {"num_key_value_heads", t.length(block + "self_attn.k_proj.weight", 0) / kHeadDim},
+                {"head_dim", kLlamaHeadDim},
+                {"num_attention_heads", t.length(block + "self_attn.q_proj.weight", 0) / kLlamaHeadDim},
+                {"num_key_value_heads", t.length(block + "self_attn.k_proj.weight", 0) / kLlamaHeadDim},
                 {"intermediate_size", t.length(block + "mlp.gate_proj.weight", 0)},
                 {"num_hidden_layers", t.count("layers.")},
                 {"rms_norm_eps", 1e-5},

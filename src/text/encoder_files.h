@@ -3,6 +3,7 @@
 #pragma once
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -51,6 +52,12 @@ struct T5Source {
   std::function<Tokenizer()> open_tokenizer;
 };
 T5Source find_t5(const ModelPaths& paths, const FileTable& model, bool umt5);
+
+// The SentencePiece model beside or in a text encoder's file or folder, for files that hold both: the bytes of its
+// spiece.model, and what a GGUF file's header tells of it, under llama.cpp's keys. Nothing where there is none.
+inline constexpr const char* kSentencePiece = "spiece_model";  // a tensor: the bytes
+std::optional<std::string> spiece_model_of(const std::filesystem::path& encoder, const ModelPaths& paths);
+std::map<std::string, GgufValue> gguf_tokenizer_of(const std::filesystem::path& encoder, const ModelPaths& paths);
 Need need_of_t5(bool umt5);
 
 // The table of a file, or of the weights in a folder of the original program, that is given for `option`. Throws

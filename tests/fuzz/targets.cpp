@@ -311,6 +311,12 @@ void lora(std::string_view bytes) {
   });
 }
 
+// What a single file is.
+void single_file(std::string_view bytes) {
+  const MemoryFile memory(bytes);
+  refusing(memory.path(), [&] { inspect_file(memory.path()); });
+}
+
 void gguf(std::string_view bytes) {
   const MemoryFile memory(bytes);
   refusing(memory.path(), [&] {
@@ -360,6 +366,7 @@ const std::map<std::string, Target>& targets() {
       {"safetensors", safetensors},
       {"scheduler", scheduler},
       {"shard_index", shard_index},
+      {"single_file", single_file},
       {"spiece", spiece},
       {"tokenizer_folder", tokenizer_folder},
       {"tokenizer_json", tokenizer_json},

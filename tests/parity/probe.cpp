@@ -244,7 +244,7 @@ void names(const Arguments& arguments) {
   const auto number = std::stoll(option(arguments, "number", "0"));
   const std::map<std::string, eav::OriginalNames> parts{
       {"wan-transformer", eav::wan::transformer_names},
-      {"wan-vae", [=](const std::string& key) { return eav::wan::vae_names(key, number); }},
+      {"wan-vae", [=](const std::string& key) { return eav::wan::vae_names(key, number != 0); }},
       {"hunyuan-video-transformer",
        [=](const std::string& key) { return eav::hunyuan_video::transformer_names(key, number); }},
       {"hunyuan-video-vae", eav::hunyuan_video::vae_names}};

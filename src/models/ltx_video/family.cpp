@@ -9,6 +9,18 @@
 
 namespace eav::ltx_video {
 
+namespace {
+
+// The autoencoder's encoder or decoder. The original's keys would have other meanings here.
+template <class Half, class Config>
+Part<Half> vae_part(const PartSource& source) {
+  return {source,
+          {.unneeded = Half::unneeded_keys(), .original = &vae_table(release_of(source.config))},
+          [json = source.config](const Weights& w) { return Half(w, Config::read(json)); }};
+}
+
+}  // namespace
+
 Layout Layout::of_folder(const std::filesystem::path& model) {
   return {.model = model,
           .conditional = JsonFile(model / "model_index.json").get<std::string>("_class_name") == "LTXConditionPipeline",
@@ -27,11 +39,11 @@ Model::Model(Layout found)
       text_config(layout.text_encoder.config),
       tokenizer([folder = layout.tokenizer] { return open_t5_tokenizer(folder); }),
       text_encoder(T5Encoder::part(layout.text_encoder)),
-      transformer(layout.transformer, {.blocks = {"transformer_blocks."}, .original = &original_table()},
+      transformer(layout.transformer.named(transformer_names),
+                  {.blocks = {"transformer_blocks."}, .original = &transformer_table()},
                   [config = config](const Weights& w) { return Transformer(w, config); }),
-      vae_encoder(layout.vae, {VaeEncoder::unneeded_keys(), {}},
-                  [json = layout.vae.config](const Weights& w) { return VaeEncoder(w, VaeEncoderConfig::read(json)); }),
-      vae(layout.vae, {Vae::unneeded_keys(), {}}, [config = vae_config](const Weights& w) { return Vae(w, config); }) {
+      vae_encoder(vae_part<VaeEncoder, VaeEncoderConfig>(layout.vae)),
+      vae(vae_part<Vae, VaeConfig>(layout.vae)) {
   check_agree(layout.model, "latent channels", config.in_channels, "VAE", vae_config.latent_channels);
   check_agree(layout.model, "channels of text embeddings", config.caption_channels, "text encoder",
               text_config.channels);

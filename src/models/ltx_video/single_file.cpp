@@ -252,13 +252,6 @@ Json scheduler_config(const Original& file, Release release) {
   return config;
 }
 
-// Of a VAE by its configuration, as diffusers writes it.
-Release release_of(const JsonFile& vae) {
-  const auto blocks = vae.get<std::vector<std::string>>("down_block_types", {});
-  if (!blocks.empty() && blocks[0] == "LTXVideo095DownBlock3D") return Release::v095;
-  return vae.get<bool>("timestep_conditioning", false) ? Release::v091 : Release::v090;
-}
-
 PartSource transformer_source(const Original& file) {
   return {"transformer", JsonFile(file.path(), transformer_config(file)), file.named(transformer_names)};
 }
