@@ -243,9 +243,12 @@ void add_tensors(OutgoingFile& file, const PartFiles& part, const std::map<std::
   }
 }
 
-// The tokenizer of a UMT5, beside whose weights it is read: a tensor of bytes, or values in the header of a GGUF file.
-void add_tokenizer(OutgoingFile& file, const PartFiles& encoder, const ModelPaths& paths, bool gguf, bool in_one) {
+// The tokenizer of a T5, beside whose weights it is read: values in the header of a GGUF file, or of a UMT5 a tensor of
+// bytes.
+void add_tokenizer(OutgoingFile& file, const PartFiles& encoder, const std::string& kind, const ModelPaths& paths,
+                   bool gguf, bool in_one) {
   if (gguf && !in_one) return file.metadata.merge(gguf_tokenizer_of(encoder.files(), paths));
+  if (kind != kUmt5) return;
   const auto bytes = spiece_model_of(encoder.files(), paths);
   if (!bytes) return;
   const TensorEntry entry{
@@ -277,7 +280,7 @@ std::map<fs::path, OutgoingFile> outgoing_files(const Conversion& conversion, co
         throw Error(fmt::format("{} and another part have tensors of the same names: leave --one-file out", name));
       const bool blocks = packing && layout_of(*packing).elements > 1;
       add_tensors(file, *part, tensors, blocks && !gguf ? std::nullopt : packing, progress);
-      if (form.kind == kUmt5) add_tokenizer(file, *part, conversion.paths, gguf, !alone);
+      if (form.kind.ends_with("T5EncoderModel")) add_tokenizer(file, *part, form.kind, conversion.paths, gguf, !alone);
       if (const auto& own = part->tensors().metadata(); own.contains(kConfig)) file.metadata[kConfig] = own.at(kConfig);
     }
   return files;

@@ -37,43 +37,42 @@ constexpr T5Spelling kT5Spellings[]{
     {"enc.blk.0.attn_q.weight", llama_cpp_t5_names},
 };
 
-// The pieces of a SentencePiece model as llama.cpp keeps them in a file's header, whose numbers of kinds are
-// SentencePiece's own; nothing where there are none.
-std::optional<text::SentencePiece> pieces_in(const FileTable& file) {
+// llama.cpp's keys of the values of a file's header that are a tokenizer.
+std::string ggml(const char* name) { return fmt::format("tokenizer.ggml.{}", name); }
+
+template <class T>
+const T* value_of(const std::map<std::string, GgufValue>& values, const char* name) {
+  const auto found = values.find(ggml(name));
+  return found == values.end() ? nullptr : std::get_if<T>(&found->second);
+}
+
+// A SentencePiece model as llama.cpp keeps it in a file's header, whose numbers of kinds are SentencePiece's own;
+// nothing where there is none. Throws eav::Error where it is none that is valid.
+std::optional<text::StoredPieces> pieces_in(const FileTable& file) {
   const auto& values = file.checkpoint().files().front().values();
-  const auto list = [&]<class T>(const char* name, const std::vector<T>*& to) {
-    const auto found = values.find(fmt::format("tokenizer.ggml.{}", name));
-    if (found != values.end()) to = std::get_if<std::vector<T>>(&found->second);
-  };
   const auto flag = [&](const char* name) {
-    const auto found = values.find(fmt::format("tokenizer.ggml.{}", name));
-    const auto* value = found == values.end() ? nullptr : std::get_if<bool>(&found->second);
-    return value == nullptr || *value;
+    const auto* set = value_of<bool>(values, name);
+    return set == nullptr || *set;
   };
-  const std::vector<std::string>* tokens = nullptr;
-  const std::vector<double>* scores = nullptr;
-  const std::vector<int64_t>* kinds = nullptr;
-  list("tokens", tokens), list("scores", scores), list("token_type", kinds);
+  const auto* tokens = value_of<std::vector<std::string>>(values, "tokens");
+  const auto* scores = value_of<std::vector<double>>(values, "scores");
+  const auto* kinds = value_of<std::vector<int64_t>>(values, "token_type");
+  const auto* charsmap = value_of<std::vector<int64_t>>(values, "precompiled_charsmap");
   if (tokens == nullptr || scores == nullptr || kinds == nullptr || tokens->empty() ||
       scores->size() != tokens->size() || kinds->size() != tokens->size())
     return std::nullopt;
-  using Piece = text::SentencePiece;
-  std::vector<Piece::Piece> pieces;
-  int64_t bytes = 0, unknown = 0;
+  text::StoredPieces stored;
   for (size_t i = 0; i < tokens->size(); ++i) {
-    const auto kind = static_cast<Piece::Kind>((*kinds)[i]);
-    const auto& token = (*tokens)[i];
-    if (kind < Piece::kNormal || kind > Piece::kByte) return std::nullopt;
-    const auto is_digit = [](unsigned char c) { return std::isxdigit(c) != 0; };
-    if (kind == Piece::kByte && !(token.size() == 6 && is_digit(token[3]) && is_digit(token[4]))) return std::nullopt;
-    pieces.push_back({token, static_cast<float>((*scores)[i]), kind});
-    bytes += kind == Piece::kByte ? 1 : 0;
-    unknown += kind == Piece::kUnknown ? 1 : 0;
+    const auto kind = static_cast<text::SentencePiece::Kind>((*kinds)[i]);
+    stored.pieces.push_back({(*tokens)[i], static_cast<float>((*scores)[i]), kind});
+    stored.byte_fallback = stored.byte_fallback || kind == text::SentencePiece::kByte;
   }
-  if (unknown != 1 || (bytes != 0 && bytes != 256)) return std::nullopt;
-  return text::SentencePiece(
-      std::move(pieces), bytes > 0,
-      {.add_dummy_prefix = flag("add_space_prefix"), .remove_extra = flag("remove_extra_whitespaces")});
+  if (charsmap != nullptr)
+    for (const auto byte : *charsmap) stored.charsmap.push_back(static_cast<char>(byte));
+  stored.spaces.add_dummy_prefix = flag("add_space_prefix");
+  stored.spaces.remove_extra = flag("remove_extra_whitespaces");
+  check_pieces(stored, file.path().string());
+  return stored;
 }
 
 std::string bytes_of(const FileTable& file, const std::string& key) {
@@ -102,34 +101,35 @@ std::optional<std::string> spiece_model_of(const std::filesystem::path& encoder,
 }
 
 std::map<std::string, GgufValue> gguf_tokenizer_of(const std::filesystem::path& encoder, const ModelPaths& paths) {
-  const auto bytes = spiece_model_of(encoder, paths);
-  std::optional<text::SentencePiece> model;
-  if (bytes)
-    model = text::read_sentencepiece_model(*bytes, kSentencePiece);
+  std::optional<text::StoredPieces> stored;
+  if (const auto bytes = spiece_model_of(encoder, paths))
+    stored = text::read_stored_pieces(*bytes, kSentencePiece);
   else if (!std::filesystem::is_directory(encoder))
-    model = pieces_in(FileTable(encoder));
-  if (!model) return {};
+    stored = pieces_in(FileTable(encoder));
+  if (!stored) return {};
   std::vector<std::string> tokens;
   std::vector<double> scores;
   std::vector<int64_t> kinds;
-  for (int64_t i = 0; i < model->size(); ++i) {
-    auto piece = model->piece(i);
-    tokens.push_back(std::move(piece.text));
-    scores.push_back(piece.score);
-    kinds.push_back(static_cast<int64_t>(piece.kind));
+  std::map<std::string, GgufValue> values;
+  for (const auto& [text, score, kind] : stored->pieces) {
+    for (const auto& [name, token] :
+         {std::pair{"eos", "</s>"}, std::pair{"padding", "<pad>"}, std::pair{"unknown", "<unk>"}})
+      if (text == token) values.emplace(ggml(fmt::format("{}_token_id", name).c_str()), uint64_t{tokens.size()});
+    tokens.push_back(text);
+    scores.push_back(score);
+    kinds.push_back(static_cast<int64_t>(kind));
   }
-  std::map<std::string, GgufValue> values{
-      {"tokenizer.ggml.model", std::string("t5")},
-      {"tokenizer.ggml.add_space_prefix", model->spaces().add_dummy_prefix},
-      {"tokenizer.ggml.remove_extra_whitespaces", model->spaces().remove_extra},
-      {"tokenizer.ggml.tokens", std::move(tokens)},
-      {"tokenizer.ggml.scores", std::move(scores)},
-      {"tokenizer.ggml.token_type", std::move(kinds)},
-  };
-  for (const auto& [name, token] :
-       {std::pair{"eos", "</s>"}, std::pair{"padding", "<pad>"}, std::pair{"unknown", "<unk>"}})
-    if (const auto id = model->id(token))
-      values.emplace(fmt::format("tokenizer.ggml.{}_token_id", name), static_cast<uint64_t>(*id));
+  const auto& charsmap = stored->charsmap;
+  if (!charsmap.empty())
+    values.emplace(ggml("precompiled_charsmap"), std::vector<int64_t>(charsmap.begin(), charsmap.end()));
+  values.merge(std::map<std::string, GgufValue>{
+      {ggml("model"), std::string("t5")},
+      {ggml("add_space_prefix"), stored->spaces.add_dummy_prefix},
+      {ggml("remove_extra_whitespaces"), stored->spaces.remove_extra},
+      {ggml("tokens"), std::move(tokens)},
+      {ggml("scores"), std::move(scores)},
+      {ggml("token_type"), std::move(kinds)},
+  });
   return values;
 }
 
@@ -329,9 +329,13 @@ T5Source find_t5(const ModelPaths& paths, const FileTable& model, bool umt5) {
 
   const auto path = part.source.tensors.path;
   const FileTable file(path);
-  if (umt5 && pieces_in(file))
-    return {std::move(part.source), path,
-            [path] { return open_umt5_tokenizer(pieces_in(FileTable(path)).value(), path.string()); }};
+  if (pieces_in(file))
+    return {std::move(part.source), path, [path, umt5] {
+              auto stored = pieces_in(FileTable(path)).value();
+              const auto name = path.string();
+              return umt5 ? open_umt5_tokenizer(text::sentencepiece_model(std::move(stored), name), name)
+                          : open_t5_tokenizer(text::unigram_parts(stored, name), name);
+            }};
   const auto prefix = umt5 ? file.before(kSentencePiece) : std::nullopt;
   if (!prefix)
     throw Error("tokenizer",

@@ -5,15 +5,17 @@ import sys
 from pathlib import Path
 
 import gguf
+import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
 import sentencepiece
+import sentencepiece.sentencepiece_model_pb2
 import test_ltx_single_file as ltx
 import torch
 from test_single_files import (
     CLIP, HUNYUAN, HUNYUAN_VAE, LLAMA, LLAMA_CPP, LLAMA_CPP_T5, TOWER, UMT5, generate, part, pictures, same, save_wan,
-    write_hunyuan,
+    write_gguf, write_hunyuan,
 )  # fmt: skip
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -170,3 +172,29 @@ def test_ltx_video(convert, tmp_path, generation):
         told = (source.metadata() or {}).get("config")
         assert (file.metadata() or {}).get("config") == told
         assert told is None or json.loads(told)["vae"]
+
+
+def test_t5_with_its_tokenizer_in_one_file(run, convert, tmp_path):
+    """Whose table of characters makes one of several: as llama.cpp's header has it, too."""
+    ltx.make(tmp_path, "0.9.0")
+    folder, prompt = tmp_path / "converted", "a \ufb01ne \u201cre\u0301d\u201d circle, 100\u00a0%"
+    spiece = (folder / "tokenizer" / "spiece.model").read_bytes()
+    model = sentencepiece.sentencepiece_model_pb2.ModelProto.FromString(spiece)
+    assert model.normalizer_spec.precompiled_charsmap
+
+    def latents(encoder, *more):
+        out = tmp_path / "latents.safetensors"
+        run("eav", "generate", prompt, "--model", tmp_path / "file.safetensors", "--text-encoder", encoder, *more, "--steps", 2,
+            "--width", 64, "--height", 64, "--frames", 9, "--seed", 1, "--overwrite", "--out", f"{tmp_path}/frames/",
+            "--save-latents", out)  # fmt: skip
+        return safetensors.torch.load_file(out)["latents"]
+
+    ours = convert(folder, "x.gguf")["text_encoder"]
+    theirs = latents(ours, "--tokenizer", folder / "tokenizer")
+    assert theirs.std() > 0.1 and torch.equal(latents(ours), theirs)
+    stored = bytes(np.array(gguf.GGUFReader(ours).fields["tokenizer.ggml.precompiled_charsmap"].contents(), np.int8))
+    assert stored == model.normalizer_spec.precompiled_charsmap
+
+    text = {renamed(k, LLAMA_CPP_T5): t for k, t in part(folder, "text_encoder").items() if "embed_tokens" not in k}
+    theirs = latents(folder)
+    assert torch.equal(latents(write_gguf(tmp_path / "t5.gguf", text, "t5encoder", spiece)), theirs)

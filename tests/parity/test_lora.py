@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import gguf
 import pytest
 import safetensors.torch
 import torch
@@ -414,21 +415,45 @@ BESIDE = [("wan", ["musubi", "loha", "lokr", "comfyui"]), ("hunyuan_video", ["mu
           ("wan", ["peft", "onetrainer, dora"])]  # fmt: skip
 
 
+def quantised(state, path):
+    """The state with its blocks' matrices in Q8_0, as a GGUF file; returns what numbers those are."""
+    numbers, writer = {}, gguf.GGUFWriter(path, "wan")
+    for key, tensor in state.items():
+        values = tensor.float().numpy()
+        if tensor.dim() == 2 and "block" in key and tensor.shape[1] % 32 == 0:
+            blocks = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0)
+            values = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType.Q8_0)
+            writer.add_tensor(key, blocks, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        else:
+            writer.add_tensor(key, values)
+        numbers[key] = torch.from_numpy(values.copy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return numbers
+
+
+@pytest.mark.parametrize("stored", ["float8", "q8_0"])
 @pytest.mark.parametrize("family, writers", BESIDE, ids=[", ".join([family, *writers]) for family, writers in BESIDE])
-def test_merged_and_beside_float8_agree(checkpoint, generate, tmp_path, family, writers):
-    """Matrices that stay float8 get a product beside them; the same numbers as float32 get the change added."""
+def test_merged_and_beside_packed_agree(checkpoint, generate, tmp_path, family, writers, stored):
+    """Matrices that stay packed get a product beside them; the same numbers as float32 get the change added."""
     folder, pipeline = checkpoint(family)
-    state = pipeline.transformer.state_dict()
-    float8 = {k: v.to(torch.float8_e4m3fn) if v.dim() == 2 and "block" in k else v for k, v in state.items()}
-    made = {"packed": float8, "numbers": {k: v.float() for k, v in float8.items()}}
+    state = {k: v.contiguous() for k, v in pipeline.transformer.state_dict().items()}
+    stem = "transformer/diffusion_pytorch_model"
+    copies = {name: shutil.copytree(folder, tmp_path / name) for name in ("packed", "numbers")}
+    if stored == "q8_0":
+        (copies["packed"] / f"{stem}.safetensors").unlink()
+        numbers = quantised(state, copies["packed"] / f"{stem}.gguf")
+    else:
+        float8 = {k: v.to(torch.float8_e4m3fn) if v.dim() == 2 and "block" in k else v for k, v in state.items()}
+        safetensors.torch.save_file(float8, copies["packed"] / f"{stem}.safetensors")
+        numbers = {k: v.float() for k, v in float8.items()}
+    safetensors.torch.save_file(numbers, copies["numbers"] / f"{stem}.safetensors")
     loras = []
     for seed, writer in enumerate(writers):
         file = written(family, writer, pipeline.transformer, seed).save(tmp_path / f"{seed}.safetensors")
         loras += ["--lora", f"{file}:0.4"]
-    latents = {}
-    for name, tensors in made.items():
-        copy = shutil.copytree(folder, tmp_path / name)
-        safetensors.torch.save_file(tensors, copy / "transformer" / "diffusion_pytorch_model.safetensors")
-        latents[name] = generate(family, copy, *loras, dtype="float32")
+    latents = {name: generate(family, copy, *loras, dtype="float32") for name, copy in copies.items()}
     assert error(latents["packed"], latents["numbers"]) < 1e-5
-    assert error(generate(family, tmp_path / "packed", dtype="float32"), latents["packed"]) > 1e-2
+    assert error(generate(family, copies["packed"], dtype="float32"), latents["packed"]) > 1e-2

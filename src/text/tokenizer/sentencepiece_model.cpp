@@ -58,10 +58,6 @@ SentencePiece::SentencePiece(std::vector<Piece> pieces, bool byte_fallback, cons
   unknown_score_ = lowest - kUnknownPenalty;
 }
 
-SentencePiece::Piece SentencePiece::piece(int64_t id) const {
-  return {std::string(table_.text(id)), static_cast<float>(table_.score(id)), kinds_[static_cast<size_t>(id)]};
-}
-
 std::optional<int64_t> SentencePiece::id(std::string_view token) const {
   if (const auto known = table_.id(token)) return known;
   for (int64_t i = 0; i < size(); ++i)  // of those that no text is made of: there are few such questions

@@ -35,10 +35,6 @@ class SentencePiece final : public Model {
   std::optional<std::string> token(int64_t id) const override { return table_.token(id); }
   int64_t size() const override { return table_.size(); }
 
-  // Of an id that is in the vocabulary.
-  Piece piece(int64_t id) const;
-  const Spaces& spaces() const { return spaces_; }
-
  private:
   std::string normalized(std::string_view text) const;
 
