@@ -139,7 +139,7 @@ def tucker_lokr(random, shape, rank=2, alpha=3.0):
     out, inner, *positions = shape
     w1 = random(4, 2)
     t, b, a, w2 = core(random, out // 4, inner // 2, *positions, rank=rank)
-    delta = torch.kron(w1.double().view(4, 2, 1, 1, 1), w2) * alpha / rank
+    delta = torch.kron(w1.double().view(4, 2, 1, 1, 1), w2.contiguous()) * alpha / rank
     return ({"lokr_w1": w1, "lokr_t2": t, "lokr_w2_a": a.T.contiguous(), "lokr_w2_b": b, "alpha": torch.tensor(alpha)},
             lambda w, s: w + s * delta)  # fmt: skip
 
