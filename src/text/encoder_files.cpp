@@ -325,12 +325,12 @@ T5Source find_t5(const ModelPaths& paths, const FileTable& model, bool umt5) {
     const auto inner = paths.tokenizer / "tokenizer";
     folder = std::filesystem::is_directory(inner) ? inner : paths.tokenizer;
   }
-  if (folder) return {std::move(part.source), *folder, [open, dir = *folder] { return open(dir); }};
+  if (folder) return {std::move(part.source), [open, dir = *folder] { return open(dir); }};
 
   const auto path = part.source.tensors.path;
   const FileTable file(path);
   if (pieces_in(file))
-    return {std::move(part.source), path, [path, umt5] {
+    return {std::move(part.source), [path, umt5] {
               auto stored = pieces_in(FileTable(path)).value();
               const auto name = path.string();
               return umt5 ? open_umt5_tokenizer(text::sentencepiece_model(std::move(stored), name), name)
@@ -341,7 +341,7 @@ T5Source find_t5(const ModelPaths& paths, const FileTable& model, bool umt5) {
     throw Error("tokenizer",
                 fmt::format("{}: holds no tokenizer: name one by `tokenizer`, such as the folder \"tokenizer\" of {}",
                             path.string(), umt5 ? "Wan-AI/Wan2.1-T2V-1.3B-Diffusers" : "Lightricks/LTX-Video"));
-  return {std::move(part.source), path, [path, key = *prefix + kSentencePiece] {
+  return {std::move(part.source), [path, key = *prefix + kSentencePiece] {
             return open_umt5_tokenizer(bytes_of(FileTable(path), key), path.string());
           }};
 }

@@ -44,11 +44,10 @@ struct Need {
 FilePart find_part(const std::filesystem::path& given, const FileTable& model, const Need& need,
                    const std::function<PartSource(const std::filesystem::path&)>& of_folder);
 
-// A text encoder T5 or UMT5, and its tokenizer: in a file's tensor "spiece_model", in the folder `paths.tokenizer`, or
-// in the folder of the encoder. Throws eav::Error as find_part() does.
+// A text encoder T5 or UMT5, and its tokenizer: in the folder `paths.tokenizer` or that of the encoder, in the header
+// of a GGUF file, or of UMT5 in the tensor "spiece_model". Throws eav::Error as find_part() does.
 struct T5Source {
   PartSource encoder;
-  std::filesystem::path tokenizer;  // where it lies
   std::function<Tokenizer()> open_tokenizer;
 };
 T5Source find_t5(const ModelPaths& paths, const FileTable& model, bool umt5);

@@ -22,6 +22,7 @@
 #include "models/hunyuan_video/config.h"
 #include "models/hunyuan_video/vae_config.h"
 #include "models/ltx_video/config.h"
+#include "models/ltx_video/latent_upsampler.h"
 #include "models/ltx_video/vae_config.h"
 #include "models/open_sora/config.h"
 #include "models/open_sora/vae_config.h"
@@ -255,6 +256,7 @@ void configuration(std::string_view bytes) {
     read_config<ltx_video::TransformerConfig>(file);
     read_config<ltx_video::VaeConfig>(file);
     read_config<ltx_video::VaeEncoderConfig>(file);
+    read_config<ltx_video::UpsamplerConfig>(file);
     read_config<open_sora::TransformerConfig>(file);
     read_config<open_sora::VaeConfig>(file);
     read_config<wan::TransformerConfig>(file);

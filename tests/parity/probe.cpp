@@ -38,12 +38,13 @@
 #include "weights/placement.h"
 #include "weights/safetensors.h"
 
-void open_sora(const std::vector<std::string>& arguments);  // probe_open_sora.cpp
-void latents(std::vector<std::string> arguments);           // probe_memory.cpp
-void phase(const std::vector<std::string>& arguments);      // probe_memory.cpp
-void plan(const std::vector<std::string>& arguments);       // probe_memory.cpp
-void tensors(const std::vector<std::string>& arguments);    // probe_stored.cpp
-void vae(const std::vector<std::string>& arguments);        // probe_vae.cpp
+void open_sora(const std::vector<std::string>& arguments);         // probe_open_sora.cpp
+void latent_upsampler(const std::vector<std::string>& arguments);  // probe_vae.cpp
+void latents(std::vector<std::string> arguments);                  // probe_memory.cpp
+void phase(const std::vector<std::string>& arguments);             // probe_memory.cpp
+void plan(const std::vector<std::string>& arguments);              // probe_memory.cpp
+void tensors(const std::vector<std::string>& arguments);           // probe_stored.cpp
+void vae(const std::vector<std::string>& arguments);               // probe_vae.cpp
 
 namespace {
 
@@ -289,6 +290,7 @@ int main(int argc, char** argv) try {
       {"clip-image", clip_image},
       {"clip-vision", clip_vision},
       {"html-unescape", html_unescape},
+      {"latent-upsampler", latent_upsampler},
       {"latents", [](const Arguments& given) { latents(given); }},
       {"llama", llama},
       {"open_sora", open_sora},

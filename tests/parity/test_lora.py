@@ -114,6 +114,37 @@ def whole_lokr(random, shape):
     return {"lokr_w1": w1, "lokr_w2": w2, "alpha": torch.tensor(7.0)}, lambda w, s: w + s * delta
 
 
+# Tucker decompositions of a convolution's kernel, as LyCORIS writes them: a core between two matrices.
+
+
+def core(random, out, inner, *positions, rank=3):
+    """[rank, rank, ...], [rank, inner], [out, rank], and what they make."""
+    t, down, up = random(rank, rank, *positions), random(rank, inner), random(out, rank)
+    return t, down, up, torch.einsum("ijtyx,jc,oi->octyx", t.double(), down.double(), up.double())
+
+
+def tucker_lora(random, shape, rank=3, alpha=2.0):
+    t, down, up, delta = core(random, *shape, rank=rank)
+    flat = lambda m: m.view(*m.shape, 1, 1, 1)  # noqa: E731
+    return ({"lora_down.weight": flat(down), "lora_mid.weight": t, "lora_up.weight": flat(up), "alpha": torch.tensor(alpha)},
+            lambda w, s: w + s * alpha / rank * delta)  # fmt: skip
+
+
+def tucker_loha(random, shape, rank=2, alpha=3.0):
+    (t1, b1, a1, one), (t2, b2, a2, other) = (core(random, *shape, rank=rank) for _ in range(2))
+    return ({"hada_t1": t1, "hada_w1_a": a1.T.contiguous(), "hada_w1_b": b1, "hada_t2": t2, "hada_w2_a": a2.T.contiguous(),
+             "hada_w2_b": b2, "alpha": torch.tensor(alpha)}, lambda w, s: w + s * alpha / rank * one * other)  # fmt: skip
+
+
+def tucker_lokr(random, shape, rank=2, alpha=3.0):
+    out, inner, *positions = shape
+    w1 = random(4, 2)
+    t, b, a, w2 = core(random, out // 4, inner // 2, *positions, rank=rank)
+    delta = torch.kron(w1.double().view(4, 2, 1, 1, 1), w2.contiguous()) * alpha / rank
+    return ({"lokr_w1": w1, "lokr_t2": t, "lokr_w2_a": a.T.contiguous(), "lokr_w2_b": b, "alpha": torch.tensor(alpha)},
+            lambda w, s: w + s * delta)  # fmt: skip
+
+
 def difference(random, shape, ending="diff"):
     delta = random(*shape)
     return {ending: delta}, lambda w, s: w + s * delta.double()
@@ -271,6 +302,12 @@ def ltx_original(model, file):
              difference, "transformer_blocks.0.attn1.norm_q.weight", ending="w_norm")  # fmt: skip
 
 
+def patches(form):
+    """The convolution that makes tokens of latents."""
+    return lambda model, file: file.add("lycoris_patch_embedding", shape_of(model, "patch_embedding.weight"), form,
+                                        "patch_embedding.weight")  # fmt: skip
+
+
 flat = lambda prefix: lambda layer: prefix + layer.replace(".", "_")  # noqa: E731
 HUNYUAN = ("attn.to_q", "attn.add_k_proj", "attn.to_out.0", "ff.net.0.proj", "norm1.linear")
 
@@ -284,6 +321,9 @@ WRITERS = {
         "onetrainer, dora": one_trainer(list(WAN), "blocks"),
         "loha": simple(WAN, loha, "blocks", underscored("lycoris_", "blocks")),
         "lokr": simple(WAN, lokr, "blocks", dotted("diffusion_model.", "blocks")),
+        "tucker": patches(tucker_lora),
+        "tucker loha": patches(tucker_loha),
+        "tucker lokr": patches(tucker_lokr),
     },
     "hunyuan_video": {
         "peft": simple(HUNYUAN, peft, "transformer_blocks", dotted("transformer.", "transformer_blocks")),
