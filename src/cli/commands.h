@@ -18,5 +18,6 @@ Command add_evaluate(CLI::App& program);
 Command add_compare(CLI::App& program);
 Command add_attention_maps(CLI::App& program);
 Command add_convert(CLI::App& program);
+Command add_pull(CLI::App& program);
 
 }  // namespace eav

@@ -6,6 +6,7 @@
 
 #include "commands.h"
 #include "eav/generator.h"
+#include "eav/hub.h"
 #include "eav/human.h"
 #include "printable.h"
 #include "request_options.h"
@@ -78,7 +79,8 @@ int inspect_alone(const std::filesystem::path& file) {
   return 0;
 }
 
-int inspect(const AskedOptions& asked) {
+int inspect(AskedOptions asked) {
+  asked.paths.model = resolve_model_path(asked.paths.model);
   if (const auto& path = asked.paths.model;
       path.extension() == ".safetensors" && std::filesystem::is_regular_file(path))
     if (const auto lora = inspect_lora(path)) {
@@ -126,7 +128,8 @@ Command add_inspect(CLI::App& program) {
   const auto asked = std::make_shared<AskedOptions>();
   command
       .add_option("PATH", asked->paths.model,
-                  "Checkpoint folder, or a single file of weights [the demo that ships with eav]")
+                  "Checkpoint folder, single file of weights, or ORG/NAME[:FILE] of the hub's cache [the demo that "
+                  "ships with eav]")
       ->type_name("");
   add_request_options(command, *asked, {"prompt", "enhance_maps"});
   return {&command, [asked] { return inspect(*asked); }};

@@ -32,10 +32,14 @@ class TerminalProgress : public Progress {
   // Takes the bar off the screen, for others to write.
   void clear() noexcept;
 
+ protected:
+  bool watched() const { return watched_; }
+  const std::string& phase_name() const { return phase_; }
+  // "transformer 12/50, 1.3 s each, 49 s left", at the end "transformer 50/50 in 1 min 5 s"
+  virtual std::string state(int64_t done, int64_t total) const;
+
  private:
   void draw(int64_t done, int64_t total);
-  // "transformer 12/50, 1.3 s each, 49 s left", at the end "transformer 50/50 in 1 min 5 s"
-  std::string state(int64_t done, int64_t total) const;
 
   Interrupt& interrupt_;
   bool watched_;  // stderr is a terminal

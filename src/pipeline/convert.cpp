@@ -312,8 +312,7 @@ std::vector<ConvertedFile> convert(const Conversion& conversion, Progress& progr
     throw Error(fmt::format("{}: a .gguf file cannot hold {}: end it in .safetensors", out.string(), type->name));
 
   auto resolved = conversion;
-  for (const auto& [option, member] : ModelPaths::members())
-    resolved.paths.*member = resolve_model_path(conversion.paths.*member);
+  resolved.paths = resolve(conversion.paths);
   const auto family = open_family(resolved.paths);
   std::vector<PartFiles*> parts;
   std::set<std::string> names;

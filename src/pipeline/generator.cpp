@@ -288,8 +288,7 @@ void Job::check_complete() const { job_->check_complete(); }
 // ---- the generator -------------------------------------------------------------------------------------------------
 
 Generator::Generator(const ModelPaths& given, const Runtime& runtime) {
-  auto paths = given;
-  for (const auto& [option, member] : ModelPaths::members()) paths.*member = resolve_model_path(given.*member);
+  auto paths = resolve(given);
   std::string taken;
   if (!paths.comfyui.empty()) {
     auto found = find_in_comfyui(std::move(paths));

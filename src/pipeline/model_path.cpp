@@ -4,12 +4,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <fstream>
 #include <system_error>
 #include <vector>
 
 #include "eav/error.h"
-#include "eav/generator.h"
+#include "eav/hub.h"
+#include "hub/cache.h"
 #include "weights/weight_files.h"
 
 namespace eav {
@@ -80,17 +80,29 @@ const std::vector<std::pair<std::string, fs::path ModelPaths::*>>& ModelPaths::m
 }
 
 fs::path resolve_model_path(const fs::path& path) {
-  if (path.empty() || !is_in_cache(path) || fs::exists(path / "model_index.json")) return path;
-  const auto snapshots = path / "snapshots";
-  std::string main;
-  std::ifstream(path / "refs" / "main") >> main;
-  const auto names = names_in(snapshots, [](const fs::path& entry) { return fs::is_directory(entry); });
-  if (std::ranges::find(names, main) != names.end()) return snapshots / main;
-  if (names.size() == 1) return snapshots / names[0];
-  if (names.empty())
+  std::error_code ignored;
+  if (path.empty() || fs::exists(path / "model_index.json", ignored)) return path;
+  if (is_in_cache(path)) {
+    if (const auto snapshot = CachedRepository(path).current()) return *snapshot;
     throw Error("model", fmt::format("{}: holds no snapshot yet: the download has not begun", path.string()));
-  throw Error("model", fmt::format("{}: refs/main names none of its snapshots: give one of them, {} with {}",
-                                   path.string(), snapshots.string(), listed(names)));
+  }
+  if (fs::exists(path, ignored)) return path;
+  const auto name = parse_hub_name(path.string());
+  // A mistyped file, such as models/wan.safetensors, is no repository.
+  const bool is_file = name && name->path.empty() && (is_single_file(path) || is_pickled(path));
+  return name && (!is_file || is_cached(*name)) ? find_in_cache(*name) : path;
+}
+
+ModelPaths resolve(ModelPaths paths) {
+  const auto is_meant = [&](const fs::path& path) {
+    if (paths.comfyui.empty()) return true;
+    const auto name = parse_hub_name(path.string());
+    return !name || is_cached(*name);
+  };
+  for (const auto& [option, member] : ModelPaths::members())
+    if (is_meant(paths.*member)) paths.*member = resolve_model_path(paths.*member);
+  for (auto& lora : paths.loras) lora.file = resolve_model_path(lora.file);
+  return paths;
 }
 
 std::string advice_for(const fs::path& path) {

@@ -34,16 +34,17 @@ std::string between(const std::string& name, const std::string& begin, std::stri
 
 bool is_shard(const std::string& name) { return name.find("-of-") != std::string::npos; }
 
-std::map<std::string, WeightFiles> variants_in(const fs::path& folder, const std::string& stem) {
-  std::map<std::string, WeightFiles> variants;
-  for (const auto& file : files_in(folder)) {
-    const auto name = file.filename().string();
-    if (const auto whole = between(name, stem + ".", kSuffix); !whole.empty() && !is_shard(whole))
-      variants.insert_or_assign(whole, WeightFiles{file, false});
-    else if (const auto indexed = between(name, stem + ".safetensors.index.", ".json"); !indexed.empty())
-      variants.emplace(indexed, WeightFiles{file, true});
-  }
-  return variants;
+// "model.fp16.safetensors" of its shards "model.fp16-00001-of-00002.safetensors" and
+// "model-00001-of-00002.fp16.safetensors"; empty for other names.
+std::string whole_of(const std::string& shard) {
+  const auto of = shard.find("-of-");
+  if (of == std::string::npos) return "";
+  const auto is_digit = [](unsigned char c) { return std::isdigit(c) != 0; };
+  auto begin = of, end = of + 4;
+  while (begin > 0 && is_digit(shard[begin - 1])) --begin;
+  while (end < shard.size() && is_digit(shard[end])) ++end;
+  if (begin == of || begin == 0 || shard[begin - 1] != '-' || end == of + 4) return "";
+  return shard.substr(0, begin - 1) + shard.substr(end);
 }
 
 // The command that writes a part's pickled weights again.
@@ -102,16 +103,45 @@ bool is_pickled(const fs::path& file) {
   return std::ranges::find(kSuffixes, file.extension()) != kSuffixes.end();
 }
 
+bool is_single_file(const fs::path& file) {
+  return file.extension() == kGguf || (file.extension() == kSuffix && whole_of(file.filename().string()).empty());
+}
+
+std::vector<std::string> weights_among(const std::vector<std::string>& names, const std::string& stem) {
+  for (const auto suffix : {kSuffix, kIndex, kGguf})
+    if (auto name = stem + std::string(suffix); std::ranges::find(names, name) != names.end()) return {std::move(name)};
+  std::map<std::string, std::string> variants;
+  for (const auto& name : names) {
+    if (const auto whole = between(name, stem + ".", kSuffix); !whole.empty() && !is_shard(whole))
+      variants.insert_or_assign(whole, name);
+    else if (const auto indexed = between(name, stem + ".safetensors.index.", ".json"); !indexed.empty())
+      variants.emplace(indexed, name);
+  }
+  std::vector<std::string> found;
+  for (const auto& name : variants | std::views::values) found.push_back(name);
+  return found;
+}
+
+std::vector<std::string> shards_among(const std::vector<std::string>& names, const std::string& index) {
+  const auto suffix = index.find(".safetensors.index");
+  if (suffix == std::string::npos || !index.ends_with(".json")) return {};
+  const auto variant = between(index, index.substr(0, suffix) + ".safetensors.index.", ".json");
+  const auto whole = fmt::format("{}{}{}.safetensors", index.substr(0, suffix), variant.empty() ? "" : ".", variant);
+  std::vector<std::string> shards;
+  for (const auto& name : names)
+    if (whole_of(name) == whole) shards.push_back(name);
+  return shards;
+}
+
 WeightFiles find_weight_files(const fs::path& folder, const std::string& stem) {
-  for (const auto& [suffix, sharded] : {std::pair{kSuffix, false}, {kIndex, true}, {kGguf, false}})
-    if (auto file = folder / (stem + std::string(suffix)); fs::exists(file)) return {std::move(file), sharded};
-  const auto variants = variants_in(folder, stem);
-  if (variants.empty()) throw nothing_to_open(folder, stem);
-  if (variants.size() == 1) return variants.begin()->second;
   std::vector<std::string> names;
-  for (const auto& files : variants | std::views::values) names.push_back(files.path.filename().string());
+  for (const auto& file : files_in(folder))
+    if (fs::exists(file)) names.push_back(file.filename().string());
+  const auto found = weights_among(names, stem);
+  if (found.empty()) throw nothing_to_open(folder, stem);
+  if (found.size() == 1) return {folder / found[0], found[0].ends_with(".json")};
   throw Error(fmt::format("{}: has no {}{}, and several variants of it: {}; leave one of them in the folder",
-                          folder.string(), stem, kSuffix, fmt::join(names, ", ")));
+                          folder.string(), stem, kSuffix, fmt::join(found, ", ")));
 }
 
 }  // namespace eav

@@ -16,6 +16,8 @@
 #include "eav/error.h"
 #include "eav/record.h"
 #include "eav/video.h"
+#include "hub/choice.h"
+#include "hub/listing.h"
 #include "models/clip_image.h"
 #include "models/cogvideox/config.h"
 #include "models/cogvideox/vae_config.h"
@@ -352,6 +354,17 @@ void trace(std::string_view bytes) {
   });
 }
 
+void hub_listing(std::string_view bytes) {
+  refusing("the hub", [&] {
+    const auto listing = parse_listing(bytes, "the hub");
+    for (const auto* name : {"some/model", "some/model:vae", "some/model:a.safetensors"})
+      refusing([&] {
+        for (const auto& file : choose_files(listing, *parse_hub_name(name)).files)
+          if (!stays_inside(file.path)) throw std::logic_error("a file would lie outside: " + file.path);
+      });
+  });
+}
+
 }  // namespace
 
 const std::map<std::string, Target>& targets() {
@@ -360,6 +373,7 @@ const std::map<std::string, Target>& targets() {
       {"charsmap", charsmap},
       {"configuration", configuration},
       {"gguf", gguf},
+      {"hub_listing", hub_listing},
       {"lora", lora},
       {"media", media},
       {"metadata", metadata},
