@@ -43,6 +43,7 @@ SETTINGS = {
     "ltx": "--width 96 --height 64 --frames 17 --steps 3 --negative-prompt 'blue square'",
     "ltx-image": "--image inputs/wide.png",
     "ltx-large": "--width 640 --height 576 --frames 9 --steps 2",
+    "ltx-two-passes": "--latent-upscaler {}/latent_upsampler --width 112 --height 80 --second-pass-timesteps 900,500",
     "ltx-single": "--model {}/file.safetensors --text-encoder {}/converted --width 64 --height 64 --frames 9 --steps 2",
     "open-sora": "--width 68 --height 50 --frames 17 --steps 2",
     "wan": "--width 96 --height 64 --frames 9 --steps 3 --negative-prompt 'blue square'",
@@ -227,6 +228,7 @@ CASES = {
     },
     "ltx-condition-shift": BRIEF | {"image": "--image inputs/fits.png", "timesteps": "--timesteps 1000,900,500"},
     "ltx-condition-terminal": BRIEF | {"image": "--image inputs/fits.png"},
+    "ltx-two-passes": SHORT | {"image": "--image inputs/wide.png", "tones": "--tone-map-compression-ratio 0.6"},
     "ltx-large-0.9.0": {"tiles": "--vae-tiling on", "no tiles": "--vae-tiling off"},
     "ltx-large-0.9.1": {"tiles": "--vae-tiling on"},
     "ltx-large-0.9.5": {

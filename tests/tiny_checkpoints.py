@@ -26,7 +26,7 @@ from PIL import Image  # noqa: E402
 from test_hunyuan_video import released_spelling  # noqa: E402
 from tiny import save_tiny_cogvideox  # noqa: E402
 from tiny_hunyuan_video import save_tiny_hunyuan_video, save_tiny_hunyuan_video_image  # noqa: E402
-from tiny_ltx_video import save_tiny_ltx_video  # noqa: E402
+from tiny_ltx_video import save_tiny_latent_upsampler, save_tiny_ltx_video  # noqa: E402
 from tiny_open_sora import save_tiny_open_sora  # noqa: E402
 from tiny_wan import save_tiny_wan  # noqa: E402
 
@@ -69,6 +69,12 @@ def hunyuan_video_image(kind, **variant):
 
 def ltx_video(generation, pipeline=LTXPipeline, **variant):
     return saved(save_tiny_ltx_video, generation=generation, pipeline=pipeline, **variant)
+
+
+def ltx_two_passes(folder):
+    """With a latent upsampler in latent_upsampler/."""
+    ltx_video("0.9.5", LTXConditionPipeline, scheduler=FLOW)(folder)
+    save_tiny_latent_upsampler(folder / "latent_upsampler")
 
 
 def wan(release, **variant):
@@ -163,6 +169,7 @@ CHECKPOINTS = {
     "ltx-condition": ltx_video("0.9.5", LTXConditionPipeline, scheduler=FLOW),
     "ltx-condition-shift": ltx_video("0.9.5", LTXConditionPipeline, scheduler={**FLOW, "shift": 2.5}),
     "ltx-condition-terminal": ltx_video("0.9.5", LTXConditionPipeline, scheduler={**FLOW, "shift_terminal": 0.1}),
+    "ltx-two-passes": ltx_two_passes,
     "ltx-large-0.9.0": ltx_video("0.9.0", **LARGE),
     "ltx-large-0.9.1": ltx_video("0.9.1", **LARGE),
     "ltx-large-0.9.5": ltx_video("0.9.5", LTXConditionPipeline, scheduler=FLOW, **LARGE),

@@ -1,9 +1,12 @@
 """Tiny random LTX-Video models, made as diffusers makes them."""
 
+import json
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXPipeline, LTXVideoTransformer3DModel
+from diffusers.pipelines.ltx.modeling_latent_upsampler import LTXLatentUpsamplerModel
+from safetensors.torch import save_file
 from tiny import randomize, tiny_text_encoder, tiny_tokenizer
 
 # What is particular to each generation of the autoencoder.
@@ -82,6 +85,19 @@ def tiny_ltx_video_transformer(**config):
         ),
         seed=1,
     )
+
+
+def save_tiny_latent_upsampler(path, **config):
+    """Saves a random latent upsampler, as diffusers' folder `path` and as the release's file beside it; returns it."""
+    path = Path(path)
+    config = {"in_channels": 6, "mid_channels": 64, "num_blocks_per_stage": 2, **config}
+    torch.manual_seed(0)
+    upsampler = randomize(LTXLatentUpsamplerModel(**config), seed=4)
+    upsampler.save_pretrained(path)
+    told = {"_class_name": "LatentUpsampler", **{k: v for k, v in upsampler.config.items() if not k.startswith("_")}}
+    tensors = {key: tensor.contiguous() for key, tensor in upsampler.state_dict().items()}
+    save_file(tensors, path.parent / f"{path.name}.safetensors", {"config": json.dumps(told)})
+    return upsampler
 
 
 def save_tiny_ltx_video(path, generation="0.9.0", transformer={}, vae={}, scheduler={}, pipeline=LTXPipeline):

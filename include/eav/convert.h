@@ -17,6 +17,7 @@ struct Conversion {
   ModelPaths paths;
   std::string type;           // one of conversion_types()
   std::filesystem::path out;  // .gguf or .safetensors: "wan.gguf" becomes "wan-transformer.gguf", "wan-vae.gguf", …
+  bool one_file = false;      // all parts in `out` itself, under ComfyUI's names for such a file
   bool overwrite = false;     // whether files that exist give way
 };
 
@@ -26,11 +27,13 @@ struct ConvertedFile {
   int64_t bytes;
 };
 
-// Writes a file for each part. Vectors, tensors of up to 1,024 elements and tables of modulations are stored in float32
-// whatever the type; rows that do not divide into blocks of q4_k are q8_0, those that do not divide into blocks of that
-// have 16 bits, as have kernels where the type is fp8. No tensor is in memory whole. `progress` is told of each part,
-// and asked whether to stop. Throws eav::Error when the model cannot be opened or a file cannot be written: each
-// appears when it is complete.
+// Writes a file for each part, or one for all, under names that ComfyUI, ComfyUI-GGUF and stable-diffusion.cpp read:
+// the model's own program's for transformers and VAEs, transformers' or, in GGUF files, llama.cpp's for text encoders,
+// with UMT5's tokenizer inside. Parts that none of them reads as GGUF become .safetensors beside it. Vectors, tensors
+// of up to 1,024 elements and tables of modulations are stored in float32 whatever the type; rows that do not divide
+// into blocks of q4_k are q8_0, those that do not divide into blocks of that have 16 bits, as have kernels where the
+// type is fp8. No tensor is in memory whole. `progress` is told of each part, and asked whether to stop. Throws
+// eav::Error when the model cannot be opened or a file cannot be written: each appears when it is complete.
 std::vector<ConvertedFile> convert(const Conversion& conversion, Progress& progress);
 
 }  // namespace eav

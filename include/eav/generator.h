@@ -82,15 +82,16 @@ struct VideoSize {
 // Where a checkpoint lies. A folder holds all parts of a model; of a single file, others are told apart. The root of a
 // model in the cache of the hub (models--ORG--NAME) stands for its snapshot.
 struct ModelPaths {
-  std::filesystem::path model;             // a folder, or a file with the transformer and perhaps other parts
-  std::filesystem::path vae{};             // where the model has none of its own: a file or a folder
-  std::filesystem::path text_encoder{};    // the same: a file, or a folder with the encoder and its tokenizer
-  std::filesystem::path text_encoder_2{};  // HunyuanVideo's CLIP, beside a LLaMA in a file
-  std::filesystem::path image_encoder{};   // of models that see pictures as tokens
-  std::filesystem::path tokenizer{};       // a folder, where a file with a text encoder has none
-  std::filesystem::path model_2{};         // the second expert, for the low noise, where the first is a file
-  std::filesystem::path comfyui{};         // ComfyUI's folder, in which parts that are not given are looked up
-  std::vector<Lora> loras{};               // that change the transformer, one after the other
+  std::filesystem::path model;              // a folder, or a file with the transformer and perhaps other parts
+  std::filesystem::path vae{};              // where the model has none of its own: a file or a folder
+  std::filesystem::path text_encoder{};     // the same: a file, or a folder with the encoder and its tokenizer
+  std::filesystem::path text_encoder_2{};   // HunyuanVideo's CLIP, beside a LLaMA in a file
+  std::filesystem::path image_encoder{};    // of models that see pictures as tokens
+  std::filesystem::path tokenizer{};        // a folder, where a file with a text encoder has none
+  std::filesystem::path model_2{};          // the second expert, for the low noise, where the first is a file
+  std::filesystem::path latent_upscaler{};  // LTX-Video's, for two passes: a file or a folder
+  std::filesystem::path comfyui{};          // ComfyUI's folder, in which parts that are not given are looked up
+  std::vector<Lora> loras{};                // that change the transformer, one after the other
 
   // The members that are paths, by the names of their options.
   static const std::vector<std::pair<std::string, std::filesystem::path ModelPaths::*>>& members();

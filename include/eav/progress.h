@@ -12,7 +12,7 @@ class Progress {
  public:
   virtual ~Progress() = default;
   // A phase begins: "text encoder", "transformer", "vae", "write"; "transformer_2" where a second expert takes
-  // over.
+  // over; of two passes "transformer, pass 1 of 2", "latent upscaler", "transformer, pass 2 of 2".
   virtual void phase(std::string_view) {}
   // `done` of `total` units of the phase (denoising steps, frames) are finished.
   virtual void step(int64_t /*done*/, int64_t /*total*/) {}

@@ -28,6 +28,7 @@ Command add_convert(CLI::App& program) {
       ->type_name("FILE")
       ->required();
   add_part_options(command, asked->paths);
+  command.add_flag("--one-file", asked->one_file, "All parts in FILE itself, under ComfyUI's names for such a file");
   command.add_flag("--overwrite", asked->overwrite, "Replace files that exist");
   return {&command, [asked] {
             Interrupt interrupt;

@@ -68,7 +68,8 @@ int main(int argc, char** argv) {
     eav::print_error("cannot write to standard output");
     return kFailed;
   } catch (const std::exception& error) {
-    eav::print_error(error.what());
+    const std::string what = error.what();  // PyTorch's errors tell where they come from too
+    eav::print_error(what.substr(0, what.find("\nException raised from")));
     return kFailed;
   }
 }

@@ -153,6 +153,8 @@ void add_part_options(CLI::App& command, ModelPaths& paths) {
        "Folder of the tokenizer, where the file of the text encoder has none; for HunyuanVideo with tokenizer/ and "
        "tokenizer_2/ in it");
   path("--model-2", "FILE", paths.model_2, "Wan 2.2: the expert for low noise, beside the one for high noise");
+  path("--latent-upscaler", "PATH", paths.latent_upscaler,
+       "LTX-Video 0.9.7 and 0.9.8: file or folder of the latent upscaler, for two passes as the release runs them");
   path("--comfyui", "DIR", paths.comfyui,
        "ComfyUI's folder: parts that are not given are looked up in its models/ and extra_model_paths.yaml");
 }

@@ -27,6 +27,7 @@ const std::map<std::string, std::vector<std::string>>& kinds() {
       {"text_encoder", {"text_encoders", "clip"}},
       {"text_encoder_2", {"text_encoders", "clip"}},
       {"image_encoder", {"clip_vision"}},
+      {"latent_upscaler", {"latent_upscale_models", "upscale_models"}},
   };
   return kinds;
 }

@@ -100,8 +100,9 @@ std::vector<std::string> apply_loras(const std::vector<Lora>& loras, Family& fam
   };
   std::vector<Target> targets;
   for (auto* part : family.parts(Phase::transformer))
-    targets.push_back(
-        {part, LayerNames(part->tensors(), part->keys().original, part->keys().channels), std::make_shared<Patches>()});
+    if (part->name().starts_with("transformer"))  // others work in that phase too
+      targets.push_back({part, LayerNames(part->tensors(), part->keys().original, part->keys().channels),
+                         std::make_shared<Patches>()});
 
   std::vector<std::string> notes;
   for (const auto& lora : loras) {

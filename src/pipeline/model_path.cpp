@@ -74,6 +74,7 @@ const std::vector<std::pair<std::string, fs::path ModelPaths::*>>& ModelPaths::m
       {"image_encoder", &ModelPaths::image_encoder},
       {"tokenizer", &ModelPaths::tokenizer},
       {"model_2", &ModelPaths::model_2},
+      {"latent_upscaler", &ModelPaths::latent_upscaler},
       {"comfyui", &ModelPaths::comfyui}};
   return members;
 }

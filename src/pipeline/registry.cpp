@@ -22,20 +22,26 @@ namespace eav {
 namespace {
 
 template <class Model>
-std::shared_ptr<Family> open(const std::filesystem::path& folder) {
-  return std::make_shared<FamilyOf<Model>>(folder);
+std::shared_ptr<Family> open(const ModelPaths& paths) {
+  return std::make_shared<FamilyOf<Model>>(paths.model);
 }
 
-using Open = std::shared_ptr<Family> (*)(const std::filesystem::path&);
+// One that takes parts beside its folder.
+template <class Model>
+std::shared_ptr<Family> open_with_parts(const ModelPaths& paths) {
+  return std::make_shared<FamilyOf<Model>>(paths);
+}
+
+using Open = std::shared_ptr<Family> (*)(const ModelPaths&);
 
 const std::map<std::string, Open>& families_by_class() {
   static const std::map<std::string, Open> known{
       {"CogVideoXPipeline", open<cogvideox::Model>},
       {"HunyuanVideoImageToVideoPipeline", open<hunyuan_video::Model>},
       {"HunyuanVideoPipeline", open<hunyuan_video::Model>},
-      {"LTXConditionPipeline", open<ltx_video::Model>},
-      {"LTXImageToVideoPipeline", open<ltx_video::Model>},
-      {"LTXPipeline", open<ltx_video::Model>},
+      {"LTXConditionPipeline", open_with_parts<ltx_video::Model>},
+      {"LTXImageToVideoPipeline", open_with_parts<ltx_video::Model>},
+      {"LTXPipeline", open_with_parts<ltx_video::Model>},
       {"WanImageToVideoPipeline", open<wan::Model>},
       {"WanPipeline", open<wan::Model>},
       {"WanVideoToVideoPipeline", open<wan::Model>},
@@ -74,7 +80,7 @@ std::vector<FilePart> parts_of(const FileTable& file) {
   };
   for (const auto& family : kFileFamilies) look(family.transformer_in);
   for (const auto& family : kFileFamilies) look(family.vae_in);
-  for (const auto find : {t5_in, llama_in, clip_text_in, clip_vision_in}) look(find);
+  for (const auto find : {t5_in, llama_in, clip_text_in, clip_vision_in, ltx_video::latent_upsampler_in}) look(find);
   return parts;
 }
 
@@ -89,6 +95,22 @@ Error nothing_known(const FileTable& file) {
 bool is_of_wan(const std::filesystem::path& folder) {
   const auto config = folder / "config.json";
   return std::filesystem::exists(config) && JsonFile(config).get<std::string>("_class_name", "") == "WanModel";
+}
+
+// A folder whose model_index.json names a pipeline.
+std::shared_ptr<Family> open_pipeline(const ModelPaths& paths) {
+  const auto& model = paths.model;
+  const auto name = JsonFile(model / "model_index.json").get<std::string>("_class_name");
+  const auto found = families_by_class().find(name);
+  if (found != families_by_class().end()) return found->second(paths);
+  if (name == "LTXLatentUpsamplePipeline")
+    throw Error("model", fmt::format("{}: is the latent upscaler of LTX-Video: name it by `latent_upscaler`, beside a "
+                                     "`model`",
+                                     model.string()));
+  std::vector<std::string> known;
+  for (const auto& [family, opener] : families_by_class()) known.push_back(family);
+  throw Error("model", fmt::format("{}: is of the family {}, which is not supported; supported are: {}", model.string(),
+                                   name, fmt::join(known, ", ")));
 }
 
 std::shared_ptr<Family> open_file(const ModelPaths& paths) {
@@ -142,7 +164,9 @@ const std::vector<FamilyOptions>& all_options() {
   return all;
 }
 
-std::shared_ptr<Family> open_family(const ModelPaths& paths) {
+namespace {
+
+std::shared_ptr<Family> open_any(const ModelPaths& paths) {
   const auto& model = paths.model;
   const auto index = model / "model_index.json";
   if (is_weight_file(model)) return open_file(paths);
@@ -162,22 +186,26 @@ std::shared_ptr<Family> open_family(const ModelPaths& paths) {
   }
   if (open_sora::Layout::is_in(model)) return std::make_shared<FamilyOf<open_sora::Model>>(paths);
   for (const auto& [option, member] : ModelPaths::members())
-    if (!(paths.*member).empty() && member != &ModelPaths::model && member != &ModelPaths::comfyui)
+    if (!(paths.*member).empty() && member != &ModelPaths::model && member != &ModelPaths::comfyui &&
+        member != &ModelPaths::latent_upscaler)
       throw Error(option,
                   fmt::format("{}: is a folder with all parts of a model: leave `{}` out", model.string(), option));
   if (!std::filesystem::exists(index))
     throw Error("model", fmt::format("{}: is no checkpoint, as it has no model_index.json (diffusers' save_pretrained "
                                      "writes one){}",
                                      model.string(), advice_for(model)));
-  const auto name = JsonFile(index).get<std::string>("_class_name");
-  const auto found = families_by_class().find(name);
-  if (found == families_by_class().end()) {
-    std::vector<std::string> known;
-    for (const auto& [family, opener] : families_by_class()) known.push_back(family);
-    throw Error("model", fmt::format("{}: is of the family {}, which is not supported; supported are: {}",
-                                     model.string(), name, fmt::join(known, ", ")));
-  }
-  return found->second(model);
+  return open_pipeline(paths);
+}
+
+}  // namespace
+
+std::shared_ptr<Family> open_family(const ModelPaths& paths) {
+  auto family = open_any(paths);
+  if (!paths.latent_upscaler.empty() && family->name() != ltx_video::Model::kFamily)
+    throw Error("latent_upscaler",
+                fmt::format("{}: is a {}, and LTX-Video alone takes a latent upscaler: leave `latent_upscaler` out",
+                            paths.model.string(), family->name()));
+  return family;
 }
 
 }  // namespace eav

@@ -6,8 +6,11 @@
 #include <cmath>
 #include <map>
 
+#include "base/regular_file.h"
+#include "text/original_names.h"
 #include "text/t5_folders.h"
 #include "text/t5_tokenizer.h"
+#include "text/tokenizer/sentencepiece.h"
 #include "text/umt5_tokenizer.h"
 #include "weights/weight_files.h"
 
@@ -15,8 +18,6 @@ namespace eav {
 namespace {
 
 using Json = nlohmann::json;
-
-constexpr const char* kSentencePiece = "spiece_model";  // a tensor: the bytes of spiece.model
 
 FilePart found(std::string name, std::string what, const FileTable& file, OriginalNames names, Json config) {
   return {
@@ -26,49 +27,6 @@ FilePart found(std::string name, std::string what, const FileTable& file, Origin
 
 // ---- T5 -------------------------------------------------------------------------------------------------------------
 
-// As Wan's own UMT5 is written.
-std::vector<NamedRows> wan_t5_names(const std::string& key) {
-  static const std::vector<KeyGroup> table{
-      {"blocks.",
-       "encoder.block.",
-       {
-           {"attn.", "layer.0.SelfAttention."},
-           {"pos_embedding.embedding.", "layer.0.SelfAttention.relative_attention_bias."},
-           {"norm1.", "layer.0.layer_norm."},
-           {"ffn.gate.0.", "layer.1.DenseReluDense.wi_0."},
-           {"ffn.fc1.", "layer.1.DenseReluDense.wi_1."},
-           {"ffn.fc2.", "layer.1.DenseReluDense.wo."},
-           {"norm2.", "layer.1.layer_norm."},
-           {"", ""},
-       }},
-      {"", "", {{"token_embedding.", "shared."}, {"norm.", "encoder.final_layer_norm."}, {"", ""}}},
-  };
-  return find_names(table, key, 0);
-}
-
-// As llama.cpp writes it.
-std::vector<NamedRows> gguf_t5_names(const std::string& key) {
-  static const std::vector<KeyGroup> table{
-      {"enc.blk.",
-       "encoder.block.",
-       {
-           {"attn_q.", "layer.0.SelfAttention.q."},
-           {"attn_k.", "layer.0.SelfAttention.k."},
-           {"attn_v.", "layer.0.SelfAttention.v."},
-           {"attn_o.", "layer.0.SelfAttention.o."},
-           {"attn_rel_b.", "layer.0.SelfAttention.relative_attention_bias."},
-           {"attn_norm.", "layer.0.layer_norm."},
-           {"ffn_gate.", "layer.1.DenseReluDense.wi_0."},
-           {"ffn_up.", "layer.1.DenseReluDense.wi_1."},
-           {"ffn_down.", "layer.1.DenseReluDense.wo."},
-           {"ffn_norm.", "layer.1.layer_norm."},
-           {"", ""},
-       }},
-      {"", "", {{"token_embd.", "shared."}, {"enc.output_norm.", "encoder.final_layer_norm."}, {"", ""}}},
-  };
-  return find_names(table, key, 0);
-}
-
 struct T5Spelling {
   std::string_view known;  // a key
   std::vector<NamedRows> (*names)(const std::string& key);
@@ -76,46 +34,45 @@ struct T5Spelling {
 constexpr T5Spelling kT5Spellings[]{
     {"encoder.block.0.layer.0.SelfAttention.q.weight", nullptr},
     {"blocks.0.pos_embedding.embedding.weight", wan_t5_names},
-    {"enc.blk.0.attn_q.weight", gguf_t5_names},
+    {"enc.blk.0.attn_q.weight", llama_cpp_t5_names},
 };
 
-// The pieces of a SentencePiece model as llama.cpp keeps them in a file's header, whose numbers of kinds are
-// SentencePiece's own; nothing where there are none.
-std::optional<text::SentencePiece> pieces_in(const FileTable& file) {
+// llama.cpp's keys of the values of a file's header that are a tokenizer.
+std::string ggml(const char* name) { return fmt::format("tokenizer.ggml.{}", name); }
+
+template <class T>
+const T* value_of(const std::map<std::string, GgufValue>& values, const char* name) {
+  const auto found = values.find(ggml(name));
+  return found == values.end() ? nullptr : std::get_if<T>(&found->second);
+}
+
+// A SentencePiece model as llama.cpp keeps it in a file's header, whose numbers of kinds are SentencePiece's own;
+// nothing where there is none. Throws eav::Error where it is none that is valid.
+std::optional<text::StoredPieces> pieces_in(const FileTable& file) {
   const auto& values = file.checkpoint().files().front().values();
-  const auto list = [&]<class T>(const char* name, const std::vector<T>*& to) {
-    const auto found = values.find(fmt::format("tokenizer.ggml.{}", name));
-    if (found != values.end()) to = std::get_if<std::vector<T>>(&found->second);
-  };
   const auto flag = [&](const char* name) {
-    const auto found = values.find(fmt::format("tokenizer.ggml.{}", name));
-    const auto* value = found == values.end() ? nullptr : std::get_if<bool>(&found->second);
-    return value == nullptr || *value;
+    const auto* set = value_of<bool>(values, name);
+    return set == nullptr || *set;
   };
-  const std::vector<std::string>* tokens = nullptr;
-  const std::vector<double>* scores = nullptr;
-  const std::vector<int64_t>* kinds = nullptr;
-  list("tokens", tokens), list("scores", scores), list("token_type", kinds);
+  const auto* tokens = value_of<std::vector<std::string>>(values, "tokens");
+  const auto* scores = value_of<std::vector<double>>(values, "scores");
+  const auto* kinds = value_of<std::vector<int64_t>>(values, "token_type");
+  const auto* charsmap = value_of<std::vector<int64_t>>(values, "precompiled_charsmap");
   if (tokens == nullptr || scores == nullptr || kinds == nullptr || tokens->empty() ||
       scores->size() != tokens->size() || kinds->size() != tokens->size())
     return std::nullopt;
-  using Piece = text::SentencePiece;
-  std::vector<Piece::Piece> pieces;
-  int64_t bytes = 0, unknown = 0;
+  text::StoredPieces stored;
   for (size_t i = 0; i < tokens->size(); ++i) {
-    const auto kind = static_cast<Piece::Kind>((*kinds)[i]);
-    const auto& token = (*tokens)[i];
-    if (kind < Piece::kNormal || kind > Piece::kByte) return std::nullopt;
-    const auto is_digit = [](unsigned char c) { return std::isxdigit(c) != 0; };
-    if (kind == Piece::kByte && !(token.size() == 6 && is_digit(token[3]) && is_digit(token[4]))) return std::nullopt;
-    pieces.push_back({token, static_cast<float>((*scores)[i]), kind});
-    bytes += kind == Piece::kByte ? 1 : 0;
-    unknown += kind == Piece::kUnknown ? 1 : 0;
+    const auto kind = static_cast<text::SentencePiece::Kind>((*kinds)[i]);
+    stored.pieces.push_back({(*tokens)[i], static_cast<float>((*scores)[i]), kind});
+    stored.byte_fallback = stored.byte_fallback || kind == text::SentencePiece::kByte;
   }
-  if (unknown != 1 || (bytes != 0 && bytes != 256)) return std::nullopt;
-  return text::SentencePiece(
-      std::move(pieces), bytes > 0,
-      {.add_dummy_prefix = flag("add_space_prefix"), .remove_extra = flag("remove_extra_whitespaces")});
+  if (charsmap != nullptr)
+    for (const auto byte : *charsmap) stored.charsmap.push_back(static_cast<char>(byte));
+  stored.spaces.add_dummy_prefix = flag("add_space_prefix");
+  stored.spaces.remove_extra = flag("remove_extra_whitespaces");
+  check_pieces(stored, file.path().string());
+  return stored;
 }
 
 std::string bytes_of(const FileTable& file, const std::string& key) {
@@ -129,6 +86,52 @@ std::string bytes_of(const FileTable& file, const std::string& key) {
 }
 
 }  // namespace
+
+std::optional<std::string> spiece_model_of(const std::filesystem::path& encoder, const ModelPaths& paths) {
+  if (!std::filesystem::is_directory(encoder)) {
+    const FileTable file(encoder);
+    if (const auto prefix = file.before(kSentencePiece)) return bytes_of(file, *prefix + kSentencePiece);
+  }
+  const auto folder = std::filesystem::is_directory(encoder) ? encoder : std::filesystem::path();
+  for (const auto& dir : {paths.tokenizer, paths.tokenizer / "tokenizer", folder, folder / "tokenizer",
+                          encoder.parent_path() / "tokenizer", paths.model / "google" / "umt5-xxl"})
+    if (const auto file = dir / "spiece.model"; !dir.empty() && std::filesystem::is_regular_file(file))
+      return read_file(file);
+  return std::nullopt;
+}
+
+std::map<std::string, GgufValue> gguf_tokenizer_of(const std::filesystem::path& encoder, const ModelPaths& paths) {
+  std::optional<text::StoredPieces> stored;
+  if (const auto bytes = spiece_model_of(encoder, paths))
+    stored = text::read_stored_pieces(*bytes, kSentencePiece);
+  else if (!std::filesystem::is_directory(encoder))
+    stored = pieces_in(FileTable(encoder));
+  if (!stored) return {};
+  std::vector<std::string> tokens;
+  std::vector<double> scores;
+  std::vector<int64_t> kinds;
+  std::map<std::string, GgufValue> values;
+  for (const auto& [text, score, kind] : stored->pieces) {
+    for (const auto& [name, token] :
+         {std::pair{"eos", "</s>"}, std::pair{"padding", "<pad>"}, std::pair{"unknown", "<unk>"}})
+      if (text == token) values.emplace(ggml(fmt::format("{}_token_id", name).c_str()), uint64_t{tokens.size()});
+    tokens.push_back(text);
+    scores.push_back(score);
+    kinds.push_back(static_cast<int64_t>(kind));
+  }
+  const auto& charsmap = stored->charsmap;
+  if (!charsmap.empty())
+    values.emplace(ggml("precompiled_charsmap"), std::vector<int64_t>(charsmap.begin(), charsmap.end()));
+  values.merge(std::map<std::string, GgufValue>{
+      {ggml("model"), std::string("t5")},
+      {ggml("add_space_prefix"), stored->spaces.add_dummy_prefix},
+      {ggml("remove_extra_whitespaces"), stored->spaces.remove_extra},
+      {ggml("tokens"), std::move(tokens)},
+      {ggml("scores"), std::move(scores)},
+      {ggml("token_type"), std::move(kinds)},
+  });
+  return values;
+}
 
 std::optional<FilePart> t5_in(const FileTable& file) {
   for (const auto& [known, names] : kT5Spellings) {
@@ -199,8 +202,9 @@ std::optional<FilePart> clip_text_in(const FileTable& file) {
 std::optional<FilePart> clip_vision_in(const FileTable& file) {
   const auto prefix = file.before("embeddings.class_embedding");
   if (!prefix) return std::nullopt;
-  const std::string projector = "multi_modal_projector.";
-  const bool of_llava = file.has(projector + "linear_1.weight");
+  const std::string layer = "linear_1.weight", projector = "multi_modal_projector.";
+  const auto before_projector = file.before(projector + layer);
+  const bool of_llava = before_projector.has_value();
   const auto names = below(*prefix);
   const FileTable t({.path = file.path(), .rename = names});
   constexpr int64_t kHeadDimH = 80, kHeadDimL = 64;
@@ -210,8 +214,9 @@ std::optional<FilePart> clip_vision_in(const FileTable& file) {
   config["patch_size"] = patch;
   config["image_size"] = std::lround(std::sqrt(static_cast<double>(patches))) * patch;
   if (!of_llava) return found("image_encoder", "CLIP ViT-H", file, names, std::move(config));
-  const auto with_projector = [names, projector](const std::string& key) -> std::vector<NamedRows> {
-    if (key.starts_with(projector)) return {{key}};
+  const auto with_projector = [names, before = *before_projector,
+                               projector](const std::string& key) -> std::vector<NamedRows> {
+    if (key.starts_with(before + projector)) return {{key.substr(before.size())}};
     auto named = names(key);
     for (auto& rows : named) rows.key = "vision_tower.vision_model." + rows.key;
     return named;
@@ -220,47 +225,14 @@ std::optional<FilePart> clip_vision_in(const FileTable& file) {
                std::move(config));
 }
 
-namespace {
-
-// As llama.cpp writes a LLaMA with so many heads of queries and of keys.
-std::vector<NamedRows> gguf_llama_names(const std::string& key, int64_t heads, int64_t kv_heads) {
-  static const std::vector<KeyGroup> table{
-      {"blk.",
-       "layers.",
-       {
-           {"attn_q.", "self_attn.q_proj."},
-           {"attn_k.", "self_attn.k_proj."},
-           {"attn_v.", "self_attn.v_proj."},
-           {"attn_output.", "self_attn.o_proj."},
-           {"attn_norm.", "input_layernorm."},
-           {"ffn_gate.", "mlp.gate_proj."},
-           {"ffn_up.", "mlp.up_proj."},
-           {"ffn_down.", "mlp.down_proj."},
-           {"ffn_norm.", "post_attention_layernorm."},
-           {"", ""},
-       }},
-      {"", "", {{"token_embd.", "embed_tokens."}, {"output_norm.", "norm."}}},  // neither "output." nor "rope_freqs."
-  };
-  auto names = find_names(table, key, 0);
-  for (auto& rows : names) {
-    if (rows.key.ends_with("q_proj.weight")) rows.heads = heads;
-    if (rows.key.ends_with("k_proj.weight")) rows.heads = kv_heads;
-  }
-  return names;
-}
-
-}  // namespace
-
 std::optional<FilePart> llama_in(const FileTable& file) {
-  constexpr int64_t kHeadDim = 128;
   OriginalNames names;
   if (const std::string q = "blk.0.attn_q.weight", k = "blk.0.attn_k.weight"; file.has(q)) {
-    names = [heads = file.length(q, 0) / kHeadDim, kv_heads = file.length(k, 0) / kHeadDim](const std::string& key) {
-      return gguf_llama_names(key, heads, kv_heads);
-    };
+    names = [heads = file.length(q, 0) / kLlamaHeadDim, kv_heads = file.length(k, 0) / kLlamaHeadDim](
+                const std::string& key) { return llama_cpp_llama_names(key, heads, kv_heads); };
   } else {
-    const auto prefix = file.before("layers.0.self_attn.q_proj.weight");
-    if (!prefix || prefix->ends_with("encoder.")) return std::nullopt;  // CLIP's
+    const auto prefix = file.before("layers.0.input_layernorm.weight");
+    if (!prefix) return std::nullopt;
     names = below(*prefix);
   }
   const FileTable t({.path = file.path(), .rename = names});
@@ -270,9 +242,9 @@ std::optional<FilePart> llama_in(const FileTable& file) {
                 {"model_type", "llama"},
                 {"hidden_size", t.length("embed_tokens.weight", 1)},
                 {"vocab_size", t.length("embed_tokens.weight", 0)},
-                {"head_dim", kHeadDim},
-                {"num_attention_heads", t.length(block + "self_attn.q_proj.weight", 0) / kHeadDim},
-                {"num_key_value_heads", t.length(block + "self_attn.k_proj.weight", 0) / kHeadDim},
+                {"head_dim", kLlamaHeadDim},
+                {"num_attention_heads", t.length(block + "self_attn.q_proj.weight", 0) / kLlamaHeadDim},
+                {"num_key_value_heads", t.length(block + "self_attn.k_proj.weight", 0) / kLlamaHeadDim},
                 {"intermediate_size", t.length(block + "mlp.gate_proj.weight", 0)},
                 {"num_hidden_layers", t.count("layers.")},
                 {"rms_norm_eps", 1e-5},
@@ -353,19 +325,23 @@ T5Source find_t5(const ModelPaths& paths, const FileTable& model, bool umt5) {
     const auto inner = paths.tokenizer / "tokenizer";
     folder = std::filesystem::is_directory(inner) ? inner : paths.tokenizer;
   }
-  if (folder) return {std::move(part.source), *folder, [open, dir = *folder] { return open(dir); }};
+  if (folder) return {std::move(part.source), [open, dir = *folder] { return open(dir); }};
 
   const auto path = part.source.tensors.path;
   const FileTable file(path);
-  if (umt5 && pieces_in(file))
-    return {std::move(part.source), path,
-            [path] { return open_umt5_tokenizer(pieces_in(FileTable(path)).value(), path.string()); }};
+  if (pieces_in(file))
+    return {std::move(part.source), [path, umt5] {
+              auto stored = pieces_in(FileTable(path)).value();
+              const auto name = path.string();
+              return umt5 ? open_umt5_tokenizer(text::sentencepiece_model(std::move(stored), name), name)
+                          : open_t5_tokenizer(text::unigram_parts(stored, name), name);
+            }};
   const auto prefix = umt5 ? file.before(kSentencePiece) : std::nullopt;
   if (!prefix)
     throw Error("tokenizer",
                 fmt::format("{}: holds no tokenizer: name one by `tokenizer`, such as the folder \"tokenizer\" of {}",
                             path.string(), umt5 ? "Wan-AI/Wan2.1-T2V-1.3B-Diffusers" : "Lightricks/LTX-Video"));
-  return {std::move(part.source), path, [path, key = *prefix + kSentencePiece] {
+  return {std::move(part.source), [path, key = *prefix + kSentencePiece] {
             return open_umt5_tokenizer(bytes_of(FileTable(path), key), path.string());
           }};
 }

@@ -3,6 +3,7 @@
 #pragma once
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -43,14 +44,19 @@ struct Need {
 FilePart find_part(const std::filesystem::path& given, const FileTable& model, const Need& need,
                    const std::function<PartSource(const std::filesystem::path&)>& of_folder);
 
-// A text encoder T5 or UMT5, and its tokenizer: in a file's tensor "spiece_model", in the folder `paths.tokenizer`, or
-// in the folder of the encoder. Throws eav::Error as find_part() does.
+// A text encoder T5 or UMT5, and its tokenizer: in the folder `paths.tokenizer` or that of the encoder, in the header
+// of a GGUF file, or of UMT5 in the tensor "spiece_model". Throws eav::Error as find_part() does.
 struct T5Source {
   PartSource encoder;
-  std::filesystem::path tokenizer;  // where it lies
   std::function<Tokenizer()> open_tokenizer;
 };
 T5Source find_t5(const ModelPaths& paths, const FileTable& model, bool umt5);
+
+// The SentencePiece model beside or in a text encoder's file or folder, for files that hold both: the bytes of its
+// spiece.model, and what a GGUF file's header tells of it, under llama.cpp's keys. Nothing where there is none.
+inline constexpr const char* kSentencePiece = "spiece_model";  // a tensor: the bytes
+std::optional<std::string> spiece_model_of(const std::filesystem::path& encoder, const ModelPaths& paths);
+std::map<std::string, GgufValue> gguf_tokenizer_of(const std::filesystem::path& encoder, const ModelPaths& paths);
 Need need_of_t5(bool umt5);
 
 // The table of a file, or of the weights in a folder of the original program, that is given for `option`. Throws

@@ -8,6 +8,7 @@
 #include "eav/error.h"
 #include "nn/attention.h"
 #include "nn/planned.h"
+#include "text/original_names.h"
 #include "weights/limits.h"
 
 namespace eav {
@@ -138,9 +139,9 @@ T5Encoder::T5Encoder(const Weights& w, const T5Config& c)
       norm(w / "encoder" / "final_layer_norm", c.channels, c.norm_eps) {}
 
 Part<T5Encoder> T5Encoder::part(const PartSource& source) {
-  return {source, {unneeded_keys(), {"encoder.block."}}, [config = T5Config(source.config)](const Weights& w) {
-            return T5Encoder(w, config);
-          }};
+  return {source.named(llama_cpp_t5_names),
+          {unneeded_keys(), {"encoder.block."}},
+          [config = T5Config(source.config)](const Weights& w) { return T5Encoder(w, config); }};
 }
 
 std::vector<UnneededKey> T5Encoder::unneeded_keys() {
@@ -148,6 +149,7 @@ std::vector<UnneededKey> T5Encoder::unneeded_keys() {
       {"decoder.*", "prompts are encoded only"},
       {"lm_head.weight", "belongs to the decoder"},
       {"encoder.embed_tokens.weight", "a copy of shared.weight"},
+      {"spiece_model", "the tokenizer"},
   };
 }
 

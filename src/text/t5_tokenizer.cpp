@@ -53,17 +53,15 @@ text::UnigramParts read_parts(const std::filesystem::path& dir, int64_t sentinel
   throw Error(fmt::format("{}: has neither spiece.model nor tokenizer.json", dir.string()));
 }
 
-}  // namespace
+// Tokens of roles that files need not name.
+const std::map<std::string, std::string> kRoles{{"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"pad_token", "<pad>"}};
 
-Tokenizer open_t5_tokenizer(const std::filesystem::path& dir) try {
+Tokenizer tokenizer_of(text::UnigramParts parts, const text::SpecialTokens& special, int64_t sentinels,
+                       const std::string& name) {
   constexpr int64_t kUnknown = 2;  // T5 vocabularies begin with <pad>, </s>, <unk>
   const std::string kWordStart = "▁";
-
-  const text::SpecialTokens special(dir, {{"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"pad_token", "<pad>"}});
-  const auto sentinels = count_sentinels(dir, special.settings());
-  auto parts = read_parts(dir, sentinels);
   if (std::ssize(parts.vocabulary) <= kUnknown)
-    throw Error(fmt::format("{}: a vocabulary of {} tokens is not T5's", dir.string(), parts.vocabulary.size()));
+    throw Error(fmt::format("{}: a vocabulary of {} tokens is not T5's", name, parts.vocabulary.size()));
 
   TokenizerStages stages;
   stages.model = std::make_shared<text::Unigram>(std::move(parts.vocabulary), kUnknown);
@@ -76,8 +74,20 @@ Tokenizer open_t5_tokenizer(const std::filesystem::path& dir) try {
   if (const auto end = special.role("eos_token")) stages.after = {*stages.added_tokens.id(end->content)};
   if (const auto padding = special.role("pad_token")) stages.padding = *stages.added_tokens.id(padding->content);
   return Tokenizer(std::move(stages));
+}
+
+}  // namespace
+
+Tokenizer open_t5_tokenizer(const std::filesystem::path& dir) try {
+  const text::SpecialTokens special(dir, kRoles);
+  const auto sentinels = count_sentinels(dir, special.settings());
+  return tokenizer_of(read_parts(dir, sentinels), special, sentinels, dir.string());
 } catch (const nlohmann::json::exception& error) {
   throw Error(fmt::format("{}: is no valid tokenizer: {}", dir.string(), error.what()));
+}
+
+Tokenizer open_t5_tokenizer(text::UnigramParts parts, const std::string& name) {
+  return tokenizer_of(std::move(parts), text::SpecialTokens(kRoles), /*sentinels=*/0, name);
 }
 
 }  // namespace eav

@@ -22,7 +22,8 @@ void walk(int64_t frames, int64_t at_once, const FrameSource& frame, const Surro
           const std::function<void(std::span<const Tensor> window, int64_t first)>& step) {
   auto window = std::move(past);
   int64_t next = 0;
-  const auto take = [&] { window.push_back(next < frames ? frame(next) : Tensor(window.back())), ++next; };
+  const auto beyond = [&] { return around.after == Border::kZero ? at::zeros_like(window.back()) : window.back(); };
+  const auto take = [&] { window.push_back(next < frames ? frame(next) : beyond()), ++next; };
   if (window.empty()) {
     take();
     const auto before = around.before == Border::kZero ? at::zeros_like(window[0]) : window[0];

@@ -15,12 +15,12 @@
 
 namespace eav {
 
-// What a convolution sees beyond each frame: so many frames before and after it, and a border around all of them. The
-// last frame of a video stands for those after it.
+// What a convolution sees beyond each frame: so many frames before and after it, and a border around all of them.
 struct Surroundings {
   int64_t past, future;
   Border border;
   Border before = Border::kReplicate;  // what lies before the first frame: zeros, or that frame
+  Border after = Border::kReplicate;   // and after the last one
 };
 
 // The last frames that each layer of a model saw, from which it continues in the next chunk of the video. Memory is

@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "eav/error.h"
-#include "weights/written_names.h"
 
 namespace eav {
 namespace {
@@ -22,7 +21,7 @@ std::string without_weight(const std::string& key) {
 }
 
 // Keys of the other writer that hold a tensor, or rows of it, and which.
-std::vector<std::pair<std::string, NamedRows>> originals_of(const std::string& key, const std::vector<KeyGroup>& table,
+std::vector<std::pair<std::string, NamedRows>> originals_of(const std::string& key, const KeyTable& table,
                                                             int64_t channels) {
   std::vector<std::pair<std::string, NamedRows>> found;
   for (const auto& group : table) {
@@ -159,7 +158,7 @@ class Fitter {
 
 }  // namespace
 
-LayerNames::LayerNames(const Checkpoint& part, const std::vector<KeyGroup>* original, int64_t channels) {
+LayerNames::LayerNames(const Checkpoint& part, const KeyTable* original, int64_t channels) {
   const auto with_underscores = [](std::string name) {
     std::ranges::replace(name, '.', '_');
     return name;

@@ -17,7 +17,7 @@ namespace eav {
 class LayerNames {
  public:
   // `original` may be nullptr; `channels` are the model's.
-  LayerNames(const Checkpoint& part, const std::vector<KeyGroup>* original, int64_t channels);
+  LayerNames(const Checkpoint& part, const KeyTable* original, int64_t channels);
 
   // The layers, or rows of layers, that are called so, by this project's names without ".weight"; nullptr where none
   // is.

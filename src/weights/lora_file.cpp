@@ -59,11 +59,10 @@ constexpr std::array kEndings{
     Ending{".lokr_w2", "lokr_w2"},
     Ending{".lokr_w2_a", "lokr_w2_a"},
     Ending{".lokr_w2_b", "lokr_w2_b"},
-    Ending{".lora_mid.weight", "tucker"},
-    Ending{".hada_t1", "tucker"},
-    Ending{".hada_t2", "tucker"},
-    Ending{".lokr_t1", "tucker"},
-    Ending{".lokr_t2", "tucker"},
+    Ending{".lora_mid.weight", "mid"},
+    Ending{".hada_t1", "hada_t1"},
+    Ending{".hada_t2", "hada_t2"},
+    Ending{".lokr_t2", "lokr_t2"},
 };
 
 struct Writer {
@@ -149,10 +148,11 @@ class LayerReader {
       throw error(parts_.begin()->second.first, "belongs to a layer that is changed in several forms");
     if (has("down") || has("up")) {
       layer_.weight = Delta{.first = product("up", "down")};
+      if (has("mid")) layer_.weight->first = with_core("mid", layer_.weight->first);
       layer_.weight->scale = scale_of(layer_.weight->first.right.size(0));
     } else if (has("hada_w1_a")) {
-      layer_.weight =
-          Delta{Delta::Form::hadamard, product("hada_w1_a", "hada_w1_b"), product("hada_w2_a", "hada_w2_b")};
+      layer_.weight = Delta{Delta::Form::hadamard, product("hada_w1_a", "hada_w1_b", "hada_t1"),
+                            product("hada_w2_a", "hada_w2_b", "hada_t2")};
       layer_.weight->scale = scale_of(layer_.weight->first.right.size(0));
       check_like(layer_.weight->first, layer_.weight->second);
     } else if (has("lokr_w1") || has("lokr_w1_a")) {
@@ -211,20 +211,32 @@ class LayerReader {
   }
   Tensor column(std::string_view part) const { return floats(part).reshape({-1, 1}); }
 
-  Factors product(std::string_view left, std::string_view right) const {
+  // With a `core` of a Tucker decomposition, where the file has it, LyCORIS writes the left matrix as [rank, rows].
+  Factors product(std::string_view left, std::string_view right, std::string_view core = {}) const {
+    if (!core.empty() && has(core)) return with_core(core, {matrix(left).t(), matrix(right)});
     const Factors factors{matrix(left), matrix(right)};
     if (factors.left.size(1) != factors.right.size(0))
       throw error(at(left).first, fmt::format("has rank {}, but \"{}\" rank {}", factors.left.size(1), at(right).first,
                                               factors.right.size(0)));
     return factors;
   }
+  // A kernel [rows, in, ...] as a core [rank, rank, ...] between two matrices, [rows, rank] and [rank, in]: the core
+  // and the second one make a matrix of all columns.
+  Factors with_core(std::string_view part, const Factors& factors) const {
+    const auto core = matrix(part).to(at::kFloat);  // [rank, rank * positions]
+    const auto rank = factors.left.size(1), inner = factors.right.size(0);
+    if (core.size(0) != rank || at(part).second.shape[1] != inner)
+      throw error(at(part).first, fmt::format("has shape [{}], expected [{}, {}, ...]",
+                                              fmt::join(at(part).second.shape, ", "), rank, inner));
+    constexpr int64_t kMostElements = int64_t{1} << 27;
+    if (factors.right.size(1) > kMostElements / core.size(0) / (core.size(1) / inner))
+      throw error(at(part).first, "belongs to a matrix of impossible size");
+    const auto right = factors.right.to(at::kFloat).t();                                // [in, rank]
+    return {factors.left, at::matmul(right, core.view({rank, inner, -1})).flatten(1)};  // [rank, in * positions]
+  }
   Factors whole_or_product(const std::string& part) const {
     if (has(part)) return {matrix(part)};
-    return product(find(part + "_a"), find(part + "_b"));
-  }
-  // The table's own text of a part's name, which outlives this call.
-  static std::string_view find(const std::string& part) {
-    return std::ranges::find(kEndings, std::string_view(part), &Ending::part)->part;
+    return part == "lokr_w2" ? product("lokr_w2_a", "lokr_w2_b", "lokr_t2") : product("lokr_w1_a", "lokr_w1_b");
   }
   void check_like(const Factors& one, const Factors& other) const {
     if (one.rows() != other.rows() || one.columns() != other.columns())
@@ -348,11 +360,6 @@ LoraFile::LoraFile(const std::filesystem::path& path) : path_(path) {
                               parts.at(ending->part).first, key));
   }
   for (const auto& [name, parts] : layers) {
-    if (parts.contains("tucker")) {
-      for (const auto& part : parts | std::views::values)
-        left_over_["a Tucker decomposition, which is not supported"].push_back(part.first);
-      continue;
-    }
     const auto* writer =
         std::ranges::find_if(kWriters, [&](const Writer& w) { return std::string_view(name).starts_with(w.prefix); });
     if (writer_.empty()) writer_ = writer->name;

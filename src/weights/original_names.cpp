@@ -4,8 +4,6 @@
 
 #include <charconv>
 
-#include "weights/written_names.h"
-
 namespace eav {
 namespace {
 
@@ -14,7 +12,8 @@ NamedRows rows_of(const KeyRename& line, std::string key, int64_t channels) {
   return {.key = std::move(key),
           .begin = line.begin * channels,
           .end = line.end > 0 ? std::optional(line.end * channels) : std::nullopt,
-          .at = line.at * channels};
+          .at = line.at * channels,
+          .matrix = line.matrix};
 }
 
 }  // namespace
@@ -29,7 +28,7 @@ std::optional<std::pair<std::string, std::string_view>> split_beginning(std::str
   return std::pair{fmt::format("{}{}.", other, block->first), block->second.substr(1)};
 }
 
-std::vector<NamedRows> find_names(std::span<const KeyGroup> table, std::string_view key, int64_t channels) {
+std::vector<NamedRows> find_names(const KeyTable& table, std::string_view key, int64_t channels) {
   for (const auto& group : table) {
     const auto found = split_beginning(group.original, group.ours, key);
     if (!found) continue;
@@ -47,7 +46,7 @@ std::vector<NamedRows> find_names(std::span<const KeyGroup> table, std::string_v
   return {};
 }
 
-std::vector<NamedRows> find_original(std::span<const KeyGroup> table, std::string_view key, int64_t channels) {
+std::vector<NamedRows> find_original(const KeyTable& table, std::string_view key, int64_t channels) {
   for (const auto& group : table) {
     const auto found = split_beginning(group.ours, group.original, key);
     if (!found) continue;
@@ -63,13 +62,6 @@ std::vector<NamedRows> find_original(std::span<const KeyGroup> table, std::strin
     return names;
   }
   return {};
-}
-
-std::string replaced(std::string text, std::span<const std::pair<std::string_view, std::string_view>> renames) {
-  for (const auto& [from, to] : renames)
-    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
-      text.replace(at, from.size(), to);
-  return text;
 }
 
 std::optional<std::pair<int64_t, std::string_view>> leading_number(std::string_view text) {

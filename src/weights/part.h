@@ -42,8 +42,9 @@ struct PartKeys {
   std::vector<UnneededKey> unneeded = {};  // known, and not read
   std::vector<std::string> blocks = {};  // prefixes such as "transformer_blocks.": blocks that offloading loads singly
   bool float32 = false;                  // the part computes in it whatever the others do, unless asked otherwise
-  const std::vector<KeyGroup>* original = nullptr;  // another writer's names, by which LoRAs may call layers
-  int64_t channels = 0;                             // the model's, in which rows of those are counted
+  const KeyTable* original =
+      nullptr;           // the model's own program's names, which LoRAs may have, and files that are written
+  int64_t channels = 0;  // the model's, in which rows of those are counted
 };
 
 // Where a part lies: what is set and where its tensors are.
@@ -61,6 +62,12 @@ struct PartSource {
   }
   static PartSource of_transformers(const std::filesystem::path& dir, std::string name) {
     return {std::move(name), JsonFile(dir / "config.json"), {.path = dir, .stem = kTransformersStem}};
+  }
+  // The same part, whose file may also have the keys of another writer, by `names`, which leave this project's alone.
+  PartSource named(OriginalNames names) const {
+    auto source = *this;
+    if (!source.tensors.rename) source.tensors.rename = std::move(names);
+    return source;
   }
 };
 

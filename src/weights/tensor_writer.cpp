@@ -28,10 +28,34 @@ class GgufHeader {
     add(uint64_t{text.size()});
     bytes += text;
   }
-  void add_value(const std::string& key, const std::string& text) {
+  void add_value(const std::string& key, const GgufValue& value) {
     add(key);
-    add(gguf::ValueType::string);
-    add(text);
+    std::visit([&](const auto& of) { add_typed(of); }, value);
+  }
+
+ private:
+  using Type = gguf::ValueType;
+  static Type type_of(const std::string&) { return Type::string; }
+  static Type type_of(bool) { return Type::boolean; }
+  static Type type_of(double) { return Type::float32; }
+  static Type type_of(int64_t) { return Type::int32; }
+  static Type type_of(uint64_t) { return Type::uint32; }
+  void add_plain(const std::string& text) { add(text); }
+  void add_plain(bool flag) { add(static_cast<uint8_t>(flag ? 1 : 0)); }
+  void add_plain(double number) { add(static_cast<float>(number)); }
+  void add_plain(int64_t number) { add(static_cast<int32_t>(number)); }
+  void add_plain(uint64_t number) { add(static_cast<uint32_t>(number)); }
+  template <class T>
+  void add_typed(const T& value) {
+    add(type_of(value));
+    add_plain(value);
+  }
+  template <class T>
+  void add_typed(const std::vector<T>& list) {
+    add(Type::array);
+    add(type_of(T()));
+    add(uint64_t{list.size()});
+    for (const auto& value : list) add_plain(value);
   }
 };
 
@@ -45,7 +69,7 @@ uint64_t bytes_of(const TensorEntry& entry) {
 
 // Every tensor gets its place, counted from the beginning of the data; returns the header.
 std::string gguf_header(const std::filesystem::path& out, std::vector<OutgoingTensor>& tensors,
-                        const std::string& architecture, const std::map<std::string, std::string>& metadata) {
+                        const std::string& architecture, const Metadata& metadata) {
   constexpr size_t kMostAxes = 4;  // of ggml
   const auto is_folded = [](const OutgoingTensor& t) { return t.entry.shape.size() > kMostAxes; };
   GgufHeader header;
@@ -53,26 +77,19 @@ std::string gguf_header(const std::filesystem::path& out, std::vector<OutgoingTe
   header.add(uint64_t{tensors.size()});
   header.add(uint64_t{2 + metadata.size() + static_cast<uint64_t>(std::ranges::count_if(tensors, is_folded))});
   header.add_value("general.architecture", architecture);
-  header.add(std::string("general.quantization_version"));
-  header.add(gguf::ValueType::uint32);
-  header.add(uint32_t{2});
-  for (const auto& [key, text] : metadata) header.add_value(key, text);
-  for (const auto& tensor : tensors) {
-    if (!is_folded(tensor)) continue;
-    header.add(std::string(gguf::kOriginalShape) + tensor.key);
-    header.add(gguf::ValueType::array);
-    header.add(gguf::ValueType::int32);
-    header.add(uint64_t{tensor.entry.shape.size()});
-    for (const auto n : tensor.entry.shape) header.add(static_cast<int32_t>(n));
-  }
+  header.add_value("general.quantization_version", uint64_t{2});
+  for (const auto& [key, value] : metadata) header.add_value(key, value);
+  for (const auto& tensor : tensors)
+    if (is_folded(tensor)) header.add_value(std::string(gguf::kOriginalShape) + tensor.key, tensor.entry.shape);
   uint64_t at = 0;
   for (auto& [key, entry, bytes] : tensors) {
-    const auto type = std::ranges::find_if(
-        gguf::kTypes, [&, &e = entry](const gguf::TensorType& t) { return t.dtype == e.dtype && t.blocks == e.blocks; });
+    const auto type = std::ranges::find_if(gguf::kTypes, [&, &e = entry](const gguf::TensorType& t) {
+      return t.dtype == e.dtype && t.blocks == e.blocks;
+    });
     if (type == gguf::kTypes.end())
       throw Error(
           fmt::format("{}: a GGUF file cannot hold {}: write a .safetensors file", out.string(), entry.type_name()));
-    auto axes = entry.shape;
+    auto axes = entry.shape.empty() ? std::vector<int64_t>{1} : entry.shape;
     while (axes.size() > kMostAxes) {
       axes[1] *= axes[0];
       axes.erase(axes.begin());
@@ -91,9 +108,10 @@ std::string gguf_header(const std::filesystem::path& out, std::vector<OutgoingTe
 }
 
 std::string safetensors_header(const std::filesystem::path& out, std::vector<OutgoingTensor>& tensors,
-                               const std::map<std::string, std::string>& metadata) {
+                               const Metadata& metadata) {
   auto json = nlohmann::ordered_json::object();
-  if (!metadata.empty()) json["__metadata__"] = metadata;
+  for (const auto& [key, value] : metadata)
+    if (const auto* text = std::get_if<std::string>(&value)) json["__metadata__"][key] = *text;
   uint64_t at = 0;
   for (auto& [key, entry, bytes] : tensors) {
     if (entry.blocks)
@@ -113,7 +131,7 @@ std::string safetensors_header(const std::filesystem::path& out, std::vector<Out
 }  // namespace
 
 Temporary write_tensors(const std::filesystem::path& out, std::vector<OutgoingTensor> tensors,
-                        const std::string& architecture, const std::map<std::string, std::string>& metadata) {
+                        const std::string& architecture, const Metadata& metadata) {
   const auto header = out.extension() == ".gguf" ? gguf_header(out, tensors, architecture, metadata)
                                                  : safetensors_header(out, tensors, metadata);
   auto part = Temporary::file(out);

@@ -20,10 +20,14 @@ struct OutgoingTensor {
   std::function<void(const Sink& write)> bytes;  // hands its bytes over, in order
 };
 
-// A file that appears when it is finished; its suffix says which of the two it is. `architecture` and `metadata` are
-// what its header tells. Kernels of five axes have their outer two as one in a GGUF file, whose header says so. Throws
-// eav::Error that names the file when it cannot be written, or has no such type.
+// What the header of a file tells beside its tensors: in .safetensors files texts alone, in GGUF files numbers have 32
+// bits.
+using Metadata = std::map<std::string, GgufValue>;
+
+// A file that appears when it is finished; its suffix says which of the two it is. A GGUF file tells its
+// `architecture`, and has the outer two axes of kernels of five as one, which its header says. Throws eav::Error that
+// names the file when it cannot be written, or has no such type.
 Temporary write_tensors(const std::filesystem::path& out, std::vector<OutgoingTensor> tensors,
-                        const std::string& architecture, const std::map<std::string, std::string>& metadata);
+                        const std::string& architecture, const Metadata& metadata);
 
 }  // namespace eav

@@ -24,6 +24,7 @@
 #include "models/hunyuan_video/config.h"
 #include "models/hunyuan_video/vae_config.h"
 #include "models/ltx_video/config.h"
+#include "models/ltx_video/latent_upsampler.h"
 #include "models/ltx_video/vae_config.h"
 #include "models/open_sora/config.h"
 #include "models/open_sora/vae_config.h"
@@ -257,6 +258,7 @@ void configuration(std::string_view bytes) {
     read_config<ltx_video::TransformerConfig>(file);
     read_config<ltx_video::VaeConfig>(file);
     read_config<ltx_video::VaeEncoderConfig>(file);
+    read_config<ltx_video::UpsamplerConfig>(file);
     read_config<open_sora::TransformerConfig>(file);
     read_config<open_sora::VaeConfig>(file);
     read_config<wan::TransformerConfig>(file);
@@ -311,6 +313,12 @@ void lora(std::string_view bytes) {
         if (*delta && (*delta)->columns() <= kMost / (*delta)->rows()) (*delta)->dense(0, (*delta)->rows(), at::kCPU);
     }
   });
+}
+
+// What a single file is.
+void single_file(std::string_view bytes) {
+  const MemoryFile memory(bytes);
+  refusing(memory.path(), [&] { inspect_file(memory.path()); });
 }
 
 void gguf(std::string_view bytes) {
@@ -374,6 +382,7 @@ const std::map<std::string, Target>& targets() {
       {"safetensors", safetensors},
       {"scheduler", scheduler},
       {"shard_index", shard_index},
+      {"single_file", single_file},
       {"spiece", spiece},
       {"tokenizer_folder", tokenizer_folder},
       {"tokenizer_json", tokenizer_json},

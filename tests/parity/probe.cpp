@@ -38,12 +38,13 @@
 #include "weights/placement.h"
 #include "weights/safetensors.h"
 
-void open_sora(const std::vector<std::string>& arguments);  // probe_open_sora.cpp
-void latents(std::vector<std::string> arguments);           // probe_memory.cpp
-void phase(const std::vector<std::string>& arguments);      // probe_memory.cpp
-void plan(const std::vector<std::string>& arguments);       // probe_memory.cpp
-void tensors(const std::vector<std::string>& arguments);    // probe_stored.cpp
-void vae(const std::vector<std::string>& arguments);        // probe_vae.cpp
+void open_sora(const std::vector<std::string>& arguments);         // probe_open_sora.cpp
+void latent_upsampler(const std::vector<std::string>& arguments);  // probe_vae.cpp
+void latents(std::vector<std::string> arguments);                  // probe_memory.cpp
+void phase(const std::vector<std::string>& arguments);             // probe_memory.cpp
+void plan(const std::vector<std::string>& arguments);              // probe_memory.cpp
+void tensors(const std::vector<std::string>& arguments);           // probe_stored.cpp
+void vae(const std::vector<std::string>& arguments);               // probe_vae.cpp
 
 namespace {
 
@@ -244,7 +245,7 @@ void names(const Arguments& arguments) {
   const auto number = std::stoll(option(arguments, "number", "0"));
   const std::map<std::string, eav::OriginalNames> parts{
       {"wan-transformer", eav::wan::transformer_names},
-      {"wan-vae", [=](const std::string& key) { return eav::wan::vae_names(key, number); }},
+      {"wan-vae", [=](const std::string& key) { return eav::wan::vae_names(key, number != 0); }},
       {"hunyuan-video-transformer",
        [=](const std::string& key) { return eav::hunyuan_video::transformer_names(key, number); }},
       {"hunyuan-video-vae", eav::hunyuan_video::vae_names}};
@@ -289,6 +290,7 @@ int main(int argc, char** argv) try {
       {"clip-image", clip_image},
       {"clip-vision", clip_vision},
       {"html-unescape", html_unescape},
+      {"latent-upsampler", latent_upsampler},
       {"latents", [](const Arguments& given) { latents(given); }},
       {"llama", llama},
       {"open_sora", open_sora},

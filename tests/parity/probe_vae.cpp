@@ -2,6 +2,9 @@
 // "latents" with the autoencoder in DIR, computing in float32, and writes the tensor "video". LTX-Video's is told the
 // timestep, the same for every video, and the seed of the noise that it injects; the latents are de-normalised first.
 // With --video FILE instead of --latents FILE it encodes the tensor "video", and writes "mean", and LTX-Video's "std".
+//
+// eav_probe latent-upsampler PATH --latents FILE --out FILE [--adain FACTOR] [--tones COMPRESSION]: LTX-Video's, a file
+// or a folder, on the tensor "latents"; writes "upsampled", and what AdaIN and tone mapping make of that.
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
@@ -14,6 +17,8 @@
 #include "models/cogvideox/vae.h"
 #include "models/hunyuan_video/vae.h"
 #include "models/hunyuan_video/vae_encoder.h"
+#include "models/ltx_video/latent_upsampler.h"
+#include "models/ltx_video/single_file.h"
 #include "models/ltx_video/vae.h"
 #include "models/ltx_video/vae_encoder.h"
 #include "models/wan/vae.h"
@@ -67,12 +72,32 @@ at::Tensor decode(const eav::JsonFile& config, at::ScalarType storage, const at:
     return vae.decode(latents, tiling, progress);
 }
 
+std::string option_of(const std::vector<std::string>& arguments, const std::string& name, const std::string& fallback) {
+  const auto found = std::ranges::find(arguments, "--" + name);
+  return found == arguments.end() || found + 1 == arguments.end() ? fallback : found[1];
+}
+
 }  // namespace
+
+void latent_upsampler(const std::vector<std::string>& arguments) {
+  const auto source = eav::ltx_video::find_latent_upsampler(arguments.at(0)).value();
+  const auto checkpoint = eav::Checkpoint::open(source.tensors, {});
+  const eav::ltx_video::LatentUpsampler upsampler(eav::Weights(checkpoint),
+                                                  eav::ltx_video::UpsamplerConfig::read(source.config));
+  checkpoint.check_all_read();
+  const eav::SafetensorsFile file(option_of(arguments, "latents", ""));
+  const auto latents = file.view(file.entries().at("latents"));
+  const auto upsampled = upsampler(latents, {});
+  const auto number = [&](const char* name) { return std::stod(option_of(arguments, name, "0")); };
+  eav::save_safetensors(option_of(arguments, "out", ""),
+                        {{"upsampled", upsampled},
+                         {"adain", eav::ltx_video::adain(upsampled, latents, number("adain"))},
+                         {"tones", eav::ltx_video::tone_mapped(upsampled, number("tones"))}});
+}
 
 void vae(const std::vector<std::string>& arguments) {
   const auto option = [&](const std::string& name, const std::string& fallback) {
-    const auto found = std::ranges::find(arguments, "--" + name);
-    return found == arguments.end() || found + 1 == arguments.end() ? fallback : found[1];
+    return option_of(arguments, name, fallback);
   };
   const std::filesystem::path dir = arguments.at(0);
   const auto device = eav::parse_device(option("device", "cpu"));

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import gguf
 import pytest
 import safetensors.torch
 import torch
@@ -111,6 +112,37 @@ def whole_lokr(random, shape):
     w1, w2 = random(2, 4), random(out // 2, columns // 4)
     delta = torch.kron(w1.double(), w2.double())
     return {"lokr_w1": w1, "lokr_w2": w2, "alpha": torch.tensor(7.0)}, lambda w, s: w + s * delta
+
+
+# Tucker decompositions of a convolution's kernel, as LyCORIS writes them: a core between two matrices.
+
+
+def core(random, out, inner, *positions, rank=3):
+    """[rank, rank, ...], [rank, inner], [out, rank], and what they make."""
+    t, down, up = random(rank, rank, *positions), random(rank, inner), random(out, rank)
+    return t, down, up, torch.einsum("ijtyx,jc,oi->octyx", t.double(), down.double(), up.double())
+
+
+def tucker_lora(random, shape, rank=3, alpha=2.0):
+    t, down, up, delta = core(random, *shape, rank=rank)
+    flat = lambda m: m.view(*m.shape, 1, 1, 1)  # noqa: E731
+    return ({"lora_down.weight": flat(down), "lora_mid.weight": t, "lora_up.weight": flat(up), "alpha": torch.tensor(alpha)},
+            lambda w, s: w + s * alpha / rank * delta)  # fmt: skip
+
+
+def tucker_loha(random, shape, rank=2, alpha=3.0):
+    (t1, b1, a1, one), (t2, b2, a2, other) = (core(random, *shape, rank=rank) for _ in range(2))
+    return ({"hada_t1": t1, "hada_w1_a": a1.T.contiguous(), "hada_w1_b": b1, "hada_t2": t2, "hada_w2_a": a2.T.contiguous(),
+             "hada_w2_b": b2, "alpha": torch.tensor(alpha)}, lambda w, s: w + s * alpha / rank * one * other)  # fmt: skip
+
+
+def tucker_lokr(random, shape, rank=2, alpha=3.0):
+    out, inner, *positions = shape
+    w1 = random(4, 2)
+    t, b, a, w2 = core(random, out // 4, inner // 2, *positions, rank=rank)
+    delta = torch.kron(w1.double().view(4, 2, 1, 1, 1), w2.contiguous()) * alpha / rank
+    return ({"lokr_w1": w1, "lokr_t2": t, "lokr_w2_a": a.T.contiguous(), "lokr_w2_b": b, "alpha": torch.tensor(alpha)},
+            lambda w, s: w + s * delta)  # fmt: skip
 
 
 def difference(random, shape, ending="diff"):
@@ -270,6 +302,12 @@ def ltx_original(model, file):
              difference, "transformer_blocks.0.attn1.norm_q.weight", ending="w_norm")  # fmt: skip
 
 
+def patches(form):
+    """The convolution that makes tokens of latents."""
+    return lambda model, file: file.add("lycoris_patch_embedding", shape_of(model, "patch_embedding.weight"), form,
+                                        "patch_embedding.weight")  # fmt: skip
+
+
 flat = lambda prefix: lambda layer: prefix + layer.replace(".", "_")  # noqa: E731
 HUNYUAN = ("attn.to_q", "attn.add_k_proj", "attn.to_out.0", "ff.net.0.proj", "norm1.linear")
 
@@ -283,6 +321,9 @@ WRITERS = {
         "onetrainer, dora": one_trainer(list(WAN), "blocks"),
         "loha": simple(WAN, loha, "blocks", underscored("lycoris_", "blocks")),
         "lokr": simple(WAN, lokr, "blocks", dotted("diffusion_model.", "blocks")),
+        "tucker": patches(tucker_lora),
+        "tucker loha": patches(tucker_loha),
+        "tucker lokr": patches(tucker_lokr),
     },
     "hunyuan_video": {
         "peft": simple(HUNYUAN, peft, "transformer_blocks", dotted("transformer.", "transformer_blocks")),
@@ -414,21 +455,45 @@ BESIDE = [("wan", ["musubi", "loha", "lokr", "comfyui"]), ("hunyuan_video", ["mu
           ("wan", ["peft", "onetrainer, dora"])]  # fmt: skip
 
 
+def quantised(state, path):
+    """The state with its blocks' matrices in Q8_0, as a GGUF file; returns what numbers those are."""
+    numbers, writer = {}, gguf.GGUFWriter(path, "wan")
+    for key, tensor in state.items():
+        values = tensor.float().numpy()
+        if tensor.dim() == 2 and "block" in key and tensor.shape[1] % 32 == 0:
+            blocks = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0)
+            values = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType.Q8_0)
+            writer.add_tensor(key, blocks, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        else:
+            writer.add_tensor(key, values)
+        numbers[key] = torch.from_numpy(values.copy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return numbers
+
+
+@pytest.mark.parametrize("stored", ["float8", "q8_0"])
 @pytest.mark.parametrize("family, writers", BESIDE, ids=[", ".join([family, *writers]) for family, writers in BESIDE])
-def test_merged_and_beside_float8_agree(checkpoint, generate, tmp_path, family, writers):
-    """Matrices that stay float8 get a product beside them; the same numbers as float32 get the change added."""
+def test_merged_and_beside_packed_agree(checkpoint, generate, tmp_path, family, writers, stored):
+    """Matrices that stay packed get a product beside them; the same numbers as float32 get the change added."""
     folder, pipeline = checkpoint(family)
-    state = pipeline.transformer.state_dict()
-    float8 = {k: v.to(torch.float8_e4m3fn) if v.dim() == 2 and "block" in k else v for k, v in state.items()}
-    made = {"packed": float8, "numbers": {k: v.float() for k, v in float8.items()}}
+    state = {k: v.contiguous() for k, v in pipeline.transformer.state_dict().items()}
+    stem = "transformer/diffusion_pytorch_model"
+    copies = {name: shutil.copytree(folder, tmp_path / name) for name in ("packed", "numbers")}
+    if stored == "q8_0":
+        (copies["packed"] / f"{stem}.safetensors").unlink()
+        numbers = quantised(state, copies["packed"] / f"{stem}.gguf")
+    else:
+        float8 = {k: v.to(torch.float8_e4m3fn) if v.dim() == 2 and "block" in k else v for k, v in state.items()}
+        safetensors.torch.save_file(float8, copies["packed"] / f"{stem}.safetensors")
+        numbers = {k: v.float() for k, v in float8.items()}
+    safetensors.torch.save_file(numbers, copies["numbers"] / f"{stem}.safetensors")
     loras = []
     for seed, writer in enumerate(writers):
         file = written(family, writer, pipeline.transformer, seed).save(tmp_path / f"{seed}.safetensors")
         loras += ["--lora", f"{file}:0.4"]
-    latents = {}
-    for name, tensors in made.items():
-        copy = shutil.copytree(folder, tmp_path / name)
-        safetensors.torch.save_file(tensors, copy / "transformer" / "diffusion_pytorch_model.safetensors")
-        latents[name] = generate(family, copy, *loras, dtype="float32")
+    latents = {name: generate(family, copy, *loras, dtype="float32") for name, copy in copies.items()}
     assert error(latents["packed"], latents["numbers"]) < 1e-5
-    assert error(generate(family, tmp_path / "packed", dtype="float32"), latents["packed"]) > 1e-2
+    assert error(generate(family, copies["packed"], dtype="float32"), latents["packed"]) > 1e-2

@@ -14,6 +14,7 @@ import torch
 from comparing import options
 from diffusers import AutoencoderKLWan
 from PIL import Image
+from sentencepiece import sentencepiece_model_pb2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import original_files  # noqa: E402
@@ -128,6 +129,9 @@ def write_gguf(path, tensors, architecture, spiece=None):
         writer.add_token_scores([model.get_score(i) for i in ids])
         writer.add_token_types([3 if model.is_control(i) else 2 if model.is_unknown(i) else 6 if model.is_byte(i) else 1
                                 for i in ids])  # fmt: skip
+        charsmap = sentencepiece_model_pb2.ModelProto.FromString(spiece).normalizer_spec.precompiled_charsmap
+        if charsmap:
+            writer.add_precompiled_charsmap(charsmap)
     for key, tensor in tensors.items():
         writer.add_tensor(key, tensor.contiguous().numpy())
     writer.write_header_to_file()

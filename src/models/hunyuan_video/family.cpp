@@ -39,6 +39,14 @@ ClipImageProcessor read_processor(const Layout& layout, const LlavaConfig& confi
   return processor;
 }
 
+// The autoencoder's encoder or decoder.
+template <class Half>
+Part<Half> vae_part(const PartSource& source, const VaeConfig& config) {
+  return {source.named(vae_names),
+          {.unneeded = Half::unneeded_keys(), .original = &vae_table()},
+          [config](const Weights& w) { return Half(w, config); }};
+}
+
 }  // namespace
 
 Layout Layout::of_folder(const std::filesystem::path& model) {
@@ -74,14 +82,15 @@ Model::Model(Layout found)
       llama_tokenizer(layout.open_tokenizer),
       clip_tokenizer(layout.open_tokenizer_2),
       clip(ClipTextEncoder::part(layout.text_encoder_2)),
-      transformer(layout.transformer,
+      transformer(layout.transformer.named([channels = config.channels()](const std::string& key) {
+        return transformer_names(key, channels);
+      }),
                   {.blocks = {"transformer_blocks.", "single_transformer_blocks."},
-                   .original = &original_table(),
+                   .original = &transformer_table(),
                    .channels = config.channels()},
                   [config = config](const Weights& w) { return Transformer(w, config); }),
-      vae_encoder(layout.vae, {VaeEncoder::unneeded_keys(), {}},
-                  [config = vae_config](const Weights& w) { return VaeEncoder(w, config); }),
-      vae(layout.vae, {Vae::unneeded_keys(), {}}, [config = vae_config](const Weights& w) { return Vae(w, config); }) {
+      vae_encoder(vae_part<VaeEncoder>(layout.vae, vae_config)),
+      vae(vae_part<Vae>(layout.vae, vae_config)) {
   const auto& model = layout.model;
   check_agree(model, "latent channels", config.out_channels, "VAE", vae_config.latent_channels);
   check_agree(model, "channels of text embeddings", config.text_embed_dim, "LLaMA", llama_config.channels);

@@ -2,17 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
+#include <utility>
 
 namespace eav::hunyuan_video {
-namespace {
-
-constexpr int64_t kLevels = 4;  // of the autoencoder that is published
-
 // The second spelling of a layer is that of ComfyUI's modules, in which it saves models and LoRAs are trained.
-const std::vector<KeyGroup>& transformer_table() {
-  static const std::vector<KeyGroup> table{
+const KeyTable& transformer_table() {
+  static const KeyTable table{
       {"double_blocks.",
        "transformer_blocks.",
        {
@@ -120,62 +115,54 @@ const std::vector<KeyGroup>& transformer_table() {
   return table;
 }
 
-// A level's layer: "block.1.nin_shortcut.conv.weight".
-std::string level_layer(std::string_view rest) {
-  const auto resampled = [&](std::string_view original, std::string_view ours) {
-    return fmt::format("{}.0.{}", ours, rest.substr(original.size()));
-  };
-  if (rest.starts_with("downsample.")) return resampled("downsample.", "downsamplers");
-  if (rest.starts_with("upsample.")) return resampled("upsample.", "upsamplers");
-  static constexpr std::array kRenames{
-      std::pair<std::string_view, std::string_view>{"block.", "resnets."},
-      std::pair<std::string_view, std::string_view>{"nin_shortcut.", "conv_shortcut."}};
-  return replaced(std::string(rest), kRenames);
-}
+namespace {
 
-std::string of_half(std::string_view half, std::string_view rest) {
-  const auto behind = [&](std::string_view beginning) { return rest.substr(beginning.size()); };
-  if (rest.starts_with("norm_out.")) return fmt::format("conv_norm_out.{}", behind("norm_out."));
-  if (rest.starts_with("mid.block_1.")) return fmt::format("mid_block.resnets.0.{}", behind("mid.block_1."));
-  if (rest.starts_with("mid.block_2.")) return fmt::format("mid_block.resnets.1.{}", behind("mid.block_2."));
-  for (const auto& [list, ours] : {std::pair<std::string_view, std::string_view>{"down.", "down_blocks"},
-                                   std::pair<std::string_view, std::string_view>{"up.", "up_blocks"}}) {
-    if (!rest.starts_with(list)) continue;
-    const auto level = leading_number(rest.substr(list.size()));
-    if (!level || level->first >= kLevels || !level->second.starts_with('.')) break;
-    // The decoder's are counted from the video.
-    const auto number = half == "decoder." ? kLevels - 1 - level->first : level->first;
-    return fmt::format("{}.{}.{}", ours, number, level_layer(level->second.substr(1)));
+constexpr int64_t kLevels = 4,
+                  kMostResnets = 4;  // of the autoencoder that is published: resolutions, and blocks of each
+
+KeyTable make_vae_table() {
+  std::vector<KeyRename> lines;
+  for (const std::string half : {"encoder.", "decoder."}) {
+    const bool down = half == "encoder.";
+    lines.push_back({half + "norm_out.", half + "conv_norm_out."});
+    const auto attention = half + "mid.attn_1.", ours = half + "mid_block.attentions.0.";
+    lines.push_back({attention + "norm.", ours + "group_norm."});
+    for (const auto& [layer, name] : {std::pair{"q.", "to_q."}, std::pair{"k.", "to_k."}, std::pair{"v.", "to_v."},
+                                      std::pair{"proj_out.", "to_out.0."}}) {
+      lines.push_back({.original = attention + layer + "weight", .ours = ours + name + "weight", .matrix = true});
+      lines.push_back({attention + layer, ours + name});
+    }
+    for (const int64_t i : {0, 1})
+      lines.push_back({fmt::format("{}mid.block_{}.", half, i + 1), fmt::format("{}mid_block.resnets.{}.", half, i)});
+    for (int64_t level = 0; level < kLevels; ++level) {
+      // The decoder's are counted from the video.
+      const auto original = fmt::format("{}{}.{}.", half, down ? "down" : "up", level);
+      const auto block = down ? fmt::format("{}down_blocks.{}.", half, level)
+                              : fmt::format("{}up_blocks.{}.", half, kLevels - 1 - level);
+      for (int64_t i = 0; i < kMostResnets; ++i) {
+        const auto there = fmt::format("{}block.{}.", original, i), here = fmt::format("{}resnets.{}.", block, i);
+        lines.push_back({there + "nin_shortcut.", here + "conv_shortcut."});
+        lines.push_back({there, here});
+      }
+      lines.push_back(
+          {original + (down ? "downsample." : "upsample."), block + (down ? "down" : "up") + "samplers.0."});
+    }
   }
-  return std::string(rest);
+  lines.push_back({"", ""});
+  return {{"", "", std::move(lines)}};
 }
 
 }  // namespace
 
-const std::vector<KeyGroup>& original_table() { return transformer_table(); }
+const KeyTable& vae_table() {
+  static const auto table = make_vae_table();
+  return table;
+}
 
 std::vector<NamedRows> transformer_names(const std::string& key, int64_t channels) {
   return find_names(transformer_table(), key, channels);
 }
 
-std::vector<NamedRows> vae_names(const std::string& key) {
-  static constexpr std::array kAttention{std::pair{"norm.", "group_norm."}, std::pair{"q.", "to_q."},
-                                         std::pair{"k.", "to_k."}, std::pair{"v.", "to_v."},
-                                         std::pair{"proj_out.", "to_out.0."}};
-  const std::string_view view = key;
-  for (const std::string_view half : {"encoder.", "decoder."}) {
-    if (!view.starts_with(half)) continue;
-    const auto rest = view.substr(half.size());
-    const std::string_view attention = "mid.attn_1.";
-    if (!rest.starts_with(attention)) return {{std::string(half) + of_half(half, rest)}};
-    const auto layer = rest.substr(attention.size());
-    for (const auto& [original, ours] : kAttention)
-      if (layer.starts_with(original))
-        return {{.key = fmt::format("{}mid_block.attentions.0.{}{}", half, ours,
-                                    layer.substr(std::string_view(original).size())),
-                 .matrix = layer.ends_with("weight") && !layer.starts_with("norm.")}};
-  }
-  return {{key}};
-}
+std::vector<NamedRows> vae_names(const std::string& key) { return find_names(vae_table(), key, 0); }
 
 }  // namespace eav::hunyuan_video

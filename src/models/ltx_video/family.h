@@ -1,9 +1,10 @@
 // LTX-Video's checkpoints (diffusers' LTXPipeline, LTXImageToVideoPipeline and LTXConditionPipeline).
 #pragma once
-#include <filesystem>
+#include <optional>
 
 #include "models/family.h"
 #include "models/ltx_video/config.h"
+#include "models/ltx_video/latent_upsampler.h"
 #include "models/ltx_video/layout.h"
 #include "models/ltx_video/options.h"
 #include "models/ltx_video/transformer.h"
@@ -18,7 +19,7 @@ namespace eav::ltx_video {
 // A checkpoint, opened: its configurations and parts.
 struct Model {
   static constexpr const char* kFamily = "LTX-Video";
-  explicit Model(const std::filesystem::path& folder) : Model(Layout::of_folder(folder)) {}
+  explicit Model(const ModelPaths& paths) : Model(Layout::of_folder(paths)) {}
   explicit Model(Layout layout);
 
   Layout layout;
@@ -31,11 +32,14 @@ struct Model {
   Part<Transformer> transformer;
   Part<VaeEncoder> vae_encoder;
   Part<Vae> vae;
+  Part<LatentStatistics> statistics;  // of the VAE
+  std::optional<Part<LatentUpsampler>> latent_upsampler;
   mutable PictureReader pictures;  // for all jobs
 
   // Throws eav::Error where the checkpoint's VAE has none.
   VaeEncoderConfig encoder_config() const { return VaeEncoderConfig::read(layout.vae.config); }
   Options options(Asked asked) const;
+  std::optional<PassSteps> passes() const;  // nothing without an upsampler
   std::string note() const;
   Inspection inspect() const;
   std::vector<PartFiles*> parts(Phase phase);

@@ -4,34 +4,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
+#include "models/ltx_video/noise_levels.h"
 #include "nn/planned.h"
 #include "options/sizes.h"
 #include "sampling/sample.h"
+#include "sampling/stages.h"
 #include "text/prompt.h"
 
 namespace eav::ltx_video {
 namespace {
 
-constexpr double kTrainSteps = 1000;  // timesteps are parts of these
-
-// Noise levels of LTXConditionPipeline: the first half of the steps takes little away, the second more and more.
-Tensor linear_quadratic_sigmas(int64_t steps) {
-  constexpr double kThreshold = 0.025;  // of noise that the linear half takes away
-  const auto sigmas = at::ones({steps}, at::kDouble);
-  if (steps < 2) return sigmas;
-  const int64_t half = steps / 2;
-  const auto linear = static_cast<double>(half), quadratic = static_cast<double>(steps - half);
-  const double difference = linear - kThreshold * static_cast<double>(steps);
-  const double a = difference / (linear * quadratic * quadratic);
-  const double b = kThreshold / linear - 2 * difference / (quadratic * quadratic);
-  const double c = a * linear * linear;
-  for (int64_t i = 1; i < steps; ++i) {
-    const auto x = static_cast<double>(i);
-    sigmas[i] = 1 - (x < linear ? x * kThreshold / linear : a * x * x + b * x + c);
-  }
-  return sigmas;
-}
+// How large the first of two passes makes pictures, to the release's seven digits: 1152 pixels become 736, not 768.
+constexpr double kFirstPassScale = 0.6666666;
 
 void check_flow_shift(const FlowMatchEulerScheduler& schedule, const Options& options) {
   if (options.flow_shift && schedule.shifts_dynamically())
@@ -70,6 +56,17 @@ class TokenwiseEuler : public Scheduler {
   FlowMatchEulerScheduler schedule_;
   Tensor changes_, levels_;  // of tokens' noise [steps, L, 1]
 };
+
+// A video [1, 3, F, H, W] at the size that was asked for, brought to it as the release does: after its values are cut
+// off. Frame by frame, as copies of a long video take memory.
+Tensor resized(const Tensor& video, int64_t height, int64_t width) {
+  if (video.size(3) == height && video.size(4) == width) return video;
+  const auto frames = at::empty({1, video.size(1), video.size(2), height, width}, video.options().dtype(at::kFloat));
+  for (int64_t t = 0; t < video.size(2); ++t)
+    frames.select(2, t).copy_(at::upsample_bilinear2d(video.select(2, t).to(at::kFloat).clamp(-1, 1), {height, width},
+                                                      /*align_corners=*/false));
+  return frames;
+}
 
 class LtxDenoiser : public Denoiser {
  public:
@@ -130,17 +127,25 @@ class LtxDenoiser : public Denoiser {
 
 // ---- what both have in common ---------------------------------------------------------------------------------------
 
-LtxJob::LtxJob(std::shared_ptr<Model> opened, Options options) : JobOf(std::move(opened), std::move(options)) {
+LtxJob::LtxJob(std::shared_ptr<Model> opened, Options options, double scale)
+    : JobOf(std::move(opened), std::move(options)) {
   const auto& o = asked();
   const auto pixels = model().vae_config.spatial_compression(), frames = model().vae_config.temporal_compression();
   o.check_layers(model().config.num_layers);
   check_size("width", o.width, pixels);
   check_size("height", o.height, pixels);
   check_frames(o.frames, frames);
+  const auto scaled = [&](const char* name, int64_t value) {
+    const auto latents = static_cast<int64_t>(static_cast<double>(value) * scale) / pixels;
+    if (latents < 1)
+      throw Error(name, fmt::format("{} is {}, expected at least {}: the first of two passes makes a smaller video",
+                                    name, value, 2 * pixels));
+    return latents;
+  };
   size_ = {.channels = model().config.in_channels,
            .frames = (o.frames - 1) / frames + 1,
-           .height = o.height / pixels,
-           .width = o.width / pixels,
+           .height = scaled("height", o.height),
+           .width = scaled("width", o.width),
            .frame_ratio = frames,
            .pixel_ratio = pixels,
            .fps = o.fps};
@@ -167,15 +172,19 @@ Encodings LtxJob::read_encodings(Progress& progress) {
     encodings.caption = {at::cat({negative.tokens, prompt.tokens}), at::cat({negative.mask, prompt.mask})};
   }
   if (!pictures_.empty()) progress.phase("vae encoder");
-  for (const auto& picture : pictures_) encodings.conditions.push_back(encode_condition(picture, progress));
+  for (const auto& size : sizes()) {
+    auto& conditions = encodings.conditions.emplace_back();
+    for (const auto& picture : pictures_) conditions.push_back(encode_condition(picture, size, progress));
+  }
   forget_pictures();
   return encodings;
 }
 
-EncodedCondition LtxJob::encode_condition(const Picture& picture, Progress& progress) const {
+EncodedCondition LtxJob::encode_condition(const Picture& picture, const LatentSize& size, Progress& progress) const {
   const auto& [condition, shown] = picture;
-  const auto first = condition.frame_index.value_or(0), ratio = size_.frame_ratio;
-  auto frames = fit(picture, asked().height, asked().width, asked().image_fit, progress, asked().frames - first);
+  const auto first = condition.frame_index.value_or(0), ratio = size.frame_ratio;
+  auto frames = fit(picture, size.height * size.pixel_ratio, size.width * size.pixel_ratio, asked().image_fit, progress,
+                    asked().frames - first);
   frames = frames.slice(0, 0, (frames.size(0) - 1) / ratio * ratio + 1);
   const auto& where = model().vae_encoder.placement();
   const auto [mean, std] = (*model().vae_encoder)(to_video(frames).to(where.device, where.compute), tiles(), progress);
@@ -186,14 +195,17 @@ Denoised LtxJob::denoise(Progress& progress, const Saving& saving, const Watch& 
   at::Generator generator = at::detail::createCPUGenerator(asked().seed);
   const auto begin = start(generator);
   const auto schedule = scheduler(begin);
-  LtxDenoiser denoiser(model(), asked(), encodings().caption, begin, *schedule, generator);
   Enhancer enhancer(asked().enhance, schedule->steps(), model().config.num_layers);
-  const auto shown = [&](const Tensor& x) { return unpack(x.slice(1, begin.conditions), size_); };
+  const auto tokens = run(begin, *schedule, size_, {enhancer, size_.grid(), generator, progress, saving, watch});
+  return {latents_of(tokens), generator, enhancer.trace()};
+}
+
+Tensor LtxJob::run(const Start& begin, Scheduler& schedule, const LatentSize& size, SamplingContext context) const {
+  LtxDenoiser denoiser(model(), asked(), encodings().caption, begin, schedule, context.generator);
+  context.watch = in_layout(context.watch, [&](const Tensor& x) { return unpack(x.slice(1, begin.conditions), size); });
   // Latents stay in float32 between the steps, whatever the model computes in.
-  const auto tokens =
-      sample(denoiser, *schedule, begin.latents.to(model().transformer.placement().device),
-             {enhancer, grid(), generator, progress, saving, in_layout(watch, shown)});  // [1, L, in_channels]
-  return {latents_of(tokens.slice(1, begin.conditions)), generator, enhancer.trace()};
+  const auto tokens = sample(denoiser, schedule, begin.latents.to(model().transformer.placement().device), context);
+  return tokens.slice(1, begin.conditions);
 }
 
 Tensor LtxJob::decode(const Denoised& denoised, Progress& progress) const {
@@ -201,7 +213,9 @@ Tensor LtxJob::decode(const Denoised& denoised, Progress& progress) const {
 }
 
 std::vector<int64_t> LtxJob::sample_shape() const {
-  return {1, size_.channels, std::min(size_.frames, kSampleFrames), size_.height, size_.width};
+  auto shape = sizes().back().shape();
+  shape[2] = std::min(shape[2], kSampleFrames);
+  return shape;
 }
 
 Tensor LtxJob::decode_sample(const Tensor& latents, Progress& progress) const {
@@ -252,20 +266,19 @@ std::unique_ptr<Scheduler> TextJob::scheduler(const Start& /*start*/) const {
 }
 
 Start TextJob::start(at::Generator& generator) const {
-  const auto& conditions = encodings().conditions;
+  const auto& conditions = encodings().conditions[0];
   if (!asked().init_latents.empty()) {
     const auto given = load_latents(asked().init_latents, {1, size_.tokens(), size_.channels}).to(start_options());
     return start_from_latents(given, size_, conditions.empty() ? 0 : 1);
   }
   if (!conditions.empty()) return start_from_image(conditions[0], size_, generator);
-  const auto shape = {int64_t{1}, size_.channels, size_.frames, size_.height, size_.width};
-  return start_from_latents(pack(draw_noise(shape, generator, start_options())), size_);
+  return start_from_latents(pack(draw_noise(size_.shape(), generator, start_options())), size_);
 }
 
 // ---- with pictures and clips anywhere -------------------------------------------------------------------------------
 
-ConditionJob::ConditionJob(std::shared_ptr<Model> opened, Options options)
-    : LtxJob(std::move(opened), std::move(options)) {
+ConditionJob::ConditionJob(std::shared_ptr<Model> opened, Options options, double scale)
+    : LtxJob(std::move(opened), std::move(options), scale) {
   const auto& o = asked();
   for (const auto& condition : o.conditions)
     if (const auto first = condition.frame_index.value_or(0); first < 0 || first >= o.frames)
@@ -276,7 +289,7 @@ ConditionJob::ConditionJob(std::shared_ptr<Model> opened, Options options)
   if (o.denoise_strength == 1)
     throw Error("denoise_strength",
                 "this LTX-Video takes initial latents to change them: give a `denoise_strength` below 1");
-  load_latents(o.init_latents, latents_shape());
+  load_latents(o.init_latents, size_.shape());
 }
 
 FlowMatchEulerScheduler ConditionJob::schedule() const {
@@ -287,10 +300,13 @@ FlowMatchEulerScheduler ConditionJob::schedule() const {
   if (skipped >= o.steps)
     throw Error("denoise_strength",
                 fmt::format("a denoise strength of {} leaves none of {} steps", o.denoise_strength, o.steps));
+  // The last steps of the first of two passes: after it noise is added again.
+  const auto left_out = o.of.passes ? o.of.passes->schedule - o.of.passes->first : 0;
   if (!o.timesteps.empty())
     schedule.set_timesteps(at::tensor(o.timesteps, at::kDouble));
   else
-    schedule.set_timesteps(linear_quadratic_sigmas(o.steps).to(at::kFloat) * kTrainSteps);
+    schedule.set_timesteps(linear_quadratic_sigmas(o.steps + left_out).slice(0, 0, o.steps).to(at::kFloat) *
+                           kTrainSteps);
   schedule.skip(skipped);
   return schedule;
 }
@@ -300,12 +316,98 @@ std::unique_ptr<Scheduler> ConditionJob::scheduler(const Start& start) const {
 }
 
 Start ConditionJob::start(at::Generator& generator) const {
-  auto latents = draw_noise(latents_shape(), generator, start_options());
-  if (!asked().init_latents.empty()) {
-    const auto sigma = schedule().sigmas()[0];
-    latents = sigma * latents + (1 - sigma) * load_latents(asked().init_latents, latents_shape()).to(start_options());
+  std::optional<Tensor> given;
+  if (!asked().init_latents.empty()) given = load_latents(asked().init_latents, size_.shape());
+  return start_from(given, schedule(), 0, generator);
+}
+
+Start ConditionJob::start_from(const std::optional<Tensor>& latents, const FlowMatchEulerScheduler& schedule,
+                               size_t pass, at::Generator& generator) const {
+  const auto size = sizes()[pass];
+  auto noisy = draw_noise(size.shape(), generator, start_options());
+  if (latents) {
+    const auto sigma = schedule.sigmas()[0];
+    noisy = sigma * noisy + (1 - sigma) * latents->to(start_options());
   }
-  return start_from_conditions(latents, encodings().conditions, size_, generator);
+  return start_from_conditions(noisy, encodings().conditions[pass], size, generator);
+}
+
+// ---- in two passes --------------------------------------------------------------------------------------------------
+
+TwoPassJob::TwoPassJob(std::shared_ptr<Model> opened, Options options)
+    : ConditionJob(std::move(opened), std::move(options), kFirstPassScale) {
+  second_schedule();
+}
+
+std::vector<LatentSize> TwoPassJob::sizes() const {
+  auto second = size_;
+  second.height *= 2, second.width *= 2;
+  return {size_, second};
+}
+
+FlowMatchEulerScheduler TwoPassJob::second_schedule() const {
+  FlowMatchEulerScheduler schedule(model().layout.scheduler_config, asked().flow_shift);
+  schedule.set_timesteps(at::tensor(asked().second_pass_timesteps, at::kDouble));
+  return schedule;
+}
+
+Denoised TwoPassJob::denoise(Progress& progress, const Saving& saving, const Watch& watch) {
+  const auto& where = model().transformer.placement();
+  const auto layers = model().config.num_layers;
+  at::Generator generator = at::detail::createCPUGenerator(asked().seed);
+  const bool first_is_done = saving.from && saving.from->whole("pass", 1, 2) == 2;
+  const auto saving_of_pass = [&](int64_t pass, bool resumed, SavedState before) {
+    before.tensors["pass"] = at::scalar_tensor(pass, at::kLong);
+    return saving_of_run(saving, resumed ? saving.from : std::nullopt, std::move(before));
+  };
+
+  Enhancer of_first(asked().enhance, schedule().steps(), layers);
+  Tensor latents;  // of the first pass [1, C, F, h, w]
+  if (first_is_done) {
+    const auto first = saving.from->part("first.");
+    latents = first.like("latents", at::empty(size_.shape(), at::TensorOptions(at::kFloat).device(where.device)));
+    generator.set_state(first.like("generator", generator.get_state()));
+    of_first.load(first.part("enhancer."));
+  } else {
+    progress.phase("transformer, pass 1 of 2");
+    const auto begin = start(generator);
+    const auto schedule = scheduler(begin);
+    latents = unpack(
+        run(begin, *schedule, size_,
+            {of_first, size_.grid(), generator, progress, saving_of_pass(1, saving.from.has_value(), {}), watch}),
+        size_);
+  }
+  SavedState first{{{"first.latents", latents}, {"first.generator", generator.get_state()}}};
+  first.add("first.enhancer.", of_first.save());
+
+  progress.phase("latent upscaler");
+  const auto larger = upsample(latents, progress);
+  if (!where.together) parts(Phase::transformer).back()->release();
+
+  progress.phase("transformer, pass 2 of 2");
+  const auto size = sizes()[1];
+  auto second = second_schedule();
+  const auto begin = start_from(larger, second, 1, generator);
+  TokenwiseEuler schedule(std::move(second), begin, where.device);
+  Enhancer of_second(asked().enhance, schedule.steps(), layers);
+  const auto tokens =
+      run(begin, schedule, size,
+          {of_second, size.grid(), generator, progress, saving_of_pass(2, first_is_done, std::move(first)), watch});
+  return {unpack(tokens, size), generator, joined_traces(std::array{of_first.trace(), of_second.trace()})};
+}
+
+Tensor TwoPassJob::upsample(const Tensor& latents, const Progress& progress) const {
+  const auto& part = *model().latent_upsampler;
+  const auto& statistics = *model().statistics;
+  const auto small = statistics.denormalize(latents);
+  auto large = (*part)(small.to(part.placement().compute), progress).to(at::kFloat);
+  large = adain(large, small, asked().adain_factor);
+  return statistics.normalize(tone_mapped(large, asked().tone_map_compression_ratio));
+}
+
+Tensor TwoPassJob::decode(const Denoised& denoised, Progress& progress) const {
+  return to_pictures(
+      resized(decode_video(denoised.latents, denoised.generator, progress), asked().height, asked().width));
 }
 
 }  // namespace eav::ltx_video

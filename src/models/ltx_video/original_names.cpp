@@ -1,16 +1,12 @@
 #include "models/ltx_video/original_names.h"
 
-#include <array>
-#include <string_view>
+#include <fmt/format.h>
+
 #include <utility>
 
 namespace eav::ltx_video {
-namespace {
-
-using Names = std::vector<std::string_view>;
-
-const std::vector<KeyGroup>& transformer_table() {
-  static const std::vector<KeyGroup> table{
+const KeyTable& transformer_table() {
+  static const KeyTable table{
       {"transformer_blocks.",
        "transformer_blocks.",
        {
@@ -24,6 +20,10 @@ const std::vector<KeyGroup>& transformer_table() {
   };
   return table;
 }
+
+namespace {
+
+using Names = std::vector<std::string>;
 
 // The blocks of the VAE in diffusers' names, by their numbers in the original's one list.
 struct VaeNames {
@@ -48,35 +48,53 @@ VaeNames names_of(Release release) {
   return {release >= Release::v095 ? down095 : down090, release >= Release::v091 ? up091 : up090};
 }
 
-// "encoder.down_blocks.3.x" -> "encoder.down_blocks.1.x"; keys of other layers, and of blocks without a name, stay.
-std::string with_block_named(const std::string& key, std::string_view list, const Names& names) {
-  if (!key.starts_with(list)) return key;
-  const auto block = leading_number(std::string_view(key).substr(list.size()));
-  if (!block || block->first >= std::ssize(names)) return key;
-  return std::string(list.substr(0, list.find('.') + 1)).append(names[block->first]).append(block->second);
+// A residual block's layers whose names differ.
+void add_resnet(std::vector<KeyRename>& lines, const std::string& original, const std::string& ours) {
+  lines.push_back({original + "norm3.norm.", ours + "norm3."});
+  lines.push_back({original + "conv_shortcut.", ours + "conv_shortcut.conv."});
+  lines.push_back({original, ours});
+}
+
+KeyTable make_vae_table(Release release) {
+  constexpr int64_t kMostResnets = 16;  // of a block
+  std::vector<KeyRename> lines{{"per_channel_statistics.mean-of-means", "latents_mean"},
+                               {"per_channel_statistics.std-of-means", "latents_std"},
+                               {"decoder.last_time_embedder.", "decoder.time_embedder."},
+                               {"decoder.last_scale_shift_table", "decoder.scale_shift_table"}};
+  const auto [down, up] = names_of(release);
+  for (const auto& [list, names] : {std::pair{"encoder.down_blocks.", &down}, std::pair{"decoder.up_blocks.", &up}}) {
+    const auto half = std::string(list).substr(0, std::string("encoder.").size());
+    for (size_t block = 0; block < names->size(); ++block) {
+      const auto original = fmt::format("{}{}.", list, block), ours = fmt::format("{}{}.", half, (*names)[block]);
+      for (int64_t i = 0; i < kMostResnets; ++i)
+        add_resnet(lines, fmt::format("{}res_blocks.{}.", original, i), fmt::format("{}resnets.{}.", ours, i));
+      add_resnet(lines, original, ours);
+    }
+  }
+  lines.push_back({"", ""});
+  return {{"", "", std::move(lines)}};
 }
 
 }  // namespace
 
-const std::vector<KeyGroup>& original_table() { return transformer_table(); }
+Release release_of(const JsonFile& vae) {
+  const auto blocks = vae.get<std::vector<std::string>>("down_block_types", {});
+  if (!blocks.empty() && blocks[0] == "LTXVideo095DownBlock3D") return Release::v095;
+  return vae.get<bool>("timestep_conditioning", false) ? Release::v091 : Release::v090;
+}
+
+const KeyTable& vae_table(Release release) {
+  static const auto v090 = make_vae_table(Release::v090), v091 = make_vae_table(Release::v091),
+                    v095 = make_vae_table(Release::v095);
+  return release >= Release::v095 ? v095 : release >= Release::v091 ? v091 : v090;
+}
 
 std::vector<NamedRows> transformer_names(const std::string& key) { return find_names(transformer_table(), key, 0); }
 
-std::vector<NamedRows> vae_names(const std::string& original, Release release) {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kRenames{{
-      {"res_blocks", "resnets"},
-      {"norm3.norm", "norm3"},
-      {"conv_shortcut", "conv_shortcut.conv"},
-      {"last_time_embedder", "time_embedder"},
-      {"last_scale_shift_table", "scale_shift_table"},
-  }};
-  if (original == "per_channel_statistics.mean-of-means") return {{"latents_mean"}};
-  if (original == "per_channel_statistics.std-of-means") return {{"latents_std"}};
-  if (original.starts_with("per_channel_statistics.")) return {};
-  const auto names = names_of(release);
-  auto key = with_block_named(original, "encoder.down_blocks.", names.down_blocks);
-  key = with_block_named(key, "decoder.up_blocks.", names.up_blocks);
-  return {{replaced(std::move(key), kRenames)}};
+std::vector<NamedRows> vae_names(const std::string& key, Release release) {
+  auto names = find_names(vae_table(release), key, 0);
+  if (key.starts_with("per_channel_statistics.") && names.front().key == key) return {};
+  return names;
 }
 
 }  // namespace eav::ltx_video

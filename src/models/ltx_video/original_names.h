@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "weights/config.h"
 #include "weights/original_names.h"
 
 namespace eav::ltx_video {
@@ -15,13 +16,16 @@ enum class Release {
   v097,  // 13B: 48 transformer blocks
 };
 
-// The transformer's, for LoRAs that call layers so.
-const std::vector<KeyGroup>& original_table();
+// Of a VAE by its configuration, as diffusers writes it: v090, v091 or v095.
+Release release_of(const JsonFile& vae);
 
-// Of the transformer. Other keys stay as they are.
+// The transformer's, whose keys that are this project's already stay as they are, and the autoencoder's, whose blocks
+// have other numbers.
+const KeyTable& transformer_table();
+const KeyTable& vae_table(Release release);
+
 std::vector<NamedRows> transformer_names(const std::string& key);
-
-// Of the autoencoder; nothing for statistics that nothing is computed from.
+// Nothing for statistics that nothing is computed from.
 std::vector<NamedRows> vae_names(const std::string& key, Release release);
 
 }  // namespace eav::ltx_video

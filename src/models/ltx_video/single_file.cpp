@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <span>
 #include <string_view>
@@ -15,6 +16,9 @@ namespace eav::ltx_video {
 namespace {
 
 using Json = nlohmann::json;
+
+constexpr const char* kUpsamplerPart = "latent_upsampler";  // its name, and that of its folder in a pipeline's
+constexpr const char* kUpsamplerClass = "LTXLatentUpsamplerModel";
 
 Need need_of_vae() { return {"vae", "VAE of LTX-Video", "that of the release's whole file", vae_in}; }
 
@@ -252,13 +256,6 @@ Json scheduler_config(const Original& file, Release release) {
   return config;
 }
 
-// Of a VAE by its configuration, as diffusers writes it.
-Release release_of(const JsonFile& vae) {
-  const auto blocks = vae.get<std::vector<std::string>>("down_block_types", {});
-  if (!blocks.empty() && blocks[0] == "LTXVideo095DownBlock3D") return Release::v095;
-  return vae.get<bool>("timestep_conditioning", false) ? Release::v091 : Release::v090;
-}
-
 PartSource transformer_source(const Original& file) {
   return {"transformer", JsonFile(file.path(), transformer_config(file)), file.named(transformer_names)};
 }
@@ -275,7 +272,7 @@ std::optional<FilePart> transformer_in(const FileTable& file) {
   const auto original = find_transformer(file);
   if (!original) return std::nullopt;
   auto source = transformer_source(*original);
-  const bool large = source.config.count("num_layers") == 48;
+  const bool large = source.config.count("num_layers") == kLargeLayers;
   return FilePart{std::move(source), large ? "LTX-Video 13B" : "LTX-Video 2B"};
 }
 
@@ -283,6 +280,45 @@ std::optional<FilePart> vae_in(const FileTable& file) {
   const auto original = find_vae(file);
   if (!original) return std::nullopt;
   return FilePart{vae_source(*original), "the VAE of LTX-Video"};
+}
+
+std::optional<FilePart> latent_upsampler_in(const FileTable& file) {
+  const std::string first = "initial_conv.weight", upsampler = "upsampler.0.weight";
+  if (!file.has(first) || !file.has(upsampler) || !file.has("post_upsample_res_blocks.0.conv1.weight"))
+    return std::nullopt;
+  // All that the metadata tells follows from shapes.
+  const auto& shape = file.checkpoint().index().at(first).second.shape;
+  const auto mid = file.length(first, 0), positions = file.length(upsampler, 0) / std::max<int64_t>(mid, 1);
+  const bool space = positions == 4 || positions == 8, time = positions == 2 || positions == 8;
+  Json config{{"_class_name", kUpsamplerClass},
+              {"in_channels", file.length(first, 1)},
+              {"mid_channels", mid},
+              {"num_blocks_per_stage", file.count("res_blocks.")},
+              {"dims", std::ssize(shape) - 2},
+              {"spatial_upsample", space},
+              {"temporal_upsample", time}};
+  return FilePart{{kUpsamplerPart, JsonFile(file.path(), std::move(config)), {.path = file.path()}},
+                  fmt::format("the latent upscaler of LTX-Video, of {}", space && time ? "frames, height and width"
+                                                                         : time        ? "frames"
+                                                                                       : "height and width")};
+}
+
+std::optional<PartSource> find_latent_upsampler(const std::filesystem::path& given) {
+  if (given.empty()) return std::nullopt;
+  const std::string option = "latent_upscaler";
+  if (std::filesystem::is_directory(given)) {
+    const auto inner = given / kUpsamplerPart;
+    auto source = PartSource::of_diffusers(std::filesystem::is_directory(inner) ? inner : given);
+    if (const auto name = source.config.get<std::string>("_class_name", "none"); name != kUpsamplerClass)
+      throw Error(option, fmt::format("{}: the class of the model in it is {}, expected {}, as in {}", given.string(),
+                                      name, kUpsamplerClass, "Lightricks/ltxv-spatial-upscaler-0.9.7"));
+    source.name = kUpsamplerPart;
+    return source;
+  }
+  const auto file = open_table(given, option, kLatentUpsamplerExample);
+  if (auto part = latent_upsampler_in(file)) return part->source;
+  throw Error(option, fmt::format("{}: holds no latent upscaler of LTX-Video; such a file is {}", given.string(),
+                                  kLatentUpsamplerExample));
 }
 
 Layout open_single_file(const ModelPaths& paths, const FileTable& file) {
@@ -299,7 +335,8 @@ Layout open_single_file(const ModelPaths& paths, const FileTable& file) {
           .text_encoder = std::move(text.encoder),
           .transformer = transformer_source(transformer),
           .vae = std::move(vae),
-          .tokenizer = text.tokenizer};
+          .open_tokenizer = std::move(text.open_tokenizer),
+          .latent_upsampler = find_latent_upsampler(paths.latent_upscaler)};
 }
 
 std::vector<Need> needs_of(const FileTable&) {

@@ -17,6 +17,14 @@ namespace eav::ltx_video {
 std::optional<FilePart> transformer_in(const FileTable& file);
 std::optional<FilePart> vae_in(const FileTable& file);
 
+std::optional<FilePart> latent_upsampler_in(const FileTable& file);
+
+inline constexpr const char* kLatentUpsamplerExample = "ltxv-spatial-upscaler-0.9.8.safetensors";
+
+// The latent upsampler in a file or folder, also of the pipeline that diffusers saves it with; nothing for an empty
+// path. Throws eav::Error where there is none.
+std::optional<PartSource> find_latent_upsampler(const std::filesystem::path& given);
+
 // Opens `paths.model`, whose table is `file`, with the parts that `paths` names. The release follows from keys and
 // shapes, the widths from shapes, and the rest from the file's metadata where it has it, else from what was published
 // for the release. Throws eav::Error where a part is missing or there twice.

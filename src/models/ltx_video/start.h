@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "eav/grid.h"
+
 namespace eav::ltx_video {
 using at::Tensor;
 
@@ -13,6 +15,8 @@ struct LatentSize {
   int64_t frame_ratio, pixel_ratio;  // video frames, and pixels
   double fps;
   int64_t tokens() const { return frames * height * width; }
+  Grid grid() const { return {frames, height * width}; }
+  std::vector<int64_t> shape() const { return {1, channels, frames, height, width}; }  // of the latents
 };
 
 // [1, C, F, h, w] -> [1, F*h*w, C], and back

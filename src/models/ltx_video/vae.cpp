@@ -92,18 +92,28 @@ Tensor Decoder::operator()(const Tensor& z, const std::optional<Tensor>& timeste
 
 // ---- decoding -------------------------------------------------------------------------------------------------------
 
-Vae::Vae(const Weights& w, const VaeConfig& c)
-    : config_(c),
-      latents_mean_(w.load("latents_mean", {c.latent_channels})),
-      latents_std_(w.load("latents_std", {c.latent_channels})),
-      decoder_(w / "decoder", c) {}
+LatentStatistics::LatentStatistics(const Weights& w, const VaeConfig& c)
+    : mean(w.load("latents_mean", {c.latent_channels})),
+      std(w.load("latents_std", {c.latent_channels})),
+      scaling_factor(c.scaling_factor) {}
+
+Tensor LatentStatistics::denormalize(const Tensor& latents) const {
+  const auto of_channels = [&](const Tensor& t) { return t.to(latents.options()).view({1, -1, 1, 1, 1}); };
+  return latents * of_channels(std) / scaling_factor + of_channels(mean);
+}
+
+Tensor LatentStatistics::normalize(const Tensor& latents) const {
+  const auto of_channels = [&](const Tensor& t) { return t.to(latents.options()).view({1, -1, 1, 1, 1}); };
+  return (latents - of_channels(mean)) * scaling_factor / of_channels(std);
+}
+
+std::vector<UnneededKey> LatentStatistics::unneeded_keys() {
+  return {{"encoder.*", "statistics need no encoder"}, {"decoder.*", "statistics need no decoder"}};
+}
+
+Vae::Vae(const Weights& w, const VaeConfig& c) : config_(c), statistics_(w, c), decoder_(w / "decoder", c) {}
 
 std::vector<UnneededKey> Vae::unneeded_keys() { return {{"encoder.*", "decoding needs no encoder"}}; }
-
-Tensor Vae::denormalize(const Tensor& latents) const {
-  const auto of_channels = [&](const Tensor& t) { return t.to(latents.options()).view({1, -1, 1, 1, 1}); };
-  return latents * of_channels(latents_std_) / config_.scaling_factor + of_channels(latents_mean_);
-}
 
 Tensor Vae::decode(const Tensor& latents, const std::optional<Tensor>& timestep, const Tiles& tiles,
                    std::optional<at::Generator> generator, Progress& progress) const {

@@ -51,13 +51,27 @@ struct Decoder {
                     const std::optional<at::Generator>& generator, const Progress& progress) const;
 };
 
+// Means and deviations of the latents' channels: what the transformer works with is normalised.
+struct LatentStatistics {
+  Tensor mean, std;  // [C]
+  double scaling_factor;
+  LatentStatistics(const Weights& w, const VaeConfig& c);
+
+  // Latents [B, C, F, h, w] of the transformer -> those that are decoded, and back.
+  Tensor denormalize(const Tensor& latents) const;
+  Tensor normalize(const Tensor& latents) const;
+
+  // Keys of the checkpoint that they do not need.
+  static std::vector<UnneededKey> unneeded_keys();
+};
+
 class Vae {
  public:
   // Takes the decoder's weights; unneeded_keys() are the encoder's.
   Vae(const Weights& w, const VaeConfig& c);
 
   // What the transformer works with [B, C, F, h, w] -> latents to decode.
-  Tensor denormalize(const Tensor& latents) const;
+  Tensor denormalize(const Tensor& latents) const { return statistics_.denormalize(latents); }
 
   // latents [B, C, F, h, w] -> video [B, 3, frames, H, W], about -1..1. `timestep` [B] is the part of noise in the
   // latents, where the decoder is conditioned on it; the generator gives noise where it injects any, the same to every
@@ -70,7 +84,7 @@ class Vae {
 
  private:
   VaeConfig config_;
-  Tensor latents_mean_, latents_std_;  // [C]
+  LatentStatistics statistics_;
   Decoder decoder_;
 };
 

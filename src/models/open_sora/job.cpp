@@ -8,6 +8,7 @@
 
 #include "models/open_sora/denoiser.h"
 #include "nn/planned.h"
+#include "sampling/stages.h"
 #include "schedulers/rectified_flow.h"
 #include "text/caption_cleaning.h"
 #include "text/prompt.h"
@@ -58,18 +59,10 @@ struct Clips {
     }
   }
 
-  // A clip's steps follow those of the one before.
-  Trace trace(int64_t steps) const {
-    std::vector<TraceEntry> entries;
-    Trace trace;
-    for (const auto& enhancer : enhancers) {
-      trace = enhancer.trace();
-      for (auto& entry : trace.entries) entry.step += steps * (&enhancer - enhancers.data());
-      entries.insert(entries.end(), trace.entries.begin(), trace.entries.end());
-    }
-    trace.entries = std::move(entries);
-    trace.steps = steps * count();
-    return trace;
+  Trace trace() const {
+    std::vector<Trace> traces;
+    for (const auto& enhancer : enhancers) traces.push_back(enhancer.trace());
+    return joined_traces(traces);
   }
 };
 
@@ -224,15 +217,7 @@ Denoised Job::denoise(Progress& progress, const Saving& saving, const Watch& wat
   if (saving.from) clips.load(*saving.from, loop, at::empty(latents_shape_, start).to(where.device), unused, generator);
   auto resumed = saving.from;  // by the first clip that is made here
   for (auto clip = clips.count(); clip < loop; ++clip) {
-    Saving of_clip;
-    if (resumed) of_clip.from = std::exchange(resumed, std::nullopt)->part("sampling.");
-    if (saving.keep)
-      of_clip.keep = [&, before = clips.save(generator)](const SavedState& sampling) {
-        auto state = before;
-        state.add("sampling.", sampling);
-        saving.keep(state);
-      };
-
+    const auto of_clip = saving_of_run(saving, std::exchange(resumed, std::nullopt), clips.save(generator));
     const auto noise = clip == 0 ? initial_latents(asked().init_latents, latents_shape_, generator, start) : draw();
     const auto frames = given(clip, clip == 0 ? Tensor() : encode_end(clips.latents.back(), progress), noise);
     std::optional<GivenFrames> mask;
@@ -250,7 +235,7 @@ Denoised Job::denoise(Progress& progress, const Saving& saving, const Watch& wat
                                     .steps_after = (loop - 1 - clip) * scheduler.steps()}));
     clips.enhancers.push_back(std::move(enhancer));
   }
-  return {at::cat(clips.latents, 2), generator, clips.trace(scheduler.steps())};
+  return {at::cat(clips.latents, 2), generator, clips.trace()};
 }
 
 std::vector<int64_t> Job::sample_shape() const {

@@ -18,9 +18,17 @@ namespace {
 constexpr int64_t kMaskChannels = 4;  // the video frames of a latent one that pictures show
 
 Part<Transformer> transformer_part(const PartSource& source, const TransformerConfig& config) {
-  return {source,
-          {.unneeded = Transformer::unneeded_keys(config), .blocks = {"blocks."}, .original = &original_table()},
+  return {source.named(transformer_names),
+          {.unneeded = Transformer::unneeded_keys(config), .blocks = {"blocks."}, .original = &transformer_table()},
           [config](const Weights& w) { return Transformer(w, config); }};
+}
+
+// The autoencoder's encoder or decoder.
+template <class Half>
+Part<Half> vae_part(const PartSource& source, const VaeConfig& config) {
+  return {source.named([residual = config.is_residual](const auto& key) { return vae_names(key, residual); }),
+          {.unneeded = Half::unneeded_keys(), .float32 = true, .original = &vae_table(config.is_residual)},
+          [config](const Weights& w) { return Half(w, config); }};
 }
 
 // Whether a pipeline's index has a part: [null, null] and null say that it has none.
@@ -98,10 +106,8 @@ Model::Model(Layout found)
       tokenizer(layout.open_tokenizer),
       text_encoder(T5Encoder::part(layout.text_encoder)),
       transformer(transformer_part(layout.transformer, config)),
-      vae_encoder(layout.vae, {VaeEncoder::unneeded_keys(), {}, /*float32=*/true},
-                  [config = vae_config](const Weights& w) { return VaeEncoder(w, config); }),
-      vae(layout.vae, {Vae::unneeded_keys(), {}, /*float32=*/true},
-          [config = vae_config](const Weights& w) { return Vae(w, config); }) {
+      vae_encoder(vae_part<VaeEncoder>(layout.vae, vae_config)),
+      vae(vae_part<Vae>(layout.vae, vae_config)) {
   check_agree(layout.model, "latent channels", config.out_channels, "VAE", vae_config.z_dim);
   check_agree(layout.model, "channels of text embeddings", config.text_dim, "text encoder", text_config.channels);
   if (image) {

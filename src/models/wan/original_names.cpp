@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <optional>
+#include <utility>
 
 namespace eav::wan {
-namespace {
 
-const std::vector<KeyGroup>& transformer_table() {
-  static const std::vector<KeyGroup> table{
+const KeyTable& transformer_table() {
+  // The norms before attention and feed-forward have no weights: "norm2" is this project's own name.
+  static const KeyTable table{
       {"blocks.",
        "blocks.",
        {
@@ -53,91 +53,69 @@ const std::vector<KeyGroup>& transformer_table() {
   return table;
 }
 
-// ---- the autoencoder ------------------------------------------------------------------------------------------------
+namespace {
+
+constexpr int64_t kLevels = 4,
+                  kResnets = 2;  // of the autoencoders that are published: resolutions, and residual blocks
 
 // A residual block is one list: norm, SiLU, convolution, and these once more.
-std::optional<std::string> resnet_layer(std::string_view rest) {
+void add_resnet(std::vector<KeyRename>& lines, const std::string& original, const std::string& ours) {
   static constexpr std::array kLayers{
       std::pair{"residual.0.", "norm1."}, std::pair{"residual.2.", "conv1."},       std::pair{"residual.3.", "norm2."},
       std::pair{"residual.6.", "conv2."}, std::pair{"shortcut.", "conv_shortcut."},
   };
-  for (const auto& [original, ours] : kLayers)
-    if (rest.starts_with(original)) return ours + std::string(rest.substr(std::string_view(original).size()));
-  return std::nullopt;
+  for (const auto& [layer, name] : kLayers) lines.push_back({original + layer, ours + name});
 }
 
-std::string mid_block(std::string_view rest) {
-  const auto at = leading_number(rest);
-  if (!at || at->first > 2 || !at->second.starts_with('.')) return "mid_block." + std::string(rest);
-  const auto layer = at->second.substr(1);
-  if (at->first == 1) return fmt::format("mid_block.attentions.0.{}", layer);
-  return fmt::format("mid_block.resnets.{}.{}", at->first / 2, resnet_layer(layer).value_or(std::string(layer)));
+// A level's residual blocks, of which the decoder has one more, and then what halves or doubles the resolution: each
+// level a list of its own in 2.2's, all in one list in 2.1's, whose encoder is one list here too.
+void add_levels(std::vector<KeyRename>& lines, const std::string& half, bool nested) {
+  const bool down = half == "encoder.";
+  const std::string list = down ? "downsamples." : "upsamples.", resampler = down ? "downsampler" : "upsampler";
+  const auto blocks = half + (down ? "down_blocks." : "up_blocks.");
+  const auto resnets = kResnets + (down ? 0 : 1);
+  for (int64_t level = 0; level < kLevels; ++level)
+    for (int64_t place = 0; place <= resnets; ++place) {
+      const auto number = level * (resnets + 1) + place;
+      const auto original = nested ? fmt::format("{}{}{}.{}{}.", half, list, level, list, place)
+                                   : fmt::format("{}{}{}.", half, list, number);
+      if (down && !nested) {
+        add_resnet(lines, original, fmt::format("{}{}.", blocks, number));
+        lines.push_back({original, fmt::format("{}{}.", blocks, number)});
+      } else if (place < resnets) {
+        add_resnet(lines, original, fmt::format("{}{}.resnets.{}.", blocks, level, place));
+      } else {
+        lines.push_back({original, fmt::format("{}{}.{}{}", blocks, level, resampler, nested ? "." : "s.0.")});
+      }
+    }
 }
 
-// Of 2.1's encoder, whose blocks and what halves their resolution are one list here too.
-std::string down_blocks(std::string_view rest) {
-  const auto at = leading_number(rest);
-  if (!at || !at->second.starts_with('.')) return "down_blocks." + std::string(rest);
-  const auto layer = at->second.substr(1);
-  return fmt::format("down_blocks.{}.{}", at->first, resnet_layer(layer).value_or(std::string(layer)));
-}
-
-// Of 2.1's decoder: a level has a residual block more than the encoder's, then what doubles the resolution.
-std::string up_blocks(std::string_view rest, int64_t resnets) {
-  const auto at = leading_number(rest);
-  if (!at || !at->second.starts_with('.')) return "up_blocks." + std::string(rest);
-  const auto layer = at->second.substr(1);
-  const auto level = at->first / (resnets + 2), place = at->first % (resnets + 2);
-  if (const auto name = resnet_layer(layer)) return fmt::format("up_blocks.{}.resnets.{}.{}", level, place, *name);
-  return fmt::format("up_blocks.{}.upsamplers.0.{}", level, layer);
-}
-
-// Of 2.2's, whose levels are lists within a list: "0.downsamples.1.residual.2.weight".
-std::optional<std::string> nested(std::string_view rest, std::string_view list, std::string_view ours,
-                                  std::string_view resampler) {
-  const auto level = leading_number(rest);
-  if (!level || !level->second.starts_with(list)) return std::nullopt;
-  const auto place = leading_number(level->second.substr(list.size()));
-  if (!place || !place->second.starts_with('.')) return std::nullopt;
-  const auto layer = place->second.substr(1);
-  if (const auto name = resnet_layer(layer))
-    return fmt::format("{}.{}.resnets.{}.{}", ours, level->first, place->first, *name);
-  return fmt::format("{}.{}.{}.{}", ours, level->first, resampler, layer);
-}
-
-std::string of_half(std::string_view rest, int64_t resnets) {
-  const auto behind = [&](std::string_view beginning) { return rest.substr(beginning.size()); };
-  if (rest.starts_with("conv1.")) return "conv_in." + std::string(behind("conv1."));
-  if (rest.starts_with("head.0.")) return "norm_out." + std::string(behind("head.0."));
-  if (rest.starts_with("head.2.")) return "conv_out." + std::string(behind("head.2."));
-  if (rest.starts_with("middle.")) return mid_block(behind("middle."));
-  if (rest.starts_with("downsamples.")) {
-    const auto levels = behind("downsamples.");
-    return nested(levels, ".downsamples.", "down_blocks", "downsampler").value_or(down_blocks(levels));
+KeyTable make_vae_table(bool nested) {
+  std::vector<KeyRename> lines{{"conv1.", "quant_conv."}, {"conv2.", "post_quant_conv."}};
+  for (const std::string half : {"encoder.", "decoder."}) {
+    lines.push_back({half + "conv1.", half + "conv_in."});
+    lines.push_back({half + "head.0.", half + "norm_out."});
+    lines.push_back({half + "head.2.", half + "conv_out."});
+    lines.push_back({half + "middle.1.", half + "mid_block.attentions.0."});
+    for (const int64_t i : {0, 1})
+      add_resnet(lines, fmt::format("{}middle.{}.", half, 2 * i), fmt::format("{}mid_block.resnets.{}.", half, i));
+    add_levels(lines, half, nested);
   }
-  if (rest.starts_with("upsamples.")) {
-    const auto levels = behind("upsamples.");
-    return nested(levels, ".upsamples.", "up_blocks", "upsampler").value_or(up_blocks(levels, resnets));
-  }
-  return std::string(rest);
+  lines.push_back({"", ""});
+  return {{"", "", std::move(lines)}};
 }
 
 }  // namespace
 
-const std::vector<KeyGroup>& original_table() { return transformer_table(); }
-
-std::vector<NamedRows> transformer_names(const std::string& key) {
-  // The norms before attention and feed-forward have no weights: "norm2" is this project's own name.
-  return find_names(transformer_table(), key, 0);
+const KeyTable& vae_table(bool residual) {
+  static const auto of_2_1 = make_vae_table(/*nested=*/false), of_2_2 = make_vae_table(/*nested=*/true);
+  return residual ? of_2_2 : of_2_1;
 }
 
-std::vector<NamedRows> vae_names(const std::string& key, int64_t resnets) {
-  const std::string_view view = key;
-  for (const std::string_view half : {"encoder.", "decoder."})
-    if (view.starts_with(half)) return {{std::string(half) + of_half(view.substr(half.size()), resnets)}};
-  if (view.starts_with("conv1.")) return {{"quant_conv." + key.substr(6)}};
-  if (view.starts_with("conv2.")) return {{"post_quant_conv." + key.substr(6)}};
-  return {{key}};
+std::vector<NamedRows> transformer_names(const std::string& key) { return find_names(transformer_table(), key, 0); }
+
+std::vector<NamedRows> vae_names(const std::string& key, bool residual) {
+  return find_names(vae_table(residual), key, 0);
 }
 
 }  // namespace eav::wan

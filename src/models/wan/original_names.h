@@ -7,13 +7,12 @@
 
 namespace eav::wan {
 
-// The transformer's, for LoRAs that call layers so.
-const std::vector<KeyGroup>& original_table();
+// The transformer's, and the autoencoder's: 2.2's, whose blocks are `residual`, or 2.1's. Keys that are this project's
+// already stay as they are, as do those that no Wan has.
+const KeyTable& transformer_table();
+const KeyTable& vae_table(bool residual);
 
-// Of the transformer. Keys that are this project's already stay as they are, as do those that no Wan has.
 std::vector<NamedRows> transformer_names(const std::string& key);
-
-// Of the autoencoders, 2.1's and 2.2's, whose encoders have `resnets` residual blocks on a level. Others stay too.
-std::vector<NamedRows> vae_names(const std::string& key, int64_t resnets = 2);
+std::vector<NamedRows> vae_names(const std::string& key, bool residual);
 
 }  // namespace eav::wan

@@ -178,10 +178,11 @@ std::optional<FilePart> vae_in(const FileTable& file) {
   const auto prefix = prefix_of(file, kVaePrefixes,
                                 {"decoder.middle.0.residual.0.gamma", "decoder.mid_block.attentions.0.to_qkv.weight"});
   if (!prefix) return std::nullopt;
+  const bool residual = file.has(*prefix + "encoder.downsamples.0.downsamples.0.residual.0.gamma") ||
+                        file.has(*prefix + "encoder.down_blocks.0.resnets.0.norm1.gamma");
   CheckpointSource source{.path = file.path(),
-                          .rename = below(*prefix, [](const auto& key) { return vae_names(key); })};
+                          .rename = below(*prefix, [=](const auto& key) { return vae_names(key, residual); })};
   const FileTable t(source);
-  const bool residual = t.has("encoder.down_blocks.0.resnets.0.norm1.gamma");
   const auto z_dim = t.length("post_quant_conv.weight", 0), expected = int64_t{residual ? 48 : 16};
   if (z_dim != expected)
     throw error(file.path(),

@@ -112,18 +112,12 @@ constexpr uint64_t kNormalizerCharsmap = 2, kNormalizerPrefix = 3, kNormalizerSp
 constexpr std::array kModels{"Unigram", "BPE", "word", "character"};  // by kTrainerModel, from 1
 using enum SentencePiece::Kind;
 
-struct StoredPiece {
-  std::string_view text;
-  float score = 0;
-  uint64_t kind = kNormal;
-};
-
-StoredPiece read_piece(Message message) {
-  StoredPiece piece;
+SentencePiece::Piece read_piece(Message message) {
+  SentencePiece::Piece piece{"", 0, kNormal};
   for (Message::Field field; message.next(field);) {
     if (field.number == kPieceText) piece.text = field.bytes();
     if (field.number == kPieceScore) piece.score = field.real();
-    if (field.number == kPieceKind) piece.kind = field.whole();
+    if (field.number == kPieceKind) piece.kind = static_cast<SentencePiece::Kind>(field.whole());
   }
   return piece;
 }
@@ -134,7 +128,8 @@ bool names_byte(std::string_view text) {
   return text.size() == 6 && text.starts_with("<0x") && is_digit(text[3]) && is_digit(text[4]) && text[5] == '>';
 }
 
-void check_pieces(const std::vector<StoredPiece>& pieces, bool byte_fallback) {
+void check(const StoredPieces& stored) {
+  const auto& pieces = stored.pieces;
   if (pieces.empty()) throw invalid("it has no pieces");
   std::unordered_set<std::string_view> known;
   known.reserve(pieces.size());
@@ -146,26 +141,20 @@ void check_pieces(const std::vector<StoredPiece>& pieces, bool byte_fallback) {
     if (!is_utf8(text)) throw bad("is not UTF-8");
     if (!known.insert(text).second) throw bad("is there twice");
     if (!std::isfinite(score)) throw bad("has a score that is no number");
-    if (kind < kNormal || kind > kByte) throw bad(fmt::format("is of the unknown kind {}", kind));
-    if (kind == kByte && !byte_fallback) throw bad("stands for a byte, which the model does not use");
+    if (kind < kNormal || kind > kByte)
+      throw bad(fmt::format("is of the unknown kind {}", static_cast<uint64_t>(kind)));
+    if (kind == kByte && !stored.byte_fallback) throw bad("stands for a byte, which the model does not use");
     if (kind == kByte && !names_byte(text)) throw bad("is to stand for a byte, and names none");
     bytes += kind == kByte;
     unknown += kind == kUnknown;
   }
   if (unknown != 1) throw invalid(fmt::format("{} pieces stand for unknown characters, expected 1", unknown));
-  if (byte_fallback && bytes != 256) throw invalid(fmt::format("{} pieces stand for bytes, expected 256", bytes));
+  if (stored.byte_fallback && bytes != 256)
+    throw invalid(fmt::format("{} pieces stand for bytes, expected 256", bytes));
 }
 
-// What a file holds; its text lies in the bytes that were read.
-struct Stored {
-  std::vector<StoredPiece> pieces;
-  std::string_view charsmap;
-  bool byte_fallback = false;
-  SentencePiece::Spaces spaces;
-};
-
-Stored read_stored(std::string_view bytes) {
-  Stored stored;
+StoredPieces read_stored(std::string_view bytes) {
+  StoredPieces stored;
   Message model(bytes);
   for (Message::Field field; model.next(field);) {
     if (field.number == kPieces) {
@@ -190,29 +179,24 @@ Stored read_stored(std::string_view bytes) {
       }
     }
   }
-  check_pieces(stored.pieces, stored.byte_fallback);
+  check(stored);
   return stored;
 }
 
-UnigramParts parts_of(std::string_view bytes) {
-  const auto stored = read_stored(bytes);
+UnigramParts parts_of(const StoredPieces& stored) {
   UnigramParts parts;
   if (!stored.charsmap.empty()) parts.normalizer = Charsmap(stored.charsmap);
   for (const auto& piece : stored.pieces) {
-    if (piece.kind == kControl || piece.kind == kUserDefined) parts.symbols.emplace_back(piece.text);
+    if (piece.kind == kControl || piece.kind == kUserDefined) parts.symbols.push_back(piece.text);
     parts.vocabulary.emplace_back(piece.text, piece.score);
   }
   return parts;
 }
 
-SentencePiece model_of(std::string_view bytes) {
-  const auto stored = read_stored(bytes);
+SentencePiece model_of(StoredPieces stored) {
   if (!stored.charsmap.empty())
     throw Error("is a SentencePiece model with a table of characters, which is not supported here");
-  std::vector<SentencePiece::Piece> pieces;
-  for (const auto& piece : stored.pieces)
-    pieces.push_back({std::string(piece.text), piece.score, static_cast<SentencePiece::Kind>(piece.kind)});
-  return {std::move(pieces), stored.byte_fallback, stored.spaces};
+  return {std::move(stored.pieces), stored.byte_fallback, stored.spaces};
 }
 
 // What `read` gives; names the file in what it throws.
@@ -233,16 +217,32 @@ std::string bytes_of(const std::filesystem::path& path) {
 
 }  // namespace
 
+StoredPieces read_stored_pieces(std::string_view bytes, const std::string& name) {
+  return named(name, [&] { return read_stored(bytes); });
+}
+
+void check_pieces(const StoredPieces& stored, const std::string& name) {
+  named(name, [&] { check(stored); });
+}
+
+UnigramParts unigram_parts(const StoredPieces& stored, const std::string& name) {
+  return named(name, [&] { return parts_of(stored); });
+}
+
 UnigramParts read_sentencepiece(std::string_view bytes, const std::string& name) {
-  return named(name, [&] { return parts_of(bytes); });
+  return unigram_parts(read_stored_pieces(bytes, name), name);
 }
 
 UnigramParts read_sentencepiece(const std::filesystem::path& path) {
   return read_sentencepiece(bytes_of(path), path.string());
 }
 
+SentencePiece sentencepiece_model(StoredPieces stored, const std::string& name) {
+  return named(name, [&] { return model_of(std::move(stored)); });
+}
+
 SentencePiece read_sentencepiece_model(std::string_view bytes, const std::string& name) {
-  return named(name, [&] { return model_of(bytes); });
+  return sentencepiece_model(read_stored_pieces(bytes, name), name);
 }
 
 SentencePiece read_sentencepiece_model(const std::filesystem::path& path) {

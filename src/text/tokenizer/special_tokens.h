@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "text/tokenizer/added_tokens.h"
@@ -18,6 +19,9 @@ class SpecialTokens {
   // `defaults` are the tokens of roles that files need not name, such as {"eos_token", "</s>"}. Throws eav::Error, or
   // the JSON library's exceptions where a file is malformed.
   SpecialTokens(const std::filesystem::path& dir, std::map<std::string, std::string> defaults);
+  // Of no files: the defaults alone.
+  explicit SpecialTokens(std::map<std::string, std::string> defaults)
+      : settings_(nlohmann::json::object()), defaults_(std::move(defaults)) {}
 
   // The token of a role; none where it has none, or an empty one.
   std::optional<AddedToken> role(const std::string& name) const;

@@ -21,7 +21,9 @@ constexpr Surroundings kCausal[] = {{2, 0, Border::kZero, Border::kZero},
                                     {2, 0, Border::kZero, Border::kReplicate},
                                     {2, 0, Border::kReplicate, Border::kReplicate},
                                     {0, 0, Border::kZero, Border::kReplicate}};
-constexpr Surroundings kCentered[] = {{1, 1, Border::kZero, Border::kReplicate}, {1, 1, Border::kZero, Border::kZero}};
+constexpr Surroundings kCentered[] = {{1, 1, Border::kZero, Border::kReplicate},
+                                      {1, 1, Border::kZero, Border::kZero},
+                                      {1, 1, Border::kZero, Border::kZero, Border::kZero}};
 
 Tensor random_video(const Shape& shape) { return at::randn({shape.frames, shape.height, shape.width, shape.in}); }
 
@@ -35,7 +37,7 @@ Tensor expected(const Conv3d& conv, const Tensor& x, int64_t time_stride = 1, in
   const auto video = x.to(at::kDouble);
   Frames frames(around.past, around.before == Border::kZero ? at::zeros_like(video[0]) : video[0]);
   for (const auto& frame : video.unbind()) frames.push_back(frame);
-  frames.insert(frames.end(), around.future, frames.back());
+  frames.insert(frames.end(), around.future, around.after == Border::kZero ? at::zeros_like(video[0]) : frames.back());
   auto padded = at::stack(frames).permute({3, 0, 1, 2}).unsqueeze(0);  // [1, in, past + F + future, H, W]
   const auto margin = conv.weight.size(3) / 2;
   if (around.border == Border::kReplicate)
