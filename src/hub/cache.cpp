@@ -102,10 +102,11 @@ std::vector<std::string> missing_in(const fs::path& snapshot) {
 // Throws where a pull of the repository, or another program, has not fetched all of what is asked for.
 void check_whole(const HubName& name, const CachedRepository& cached, const fs::path& snapshot) {
   const auto below = name.path.empty() ? "" : name.path + "/";
+  const auto wanted = cached.wanted(snapshot.filename().string());
   std::vector<std::string> missing;
-  for (const auto& path : cached.wanted(snapshot.filename().string()))
+  for (const auto& path : wanted)
     if (path.starts_with(below) && !is_there(snapshot / path)) missing.push_back(path);
-  if (missing.empty() && name.path.empty()) missing = missing_in(snapshot);
+  if (wanted.empty() && name.path.empty()) missing = missing_in(snapshot);
   if (!missing.empty())
     throw Error(
         "model",

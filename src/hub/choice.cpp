@@ -19,6 +19,8 @@ namespace {
 // Folders beside a model_index.json.
 constexpr std::array kParts{"image_encoder", "image_processor", "scheduler",   "text_encoder",  "text_encoder_2",
                             "tokenizer",     "tokenizer_2",     "transformer", "transformer_2", "vae"};
+// The only one that is read of a repository that has it: LTX-Video's own comes with a VAE that the model has too.
+constexpr const char* kLatentUpsampler = "latent_upsampler";
 // Folders of Wan's own repositories.
 constexpr std::array kOfWan{"google/umt5-xxl", "high_noise_model", "low_noise_model"};
 constexpr std::array kSettings{"config.json",
@@ -98,6 +100,7 @@ class Chooser {
     if (has(below(folder, "model_index.json"))) {
       for (const auto* name : {"model_index.json", "eav.json"})
         if (const auto file = below(folder, name); has(file)) wanted_.insert(file);
+      if (take_part(below(folder, kLatentUpsampler))) return true;
       for (const auto* part : kParts) take_part(below(folder, part));
       return true;
     }

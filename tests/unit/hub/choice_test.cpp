@@ -74,6 +74,14 @@ TEST(Choice, TakesOfAModelWhatIsRead) {
   EXPECT_EQ(chosen(all, "tokenizer"), Names{"tokenizer/spiece.model"});
 }
 
+TEST(Choice, TakesOfALatentUpscalerNothingElse) {
+  const Names read{"latent_upsampler/config.json", "latent_upsampler/diffusion_pytorch_model.safetensors",
+                   "model_index.json"};
+  auto all = read;
+  all.insert(all.end(), {"vae/config.json", "vae/diffusion_pytorch_model.safetensors"});
+  EXPECT_EQ(chosen(all), read);
+}
+
 TEST(Choice, NamesPickledObjectsAndTakesNone) {
   const auto choice = choose_files(
       listing_of_names({"model_index.json", "vae/config.json", "vae/diffusion_pytorch_model.bin"}), {"a/b"});
