@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <set>
 #include <system_error>
@@ -12,6 +11,7 @@
 #include "eav/error.h"
 #include "eav/files.h"
 #include "hub/choice.h"
+#include "hub/environment.h"
 #include "weights/weight_files.h"
 
 namespace eav {
@@ -20,15 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kMostNamed = 5;
-
-// A folder of the environment, in which "~" is the user's.
-std::optional<fs::path> folder_of(const char* variable) {
-  const auto text = from_environment(variable);
-  if (!text) return std::nullopt;
-  const auto home = from_environment("HOME");
-  if (home && (*text == "~" || text->starts_with("~/"))) return *home + text->substr(1);
-  return *text;
-}
 
 bool is_there(const fs::path& path) {
   std::error_code ignored;
@@ -115,19 +106,6 @@ void check_whole(const HubName& name, const CachedRepository& cached, const fs::
 }
 
 }  // namespace
-
-std::optional<std::string> from_environment(const char* variable) {
-  const auto* value = std::getenv(variable);
-  return value == nullptr || *value == '\0' ? std::nullopt : std::optional<std::string>(value);
-}
-
-fs::path hub_home() {
-  if (auto home = folder_of("HF_HOME")) return *home;
-  if (auto caches = folder_of("XDG_CACHE_HOME")) return *caches / "huggingface";
-  return fs::path(from_environment("HOME").value_or("/")) / ".cache" / "huggingface";
-}
-
-fs::path hub_cache() { return folder_of("HF_HUB_CACHE").value_or(hub_home() / "hub"); }
 
 CachedRepository CachedRepository::of(const std::string& repository) {
   auto name = "models--" + repository;

@@ -10,14 +10,6 @@
 
 namespace eav {
 
-// HF_HOME, else huggingface/ in XDG_CACHE_HOME or ~/.cache.
-std::filesystem::path hub_home();
-// HF_HUB_CACHE, else hub/ in that.
-std::filesystem::path hub_cache();
-
-// The value of an environment variable; nothing where it is unset or empty.
-std::optional<std::string> from_environment(const char* variable);
-
 class CachedRepository {
  public:
   explicit CachedRepository(std::filesystem::path root) : root_(std::move(root)) {}

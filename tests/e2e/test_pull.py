@@ -329,6 +329,17 @@ def test_a_blob_that_was_cut_is_fetched_again(pull, hub, cached):
     assert contents(cached) == hub.files
 
 
+def test_a_page_in_the_place_of_a_file_costs_nothing_of_its_part(pull, hub, cached):
+    hub.files, hub.sent, hub.ignores_range = {"a.safetensors": BIG}, {"a.safetensors": b"<html>log in</html>"}, True
+    part = cached / "blobs" / (etag_of("a.safetensors", BIG) + ".incomplete")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(BIG[:1_000_000])
+    assert f"its size as 19, and the hub lists {len(BIG)}" in pull(code=1)
+    hub.sent, hub.ignores_range = {}, False
+    pull()
+    assert contents(cached) == hub.files and hub.asked_for("cdn/a.safetensors")[-1] == "bytes=1000000-"
+
+
 def test_a_part_with_other_bytes_is_told_and_dropped(pull, hub, cached):
     hub.files = {"a.safetensors": BIG}
     part = cached / "blobs" / (etag_of("a.safetensors", BIG) + ".incomplete")
