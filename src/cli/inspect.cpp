@@ -128,8 +128,7 @@ Command add_inspect(CLI::App& program) {
   const auto asked = std::make_shared<AskedOptions>();
   command
       .add_option("PATH", asked->paths.model,
-                  "Checkpoint folder, single file of weights, or ORG/NAME[:FILE] of the hub's cache [the demo that "
-                  "ships with eav]")
+                  "Checkpoint, single file of weights, or pulled ORG/NAME[:FILE] [the demo of eav]")
       ->type_name("");
   add_request_options(command, *asked, {"prompt", "enhance_maps"});
   return {&command, [asked] { return inspect(*asked); }};

@@ -6,11 +6,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <set>
 #include <system_error>
 
 #include "eav/error.h"
 #include "eav/files.h"
-#include "hub/listing.h"
+#include "hub/choice.h"
 #include "weights/weight_files.h"
 
 namespace eav {
@@ -76,12 +77,35 @@ Error not_there(const HubName& name) {
                            name.str(), hub_cache().string()));
 }
 
-// Throws where a pull of the repository has not fetched all that it wants of what is asked for.
+// What the files of a snapshot name that is not there, whoever fetched them: parts, and shards of an index.
+std::vector<std::string> missing_in(const fs::path& snapshot) {
+  std::vector<std::string> missing;
+  if (const auto path = snapshot / "model_index.json"; is_there(path)) {
+    const JsonFile index(path);
+    for (const auto& [part, is] : index.json().items()) {
+      const bool is_used = is.is_array() && !is.empty() && is.front().is_string();  // [null, null]: there is none
+      if (is_used && is_model_folder(part) && !is_there(snapshot / part)) missing.push_back(part + "/");
+    }
+  }
+  std::error_code ignored;
+  for (const auto& entry : fs::recursive_directory_iterator(snapshot, ignored)) {
+    if (!entry.path().filename().string().ends_with(".safetensors.index.json") || !is_there(entry.path())) continue;
+    std::set<std::string> shards;
+    for (const auto& [key, shard] : read_index(JsonFile(entry.path()))) shards.insert(shard);
+    for (const auto& shard : shards)
+      if (const auto path = entry.path().parent_path() / shard; !is_there(path))
+        missing.push_back(path.lexically_relative(snapshot).string());
+  }
+  return missing;
+}
+
+// Throws where a pull of the repository, or another program, has not fetched all of what is asked for.
 void check_whole(const HubName& name, const CachedRepository& cached, const fs::path& snapshot) {
   const auto below = name.path.empty() ? "" : name.path + "/";
   std::vector<std::string> missing;
   for (const auto& path : cached.wanted(snapshot.filename().string()))
     if (path.starts_with(below) && !is_there(snapshot / path)) missing.push_back(path);
+  if (missing.empty() && name.path.empty()) missing = missing_in(snapshot);
   if (!missing.empty())
     throw Error(
         "model",

@@ -136,6 +136,8 @@ class Chooser {
 
 }  // namespace
 
+bool is_model_folder(std::string_view name) { return std::ranges::find(kParts, name) != kParts.end(); }
+
 Choice choose_files(const Listing& listing, const HubName& name) {
   Chooser chooser(listing);
   if (chooser.has(name.path)) {

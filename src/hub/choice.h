@@ -1,6 +1,7 @@
 // Which files of a repository this program reads.
 #pragma once
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hub/listing.h"
@@ -13,6 +14,9 @@ struct Choice {
   std::string path;  // what was asked for, or the only file that it can mean; empty: the whole repository
   std::vector<std::string> pickled;  // weights that it would read, were they no pickled objects
 };
+
+// Whether a folder by this name, beside a model_index.json, is a part that is read.
+bool is_model_folder(std::string_view name);
 
 // Of a folder of diffusers (model_index.json), of Wan's or Open-Sora's own, or of an encoder: configurations,
 // tokenizers and one variant of each weight, the one that the loader takes. Of a repository of single files, the only

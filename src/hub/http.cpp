@@ -45,13 +45,14 @@ struct Transfer {
   const Sink& sink;
   const Progress& progress;
   Answer answer{};
-  bool begun = false;  // the sink has the headers
+  bool of_hub = false;  // it is the hub itself that is asked
+  bool begun = false;   // the sink has the headers
   std::exception_ptr error{};
 
   void begin() {
     if (begun) return;
     begun = true;
-    if (answer.first.empty()) answer.first = answer.headers;
+    if (of_hub) answer.hub = answer.headers;
     sink.begin(answer);
   }
 };
@@ -129,14 +130,15 @@ Http::Http(std::string endpoint, std::string token, const Progress& progress)
 Answer Http::get(const std::string& path, int64_t from, const Sink& sink) {
   const auto home = origin_of(endpoint_);
   auto url = endpoint_ + path;
-  std::map<std::string, std::string> first;
+  std::map<std::string, std::string> hub;
   for (int hop = 0; hop <= kMostRedirects; ++hop) {
     auto* curl = static_cast<CURL*>(curl_.get());
     Transfer transfer{.curl = curl, .sink = sink, .progress = progress_};
-    transfer.answer.first = first;
+    transfer.of_hub = origin_of(url) == home;
+    transfer.answer.hub = hub;
     std::array<char, CURL_ERROR_SIZE> message{};
     Owned<curl_slist> headers(curl_slist_append(nullptr, "Accept-Encoding: identity"), curl_slist_free_all);
-    if (!token_.empty() && origin_of(url) == home)
+    if (!token_.empty() && transfer.of_hub)
       curl_slist_append(headers.get(), ("Authorization: Bearer " + token_).c_str());
     const auto set = [&](CURLoption option, auto value) {
       if (const auto code = curl_easy_setopt(curl, option, value); code != CURLE_OK)
@@ -169,7 +171,7 @@ Answer Http::get(const std::string& path, int64_t from, const Sink& sink) {
     if (transfer.error) std::rethrow_exception(transfer.error);
     if (code == CURLE_ABORTED_BY_CALLBACK) throw Cancelled();
     auto& answer = transfer.answer;
-    if (hop == 0) answer.first = first = answer.headers;
+    if (transfer.of_hub) answer.hub = hub = answer.headers;
     const std::string text = message[0] != '\0' ? message.data() : curl_easy_strerror(code);
     if (code != CURLE_OK && !may_pass(code)) throw Error(fmt::format("cannot get {}: {}", url, text));
     if (code != CURLE_OK) {

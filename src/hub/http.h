@@ -14,7 +14,7 @@ namespace eav {
 struct Answer {
   int64_t status = 0;                          // "206"
   std::map<std::string, std::string> headers;  // of the last of a chain of redirects; names in lower case
-  std::map<std::string, std::string> first;    // of the hub itself, with which that began
+  std::map<std::string, std::string> hub;      // of the last that the hub itself gave
   std::string broken;  // why the connection ended before the answer did; empty where it is whole
 
   bool succeeded() const { return status >= 200 && status < 300; }

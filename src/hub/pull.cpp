@@ -69,7 +69,7 @@ std::string header(const std::map<std::string, std::string>& headers, const char
 
 // What a refusal means for a user.
 Error refused(const Http& http, const Answer& answer, const Pull& wanted, const std::string& repository) {
-  const auto code = header(answer.first, "x-error-code");
+  const auto code = header(answer.hub, "x-error-code");
   const auto page = fmt::format("{}/{}", http.endpoint(), repository);
   if (answer.status == 404 && code == "RevisionNotFound")
     return Error(fmt::format("{} has no revision '{}': {}/commits/main lists them", repository, wanted.revision, page));
@@ -128,12 +128,11 @@ void begin_part(PartFile& part, const Answer& answer, const ListedFile& file, co
   const auto differs = [&](const std::string& what, const std::string& said, const std::string& listed) {
     return Error(fmt::format("{}: the server gives its {} as {}, and the hub lists {}", file.path, what, said, listed));
   };
-  if (const auto said = header(answer.first, "x-repo-commit"); !said.empty() && said != commit)
+  if (const auto said = header(answer.hub, "x-repo-commit"); !said.empty() && said != commit)
     throw differs("commit", said, commit);
-  if (const auto said = header(answer.first, "x-linked-size"); !said.empty() && said != std::to_string(file.size))
+  if (const auto said = header(answer.hub, "x-linked-size"); !said.empty() && said != std::to_string(file.size))
     throw differs("size", said, std::to_string(file.size));
-  if (const auto said = header(answer.first, "x-linked-etag");
-      !said.empty() && said.find(file.etag) == std::string::npos)
+  if (const auto said = header(answer.hub, "x-linked-etag"); !said.empty() && said.find(file.etag) == std::string::npos)
     throw differs("checksum", said, file.etag);
 
   if (answer.status != 206) part.restart();  // all of it comes, whatever was asked for

@@ -29,12 +29,14 @@ class Hub:
     commit: str = COMMIT
     token: str = ""  # that is asked for
     gated: bool = False
+    renamed: str = ""  # what the repository was called before
     listing: bytes | None = None  # in the place of the true one
     listed: dict = field(default_factory=dict)  # path -> what its entry says otherwise
     headers: dict = field(default_factory=dict)  # of the hub's answer for a file
     location: str = ""  # in the place of the CDN's
     status: list = field(default_factory=list)  # what the next requests are answered
     drop_after: list = field(default_factory=list)  # bytes after which the next connections for a file are dropped
+    cut_after: list = field(default_factory=list)  # the same, without having said how many come
     pause: threading.Event | None = None  # waited for in the middle of a large file
     ignores_range: bool = False
     sent: dict = field(default_factory=dict)  # path -> bytes that are sent in their place
@@ -85,6 +87,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.who == "hub" and hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
             code = {"X-Error-Code": "GatedRepo"} if hub.gated else {}
             return self.answer(401, b"no", **code)
+        if self.who == "hub" and hub.renamed and f"/{hub.renamed}/" in path:
+            return self.answer(307, Location=self.path.replace(f"/{hub.renamed}/", f"/{hub.repository}/"))
         api = f"/api/models/{hub.repository}"
         if path.startswith(f"{api}/tree/"):  # which Python asks for
             entries = [{"type": "file", "path": p, "size": len(d), "oid": hub.entry(p)["blobId"],
@@ -119,11 +123,16 @@ class Handler(BaseHTTPRequestHandler):
             begin = int(span.removeprefix("bytes=").split("-")[0])
             headers = headers | {"Content-Range": f"bytes {begin}-{len(data) - 1}/{len(data)}"}
         body = data[begin:]
+        cut = hub.cut_after.pop(0) if hub.cut_after and name.endswith(LARGE) else None
+        length = {"Content-Length": str(len(body))} if cut is None else {"Connection": "close"}
         self.send_response(206 if begin else 200)
-        for key, value in ({"Content-Length": str(len(body))} | headers).items():
+        for key, value in (length | headers).items():
             self.send_header(key, value)
         self.end_headers()
         if self.command == "HEAD":
+            return
+        if cut is not None:
+            self.wfile.write(body[:cut])
             return
         if hub.drop_after and name.endswith(LARGE):
             self.wfile.write(body[: hub.drop_after.pop(0)])

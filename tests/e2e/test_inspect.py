@@ -45,7 +45,7 @@ def test_version(eav):
     assert re.fullmatch(r"eav \d+\.\d+\.\d+\nPyTorch \d.*\nFFmpeg .*\n", shown.stdout)
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["inspect"], ["options"], ["evaluate"], ["compare"], ["attention-maps"]])
+@pytest.mark.parametrize("command", [[], ["generate"], ["inspect"], ["options"], ["evaluate"], ["compare"], ["attention-maps"], ["pull"]])
 def test_help(eav, command):
     shown = eav(*command, "--help")
     assert shown.returncode == 0 and "--help" in shown.stdout

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,7 +136,8 @@ def test_a_repository_of_wans_own(pull, hub, cached):
 def test_pickled_objects_are_named_and_left(pull, hub, cached):
     hub.files = fake(*FOLDER, VAE, "text_encoder/config.json", "text_encoder/pytorch_model.bin")
     result = pull()
-    assert "eav: warning: left out, as they hold pickled objects, which are never read: text_encoder/pytorch_model.bin" in result.stderr
+    warning = "eav: warning: left out, as they hold pickled objects, which are never read: text_encoder/pytorch_model.bin"
+    assert warning in result.stderr
     assert tree(snapshot(cached)) == {*FOLDER, VAE, "text_encoder/config.json"}
     assert "never read" in pull(f"{NAME}:text_encoder/pytorch_model.bin", code=1)
     hub.files = fake("config.json", "pytorch_model.bin")
@@ -184,7 +186,8 @@ def test_another_revision(pull, hub, cached):
 def test_where_the_cache_is(pull, hub, tmp_path, environment):
     hub.files = fake("a.gguf")
     for variables in ({"HF_HUB_CACHE": str(tmp_path / "a")}, {"HF_HOME": str(tmp_path / "b")},
-                      {"HF_HOME": "", "XDG_CACHE_HOME": str(tmp_path / "c")}, {"HF_HOME": "", "XDG_CACHE_HOME": "", "HOME": str(tmp_path / "d")},
+                      {"HF_HOME": "", "XDG_CACHE_HOME": str(tmp_path / "c")},
+                      {"HF_HOME": "", "XDG_CACHE_HOME": "", "HOME": str(tmp_path / "d")},
                       {"HF_HOME": "~/e", "HOME": str(tmp_path)}):  # fmt: skip
         pull(**variables)
     for cache in ("a", "b/hub", "c/huggingface/hub", "d/.cache/huggingface/hub", "e/hub"):
@@ -244,6 +247,16 @@ def test_dropped_connections_go_on(pull, hub, cached):
         None, "bytes=100000-", "bytes=2100000-", "bytes=2100000-"]  # fmt: skip
 
 
+def test_bodies_of_unknown_length(pull, hub, cached):
+    hub.files, hub.cut_after = {"a.safetensors": BIG}, [2_000_000, len(BIG)]
+    pull()
+    assert contents(cached) == hub.files and hub.asked_for("cdn/a.safetensors") == [None, "bytes=2000000-"]
+    hub.files, hub.commit = {"b.safetensors": BIG[::-1]}, "b" * 40
+    hub.sent, hub.cut_after = {"b.safetensors": BIG[::-1] + b"more"}, [len(BIG) + 4]
+    assert f"b.safetensors: the hub sends more than the {len(BIG)} bytes that it lists: nothing of it is kept" in pull(code=1)
+    assert not tree(snapshot(cached, hub.commit)) and sum(p.stat().st_size for p in (cached / "blobs").iterdir()) == len(BIG)
+
+
 def test_a_server_without_ranges_begins_anew(pull, hub, cached):
     hub.files, hub.drop_after, hub.ignores_range = {"a.safetensors": BIG}, [100_000], True
     pull()
@@ -282,8 +295,9 @@ def test_a_pull_that_is_stopped_goes_on(pull, hub, cached, environment, number, 
 
 
 def start(environment, hub):
-    return subprocess.Popen([PROGRAM, "pull", NAME], env=environment | {"HF_ENDPOINT": hub.url}, stderr=subprocess.PIPE, text=True,
-                            stdout=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
+    return subprocess.Popen([PROGRAM, "pull", NAME], env=environment | {"HF_ENDPOINT": hub.url}, text=True,
+                            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
 
 
 def wait_for(is_so):
@@ -361,7 +375,7 @@ def test_a_listing_that_lies(pull, hub, cached, listed):
     assert nothing_of(cached)
 
 
-@pytest.mark.parametrize("headers", [{"X-Linked-Size": "17"}, {"X-Linked-Etag": '"' + "0" * 64 + '"'}, {"X-Repo-Commit": "1" * 40}])
+@pytest.mark.parametrize("headers", [{"X-Linked-Size": "17"}, {"X-Linked-Etag": f'"{"0" * 64}"'}, {"X-Repo-Commit": "1" * 40}])
 def test_headers_that_differ(pull, hub, cached, headers):
     hub.files, hub.headers = fake("a.safetensors"), headers
     assert "and the hub lists" in pull(code=1)
@@ -380,6 +394,15 @@ def test_listings_that_are_none(pull, hub, home):
     for hub.listing in (b"<html>", b"[" * 100_000, b'{"sha": "../../x", "siblings": []}'):
         pull(code=1)
     assert not home.exists()
+
+
+def test_a_repository_that_was_renamed(pull, hub, home):
+    hub.files, hub.token, hub.renamed = fake("config.json", "model.safetensors"), "hf_secret", "old/name"
+    pull("old/name", HF_TOKEN=hub.token)
+    assert contents(home / "hub/models--old--name") == hub.files
+    assert {token for who, _, token, _ in hub.requests if who == "cdn"} == {None}
+    hub.files, hub.headers, hub.commit = fake("a.gguf"), {"X-Linked-Size": "17"}, "a" * 40
+    assert "gives its size as 17" in pull("old/name", code=1, HF_TOKEN=hub.token)
 
 
 def test_redirects_that_lead_elsewhere(pull, hub, cached, tmp_path):
@@ -440,7 +463,8 @@ def test_a_disk_that_fills(hub, home, environment):
     hub.pause.set()
     line = process.communicate(timeout=20)[1].splitlines()[-1]
     assert process.returncode == 1
-    assert line.startswith("eav: cannot write '") and line.endswith("No space left on device; once there is room, the same command goes on")
+    assert line.startswith("eav: cannot write '")
+    assert line.endswith("No space left on device; once there is room, the same command goes on")
 
 
 # ---- Python's huggingface_hub
@@ -478,3 +502,8 @@ def test_what_python_fetched_is_found(hub, tiny, cached, eav, environment, pull)
     inspected = eav("inspect", NAME, env=environment)
     assert inspected.returncode == 0 and f", {found}\n" in inspected.stdout
     assert "0 bytes fetched" in pull().stderr
+    # A download of theirs that did not finish.
+    shutil.rmtree(cached / ".eav")
+    shutil.rmtree(snapshot(cached) / "vae")
+    line = error_line(eav("inspect", NAME, env=environment))
+    assert f"1 file is missing (vae/): `eav pull {NAME}` goes on with it" in line
