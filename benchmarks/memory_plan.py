@@ -49,6 +49,14 @@ def ltx_video(folder, layers=0, generation="0.9.0", **parts):
         save_t5(folder / "text_encoder", len(pipeline.tokenizer), layers)
 
 
+def ltx_two_passes(folder, **upsampler):
+    from diffusers import LTXConditionPipeline
+    from tiny_ltx_video import save_tiny_latent_upsampler, save_tiny_ltx_video
+
+    save_tiny_ltx_video(folder, "0.9.5", scheduler={"use_dynamic_shifting": False, "shift_terminal": None}, pipeline=LTXConditionPipeline)
+    save_tiny_latent_upsampler(folder / "latent_upsampler", **upsampler)
+
+
 def hunyuan_video(folder, **parts):
     from tiny_hunyuan_video import save_tiny_hunyuan_video
 
@@ -130,6 +138,7 @@ CHECKPOINTS = {
     "ltx text": (ltx_video, {"layers": 4}),
     "ltx text, deep": (ltx_video, {"layers": 7}),
     "ltx wide": (ltx_video, {"transformer": {"num_attention_heads": 16, "attention_head_dim": 64, "cross_attention_dim": 1024}, "vae": {"patch_size": 4}}),
+    "ltx upscaler": (ltx_two_passes, {"mid_channels": 128, "num_blocks_per_stage": 32}),
     "ltx vae": (ltx_video, LTX_VAE),
     "ltx vae 0.9.5": (ltx_video, {"generation": "0.9.5", "vae": {"decoder_block_out_channels": (64, 128, 256)}}),
     "open-sora text": (open_sora, {"layers": 4}),
@@ -160,6 +169,7 @@ CASES = [
     ("text_encoder", "ltx text, deep", None, [{}, {"dtype": "bfloat16"}, {"offload": "yes"}]),
     ("transformer", "ltx wide", "256x256x89", [{"guidance": 1}, {}]),
     ("transformer", "ltx wide", "384x384x49", [{"guidance": 1}, {"guidance": 1, "dtype": "bfloat16"}]),
+    ("transformer", "ltx upscaler", "384x256x17", [{}]),
     ("vae", "ltx vae", "512x320x33", [{}, {"vae_tiling": "on"}]),
     ("vae", "ltx vae", "640x576x33", [{}, {"vae_tiling": "on"}, {"vae_framewise": "true"}]),
     ("vae", "ltx vae 0.9.5", "512x320x33", [{}]),

@@ -1,6 +1,7 @@
 // One forward pass of Wan's transformer.
 #include "bench.h"
 #include "enhance/enhancer.h"
+#include "models/wan/original_names.h"
 #include "models/wan/transformer.h"
 #include "weights/safetensors.h"
 
@@ -13,7 +14,9 @@ std::function<void()> wan(const Arguments& arguments) {
   const bool enhanced = arguments.at(3) == "on";
 
   const auto config = wan::TransformerConfig::read(JsonFile(folder + "/config.json"));
-  const auto checkpoint = Checkpoint::open(folder, "diffusion_pytorch_model", {type, at::kCPU});
+  const CheckpointSource source{
+      .path = folder, .stem = "diffusion_pytorch_model", .rename = wan::transformer_names};  // what convert writes, too
+  const auto checkpoint = Checkpoint::open(source, {type, at::kCPU});
   const auto model = std::make_shared<wan::Transformer>(Weights(checkpoint), config);
   const auto latents = inputs.view(inputs.entries().at("latents")).to(type);  // [1, in_channels, F, h, w]
   const auto text = inputs.view(inputs.entries().at("text")).to(type);        // [1, 512, text_dim]

@@ -80,6 +80,7 @@ WAN = [f"blocks.{i}.self_attn.{name}" for i in range(2) for name in "qkvo"]
              "\"transformer_blocks.0.attn1.to_k.weight\" has shape [64, 64]; it was made for CogVideoX, 96 channels"),
     ("half", "is no sound LoRA: \"a.lora_up.weight\" is there, but of the same layer no \"lora_A.weight\""),
     ("ranks", "is no sound LoRA: \"a.lora_up.weight\" has rank 3, but \"a.lora_down.weight\" rank 2"),
+    ("core", "is no sound LoRA: \"a.lora_mid.weight\" has shape [2, 3, 1, 1], expected [2, 2, ...]"),
     ("weights", "is no LoRA: none of its 1 tensors is a change of a layer"),
     ("pickled.pt", "holds pickled objects, which are not read: take the LoRA as .safetensors"),
     ("missing", "missing.safetensors"),
@@ -91,6 +92,8 @@ def test_what_does_not_work_is_refused(eav, tiny, out, tmp_path, name, expected)
     save(tmp_path / "wide.safetensors", rows=96, columns=96)
     save(tmp_path / "half.safetensors", [], **{"a.lora_up.weight": torch.ones(2, 1)})
     save(tmp_path / "ranks.safetensors", [], **{"a.lora_up.weight": torch.ones(2, 3), "a.lora_down.weight": torch.ones(2, 2)})
+    save(tmp_path / "core.safetensors", [], **{"a.lora_up.weight": torch.ones(2, 2), "a.lora_down.weight": torch.ones(2, 2),
+                                               "a.lora_mid.weight": torch.ones(2, 3, 1, 1)})  # fmt: skip
     save(tmp_path / "weights.safetensors", [], **{"a.weight": torch.ones(2, 3)})
     (tmp_path / "pickled.pt").write_bytes(b"")
     name, _, expert = name.partition(":")

@@ -61,8 +61,14 @@ struct Case {
   std::unique_ptr<eav::VideoJob> job;
   eav::Placement placement;
 
+  // A folder, with its latent_upsampler/ where it has one.
+  static eav::ModelPaths paths(const std::filesystem::path& model) {
+    const auto upsampler = model / "latent_upsampler";
+    return {.model = model,
+            .latent_upscaler = std::filesystem::exists(upsampler) ? upsampler : std::filesystem::path()};
+  }
   // Arguments from `first` on: MODEL, then options.
-  Case(const Arguments& arguments, size_t first) : family(eav::open_family({arguments.at(first), {}, {}})) {
+  Case(const Arguments& arguments, size_t first) : family(eav::open_family(paths(arguments.at(first)))) {
     const auto specs = family->options({});
     eav::Settings values;
     auto dtype = eav::Dtype::float32;

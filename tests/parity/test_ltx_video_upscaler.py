@@ -160,6 +160,8 @@ def test_sizes_that_need_no_resizing_and_a_single_frame(conditional, upscaler, t
     size = {"width": 64, "height": 64, "frames": 1}
     agree(two_passes("--no-enhance", **size), reference(conditional[1], upscaler()[1], first_pass(4), [900, 600.5],
                                                         first=(32, 32), large=(64, 64), size=size))  # fmt: skip
+    single = two_passes(width=32, height=32, frames=1)[0]  # whose first pass has one value a channel, and no spread
+    assert single.shape == (1, 6, 1, 2, 2) and single.isfinite().all()
 
 
 def test_the_defaults_are_the_releases(conditional, upscaler, run, tmp_path):

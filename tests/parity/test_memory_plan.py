@@ -14,6 +14,7 @@ CASES = [
     ("transformer", "cogvideox wide", "256x256x33", {}),
     ("transformer", "hunyuan wide", "640x384x33", {}),
     ("transformer", "ltx wide", "256x256x89", {"guidance": 1}),
+    ("transformer", "ltx upscaler", "384x256x17", {"second_pass_timesteps": "[900, 500]"}),
     ("transformer", "open-sora wide", "256x256x51", {}),
     ("transformer", "wan wide", "768x448x41", {"guidance": 1}),
     ("vae", "wan vae", "384x256x17", {}),

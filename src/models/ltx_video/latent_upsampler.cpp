@@ -66,11 +66,14 @@ Frames UpsamplerBlock::operator()(Frames x, Pass& pass) const {
   auto h = convolve_frames(x, conv1, pass);
   const auto silu1 = GroupNormSilu{norm1}(h);
   h = convolve_normed(std::move(h), silu1, conv2, pass);
-  const auto [scale, shift] = norm2(h);
+  const auto affine = norm2(h);
   const auto type = h[0].scalar_type();
+  const auto scale = affine.first.to(type), shift = affine.second.to(type);  // [C]
   for (size_t t = 0; t < x.size(); ++t) {
-    const auto frame = std::move(h[t]);  // [H, W, C]
-    x[t] = at::silu_(at::addcmul(shift.to(type), frame, scale.to(type)).add_(x[t]));
+    auto frame = std::move(h[t]);  // [H, W, C]
+    at::addcmul_out(frame, shift, frame, scale);
+    frame.add_(x[t]);
+    x[t] = at::silu_(frame);
   }
   return x;
 }
