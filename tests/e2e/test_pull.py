@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -426,6 +428,22 @@ def test_redirects_that_lead_elsewhere(pull, hub, cached, tmp_path):
     hub.location = f"{hub.url}/{NAME}/resolve/{COMMIT}/a.safetensors"
     assert "leads from one address to the next, and nowhere" in pull(code=1)
     assert nothing_of(cached)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate with")
+def test_a_certificate_that_nobody_vouches_for(pull, hub, home, tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-keyout", key, "-out", certificate, "-subj",
+                    "/CN=localhost"], check=True, capture_output=True)  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    line = pull(code=1, HF_ENDPOINT=f"https://localhost:{server.server_port}", HF_TOKEN="hf_secret")
+    assert line.startswith("cannot get https://localhost:") and "certificate" in line
+    server.server_close()
+    assert not home.exists()
 
 
 # ---- what may not be fetched
