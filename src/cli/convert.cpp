@@ -24,7 +24,7 @@ Command add_convert(CLI::App& program) {
       ->required();
   command
       .add_option("--out", asked->out,
-                  "Files to write, .gguf or .safetensors: wan.gguf becomes wan-transformer.gguf, wan-vae.gguf, …")
+                  "Files to write, .gguf or .safetensors: wan.gguf becomes wan-transformer.gguf and so on")
       ->type_name("FILE")
       ->required();
   add_part_options(command, asked->paths);
