@@ -38,7 +38,7 @@ constexpr T5Spelling kT5Spellings[]{
 };
 
 // llama.cpp's keys of the values of a file's header that are a tokenizer.
-std::string ggml(const char* name) { return fmt::format("tokenizer.ggml.{}", name); }
+std::string ggml(const std::string& name) { return fmt::format("tokenizer.ggml.{}", name); }
 
 template <class T>
 const T* value_of(const std::map<std::string, GgufValue>& values, const char* name) {
@@ -114,7 +114,7 @@ std::map<std::string, GgufValue> gguf_tokenizer_of(const std::filesystem::path& 
   for (const auto& [text, score, kind] : stored->pieces) {
     for (const auto& [name, token] :
          {std::pair{"eos", "</s>"}, std::pair{"padding", "<pad>"}, std::pair{"unknown", "<unk>"}})
-      if (text == token) values.emplace(ggml(fmt::format("{}_token_id", name).c_str()), uint64_t{tokens.size()});
+      if (text == token) values.emplace(ggml(fmt::format("{}_token_id", name)), uint64_t{tokens.size()});
     tokens.push_back(text);
     scores.push_back(score);
     kinds.push_back(static_cast<int64_t>(kind));

@@ -262,7 +262,8 @@ def by_diffusers(pipeline, tensors):
 def test_convert(run, wan, with_transformer, latents, tmp_path, kind):
     suffix = "safetensors" if kind in ("fp8", "bfloat16") else "gguf"
     run("eav", "convert", wan[0], "--type", kind, "--out", tmp_path / f"x.{suffix}")
-    assert sorted(f.name for f in tmp_path.glob("x-*")) == [f"x-{p}.{suffix}" for p in ("text_encoder", "transformer", "vae")]
+    names = [f"x-text_encoder.{suffix}", f"x-transformer.{suffix}", "x-vae.safetensors"]
+    assert sorted(f.name for f in tmp_path.glob("x-*")) == names
     written, plain = tmp_path / f"x-transformer.{suffix}", wan[1].transformer.state_dict()
     if suffix == "gguf":
         reader, found = read_gguf(written)
@@ -341,5 +342,5 @@ def test_what_convert_refuses(run, wan, tmp_path):
     assert ".gguf" in fails(out="x.safetensors")
     assert ".gguf" in fails(out="x.bin")
     assert "nowhere" in fails(out="nowhere/x.gguf")
-    (tmp_path / "y-vae.gguf").touch()
-    assert "y-vae.gguf" in fails(out="y.gguf")
+    (tmp_path / "y-vae.safetensors").touch()
+    assert "y-vae.safetensors" in fails(out="y.gguf")
