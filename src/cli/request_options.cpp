@@ -167,8 +167,7 @@ void add_model_options(CLI::App& command, ModelPaths& paths, const char* model_h
 void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<std::string>& without) {
   add_model_options(command, asked.paths,
                     "Checkpoint folder, single file of the transformer, or ORG/NAME[:FILE] that `eav pull` has fetched "
-                    "[the demo that "
-                    "ships with eav]");
+                    "[the demo that ships with eav]");
   command
       .add_option_function<std::string>(
           "--lora",

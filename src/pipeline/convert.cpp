@@ -273,7 +273,7 @@ std::map<fs::path, OutgoingFile> outgoing_files(const Conversion& conversion, co
                 : out;
       auto& file = files[path];
       file.part = alone ? name : "all parts";
-      if (alone || form.llama_cpp == nullptr) file.architecture = form.gguf.empty() ? file.architecture : form.gguf;
+      if (!form.gguf.empty() && (alone || form.llama_cpp == nullptr)) file.architecture = form.gguf;
       const auto tensors = written_tensors(*part, form, gguf, !alone);
       const auto taken = [&](const OutgoingTensor& t) { return tensors.contains(t.key); };
       if (std::ranges::any_of(file.tensors, taken))

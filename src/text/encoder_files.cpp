@@ -5,6 +5,7 @@
 #include <cctype>
 #include <cmath>
 #include <map>
+#include <memory>
 
 #include "base/regular_file.h"
 #include "text/original_names.h"
@@ -329,12 +330,11 @@ T5Source find_t5(const ModelPaths& paths, const FileTable& model, bool umt5) {
 
   const auto path = part.source.tensors.path;
   const FileTable file(path);
-  if (pieces_in(file))
-    return {std::move(part.source), [path, umt5] {
-              auto stored = pieces_in(FileTable(path)).value();
-              const auto name = path.string();
-              return umt5 ? open_umt5_tokenizer(text::sentencepiece_model(std::move(stored), name), name)
-                          : open_t5_tokenizer(text::unigram_parts(stored, name), name);
+  if (auto pieces = pieces_in(file))
+    return {std::move(part.source),
+            [stored = std::make_shared<text::StoredPieces>(*std::move(pieces)), name = path.string(), umt5] {
+              return umt5 ? open_umt5_tokenizer(text::sentencepiece_model(*stored, name), name)
+                          : open_t5_tokenizer(text::unigram_parts(*stored, name), name);
             }};
   const auto prefix = umt5 ? file.before(kSentencePiece) : std::nullopt;
   if (!prefix)

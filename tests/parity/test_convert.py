@@ -15,14 +15,13 @@ import test_ltx_single_file as ltx
 import torch
 from test_single_files import (
     CLIP, HUNYUAN, HUNYUAN_VAE, LLAMA, LLAMA_CPP, LLAMA_CPP_T5, TOWER, UMT5, generate, part, pictures, same, save_wan,
-    write_gguf, write_hunyuan,
+    with_spiece, write_gguf, write_hunyuan,
 )  # fmt: skip
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import original_files  # noqa: E402
 from original_files import prefixed, renamed  # noqa: E402
 from tiny_hunyuan_video import save_tiny_hunyuan_video, save_tiny_hunyuan_video_image  # noqa: E402
-from tiny_text import CAPTIONS  # noqa: E402
 
 __all__ = ["generate"]
 
@@ -44,16 +43,6 @@ def holds(file, expected):
     assert found.keys() == expected.keys(), sorted(found.keys() ^ expected.keys())[:5]
     assert {t.dtype for t in found.values()} <= {torch.bfloat16, torch.float32, torch.uint8}
     return [k for k, t in expected.items() if not torch.equal(found[k], t.to(found[k].dtype))] == []
-
-
-def with_spiece(folder):
-    for file in (folder / "tokenizer").iterdir():
-        file.unlink()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(CAPTIONS), model_prefix=str(folder / "tokenizer" / "spiece"), vocab_size=110,
-        normalization_rule_name="identity", pad_id=0, eos_id=1, bos_id=2, unk_id=3,
-        hard_vocab_limit=False, num_threads=2, minloglevel=2)  # fmt: skip
-    return (folder / "tokenizer" / "spiece.model").read_bytes()
 
 
 @pytest.mark.parametrize("release", ["i2v", "ti2v", "t2v-a14b"])

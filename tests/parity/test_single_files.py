@@ -83,6 +83,17 @@ def write_wan(folder, to, prefix="", release="t2v"):
     return files
 
 
+def with_spiece(folder):
+    """Trains a SentencePiece model in the place of the tokenizer's files; returns its bytes."""
+    for file in (folder / "tokenizer").iterdir():
+        file.unlink()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(CAPTIONS), model_prefix=str(folder / "tokenizer" / "spiece"), vocab_size=110,
+        normalization_rule_name="identity", pad_id=0, eos_id=1, bos_id=2, unk_id=3,
+        hard_vocab_limit=False, num_threads=2, minloglevel=2)  # fmt: skip
+    return (folder / "tokenizer" / "spiece.model").read_bytes()
+
+
 @pytest.fixture(scope="module")
 def wan(tmp_path_factory):
     made = {}
@@ -170,13 +181,7 @@ def test_wan_in_one_file_and_its_record(wan, run, generate, tmp_path):
     """As ComfyUI saves checkpoints, with the bytes of spiece.model beside the text encoder."""
     folder = tmp_path / "folder"
     save_wan(folder, "t2v")
-    for file in (folder / "tokenizer").iterdir():
-        file.unlink()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(CAPTIONS), model_prefix=str(folder / "tokenizer" / "spiece"), vocab_size=110,
-        normalization_rule_name="identity", pad_id=0, eos_id=1, bos_id=2, unk_id=3,
-        hard_vocab_limit=False, num_threads=2, minloglevel=2)  # fmt: skip
-    spiece = (folder / "tokenizer" / "spiece.model").read_bytes()
+    spiece = with_spiece(folder)
     whole = write(tmp_path / "all.safetensors", {
         **prefixed("model.diffusion_model.", original_files.wan_transformer(part(folder, "transformer"))),
         **prefixed("vae.", original_files.wan_vae(part(folder, "vae"))),

@@ -117,8 +117,8 @@ const KeyTable& transformer_table() {
 
 namespace {
 
-constexpr int64_t kLevels = 4,
-                  kMostResnets = 4;  // of the autoencoder that is published: resolutions, and blocks of each
+constexpr int64_t kLevels = 4;       // of resolution, of the autoencoder that is published
+constexpr int64_t kMostResnets = 4;  // of a level
 
 KeyTable make_vae_table() {
   std::vector<KeyRename> lines;
