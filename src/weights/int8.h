@@ -1,0 +1,39 @@
+// A matrix in int8, as `--quantize int8` holds it for products that are in int8 too.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <optional>
+
+#include "weights/packed.h"
+
+namespace eav {
+
+struct Int8Matrix {
+  Tensor tiles;   // int8, as kernels/int8.h lays them out
+  Tensor scales;  // of rows, float32
+  Tensor sums;    // of rows, times 128, int32
+  int64_t rows, columns, rotated;
+
+  int64_t bytes() const { return static_cast<int64_t>(tiles.nbytes() + scales.nbytes() + sums.nbytes()); }
+};
+
+// Whether products are in int8 here; where not, quantised weights are packed ones.
+bool int8_is_fast();
+
+// Whether matrices of so many columns have a sum that fits.
+bool fits_int8(int64_t columns);
+
+// Rounds rows, rotated, to 8 bits with a scale for each: numbers(first, count) gives `count` of them in float32. What
+// comes of it is multiplied as packed weights are, where products in int8 are not exact.
+Packed quantized_to_int8(int64_t rows, int64_t columns, const std::function<Tensor(int64_t, int64_t)>& numbers);
+
+// The same for products, and back.
+Int8Matrix in_tiles(const Packed& rows);
+Packed in_rows(const Int8Matrix& matrix);
+
+// y = x M^T + bias, or gelu_tanh of that: x [n, columns] is rounded to 8 bits as well, with a scale for each row.
+void multiply(const Int8Matrix& matrix, const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y,
+              bool gelu_tanh);
+
+}  // namespace eav
