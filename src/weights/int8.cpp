@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/int8.h"
+#include "kernels/quantize.h"
 
 namespace eav {
 
@@ -13,8 +14,20 @@ bool int8_is_fast() { return int8_kernel_works(); }
 
 bool fits_int8(int64_t columns) { return columns > 0 && columns <= kInt8MostColumns; }
 
+namespace {
+
+constexpr int64_t kSome = 256;  // rows that are numbers at a time
+
+// Calls round(rows in float32, number of the first of them) for all rows, some at a time.
+void each_some(int64_t rows, const Tensor& first, const std::function<Tensor(int64_t, int64_t)>& numbers,
+               const std::function<void(const Tensor&, int64_t)>& round) {
+  for (int64_t begin = 0; begin < rows; begin += kSome)
+    round((begin == 0 ? first : numbers(begin, std::min(kSome, rows - begin))).contiguous(), begin);
+}
+
+}  // namespace
+
 Packed quantized_to_int8(int64_t rows, int64_t columns, const std::function<Tensor(int64_t, int64_t)>& numbers) {
-  constexpr int64_t kSome = 256;  // rows that are numbers at a time
   const auto first = numbers(0, std::min(rows, kSome));
   const auto there = first.options();
   Packed packed{at::empty({rows, columns}, there.dtype(at::kByte)), Packing::int8,
@@ -22,11 +35,9 @@ Packed quantized_to_int8(int64_t rows, int64_t columns, const std::function<Tens
   if (first.is_meta()) return packed;
   auto* bytes = packed.bytes.mutable_data_ptr<uint8_t>();
   auto* scales = packed.scale->mutable_data_ptr<float>();
-  for (int64_t begin = 0; begin < rows; begin += kSome) {
-    const auto count = std::min(kSome, rows - begin);
-    const auto some = (begin == 0 ? first : numbers(begin, count)).contiguous();
+  each_some(rows, first, numbers, [&](const Tensor& some, int64_t begin) {
     const auto* from = some.const_data_ptr<float>();
-    at::parallel_for(0, count, 8, [&](int64_t from_row, int64_t to_row) {
+    at::parallel_for(0, some.size(0), 8, [&](int64_t from_row, int64_t to_row) {
       const auto padded = columns + kInt8Padding;
       const auto scratch = at::empty({padded}, at::kFloat), row = at::empty({padded}, at::kByte);
       const auto* quants = row.const_data_ptr<uint8_t>();
@@ -37,7 +48,26 @@ Packed quantized_to_int8(int64_t rows, int64_t columns, const std::function<Tens
                        [](uint8_t quant) { return static_cast<uint8_t>(quant ^ 0x80u); });  // less 128
       }
     });
-  }
+  });
+  return packed;
+}
+
+bool fits_q8_0(int64_t columns) { return columns > 0 && columns % layout_of(Packing::q8_0).elements == 0; }
+
+Packed quantized_to_q8_0(int64_t rows, int64_t columns, const std::function<Tensor(int64_t, int64_t)>& numbers) {
+  const auto& layout = layout_of(Packing::q8_0);
+  const auto blocks = columns / layout.elements;
+  const auto first = numbers(0, std::min(rows, kSome));
+  Packed packed{at::empty({rows, blocks * layout.bytes}, first.options().dtype(at::kByte)), Packing::q8_0};
+  if (first.is_meta()) return packed;
+  auto* bytes = packed.bytes.mutable_data_ptr<uint8_t>();
+  each_some(rows, first, numbers, [&](const Tensor& some, int64_t begin) {
+    const auto* from = some.const_data_ptr<float>();
+    at::parallel_for(0, some.size(0), 8, [&](int64_t from_row, int64_t to_row) {
+      quantize(Packing::q8_0, from + from_row * columns, (to_row - from_row) * blocks,
+               bytes + (begin + from_row) * blocks * layout.bytes);
+    });
+  });
   return packed;
 }
 

@@ -1,4 +1,4 @@
-// A matrix in int8, as `--quantize int8` holds it for products that are in int8 too.
+// Matrices as `--quantize int8` holds them.
 #pragma once
 #include <ATen/ATen.h>
 
@@ -9,6 +9,7 @@
 
 namespace eav {
 
+// For products that are in int8 too.
 struct Int8Matrix {
   Tensor tiles;   // int8, as kernels/int8.h lays them out
   Tensor scales;  // of rows, float32
@@ -28,7 +29,11 @@ bool fits_int8(int64_t columns);
 // comes of it is multiplied as packed weights are, where products in int8 are not exact.
 Packed quantized_to_int8(int64_t rows, int64_t columns, const std::function<Tensor(int64_t, int64_t)>& numbers);
 
-// The same for products, and back.
+// Rounds rows in blocks of 32, weights alone: what is multiplied by them stays as it is.
+bool fits_q8_0(int64_t columns);
+Packed quantized_to_q8_0(int64_t rows, int64_t columns, const std::function<Tensor(int64_t, int64_t)>& numbers);
+
+// The first for products, and back.
 Int8Matrix in_tiles(const Packed& rows);
 Packed in_rows(const Int8Matrix& matrix);
 

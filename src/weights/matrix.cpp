@@ -73,7 +73,7 @@ int64_t bytes_of(const Packed& packed) {
 }  // namespace
 
 Matrix Matrix::of_patches(const Weights& w, const std::vector<int64_t>& shape) {
-  if (w.quantises()) return quantised(w, shape, 0, shape[0]);
+  if (w.rounding() != Weights::Rounding::none) return quantised(w, shape, 0, shape[0]);
   const auto* added = w.patches("weight");
   // The lengths that a DoRA gives to rows are no sum: such a matrix is held as numbers.
   const bool is_sum = added == nullptr || std::ranges::none_of(*added, [](auto& p) { return p.magnitude.defined(); });
@@ -86,24 +86,28 @@ Matrix Matrix::of_patches(const Weights& w, const std::vector<int64_t>& shape) {
 }
 
 Matrix Matrix::of_rows(const Weights& w, int64_t rows, int64_t columns, int64_t first, int64_t count) {
-  if (w.quantises()) return quantised(w, {rows, columns}, first, count);
+  if (w.rounding() != Weights::Rounding::none) return quantised(w, {rows, columns}, first, count);
   return Matrix(w, rows, columns).row_slice(first, count);
 }
 
 Matrix Matrix::quantised(const Weights& w, const std::vector<int64_t>& shape, int64_t first, int64_t count) {
+  const auto plain = w.quantised(Weights::Rounding::none);
+  const auto source = of_patches(plain.as_stored("weight"), shape).row_slice(first, count);
+  const auto numbers = [&](int64_t begin, int64_t n) { return source.row_slice(begin, n).dense(at::kFloat); };
+  const bool for_products = w.rounding() == Weights::Rounding::products;
+  if (for_products ? !fits_int8(source.columns()) : !fits_q8_0(source.columns()))
+    return of_patches(plain, shape).row_slice(first, count);
+  auto packed = for_products ? quantized_to_int8(source.rows(), source.columns(), numbers)
+                             : quantized_to_q8_0(source.rows(), source.columns(), numbers);
   const auto key = w.prefix() + "weight";
-  Stored stored;
-  {
-    const auto source = of_patches(w.quantised(false).as_stored("weight"), shape).row_slice(first, count);
-    if (!fits_int8(source.columns())) return of_patches(w.quantised(false), shape).row_slice(first, count);
-    const auto numbers = [&](int64_t begin, int64_t n) { return source.row_slice(begin, n).dense(at::kFloat); };
-    stored = quantized_to_int8(source.rows(), source.columns(), numbers);
-  }
   w.checkpoint().forget(key);  // it is not read again
-  if (int8_is_fast()) stored = in_tiles(std::get<Packed>(stored));
-  const auto* tiles = std::get_if<Int8Matrix>(&stored);
-  w.checkpoint().hold(key, tiles ? tiles->bytes() : bytes_of(std::get<Packed>(stored)));
-  return Matrix(std::move(stored));
+  if (!for_products || !int8_is_fast()) {
+    w.checkpoint().hold(key, bytes_of(packed));
+    return Matrix(std::move(packed));
+  }
+  auto tiles = in_tiles(packed);
+  w.checkpoint().hold(key, tiles.bytes());
+  return Matrix(std::move(tiles));
 }
 
 Matrix Matrix::row_slice(int64_t first, int64_t count) const {

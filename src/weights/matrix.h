@@ -14,8 +14,8 @@
 namespace eav {
 
 // Stored in a floating point type, or packed: then it stays so, and a few rows at a time are made numbers. What LoRAs
-// add is in the numbers, and beside a packed matrix a product of its own. Where the cursor quantises, it is rounded to
-// 8 bits from what is stored, a few rows at a time, with what LoRAs add.
+// add is in the numbers, and beside a packed matrix a product of its own. Where the cursor quantises, it is rounded
+// from what is stored, a few rows at a time, with what LoRAs add.
 class Matrix {
  public:
   // The tensor "weight", [rows, columns].

@@ -29,7 +29,7 @@ struct LoadPolicy {
   at::Device device = at::kCPU;
   bool offload = false;                         // blocks of a model are loaded when they are used; see weights/blocks.h
   std::shared_ptr<const Patches> patches = {};  // what is added to tensors that are loaded; none: nothing
-  Quantize quantize = Quantize::none;           // of matrices that may be: see Weights::quantised()
+  Quantize quantize = Quantize::none;           // of matrices that may be: see Weights::Rounding
 };
 
 // A key that a family knows and does not read, and why; `pattern` ends in '*' to match every key that starts so.
@@ -182,14 +182,15 @@ class Weights {
   // The same of those that are held as their file has `name`, to be read a few rows at a time: nothing is copied,
   // unless something is added to it.
   Weights as_stored(const std::string& name) const;
-  // A view whose matrices are held as the policy's quantisation says, or not: blocks' are, tables and what takes a row
-  // a step are not.
-  Weights quantised(bool on = true) const {
+  // What the policy's quantisation does to matrices: nothing, as to tables; rounds them to 8 bits, as those that one
+  // row a step meets; or brings them into the form for products in int8, as those of blocks.
+  enum class Rounding { none, weights, products };
+  Weights quantised(Rounding rounding = Rounding::products) const {
     auto copy = *this;
-    copy.quantised_ = on;
+    copy.rounding_ = rounding;
     return copy;
   }
-  bool quantises() const { return quantised_ && checkpoint_->policy().quantize != Quantize::none; }
+  Rounding rounding() const { return checkpoint_->policy().quantize == Quantize::none ? Rounding::none : rounding_; }
   // The tensor `name`; `shape`, when given, is checked (-1 matches any length).
   Tensor load(const std::string& name, std::vector<int64_t> shape = {}) const {
     return describes_ ? checkpoint_->describe(prefix_ + name, shape)
@@ -212,7 +213,8 @@ class Weights {
   const Checkpoint* checkpoint_;
   std::string prefix_;
   const StagedTensors* staged_ = nullptr;
-  bool describes_ = false, quantised_ = false;
+  bool describes_ = false;
+  Rounding rounding_ = Rounding::none;
   std::optional<at::ScalarType> dtype_;  // where it is not the policy's
 };
 

@@ -69,7 +69,7 @@ RefinerBlock::RefinerBlock(const Weights& w, const TransformerConfig& c)
       to_v(w / "attn" / "to_v", c.channels(), c.channels()),
       to_out(w / "attn" / "to_out" / 0, c.channels(), c.channels()),
       ff(w / "ff", c.channels(), kRefinerRatio * c.channels(), Activation::silu),
-      gates((w / "norm_out" / "linear").quantised(false), c.channels(), 2 * c.channels()) {}
+      gates((w / "norm_out" / "linear").quantised(Weights::Rounding::weights), c.channels(), 2 * c.channels()) {}
 
 Tensor RefinerBlock::operator()(const Tensor& x, const Tensor& temb) const {
   const auto split = [&](const Tensor& t) { return split_heads(t, heads); };  // [1, heads, L, d]

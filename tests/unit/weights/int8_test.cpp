@@ -55,7 +55,15 @@ TEST_P(Int8Stored, TakesAByteANumber) {
   EXPECT_GT(decibels(matrix.dense(at::kFloat), wide(weight_)), 38);
   // Tables and what stands beside the blocks are not quantised.
   EXPECT_TRUE(Matrix(Weights(*checkpoint_), kOut, kIn).dense(at::kFloat).equal(weight_.to(at::kFloat)));
-  EXPECT_TRUE(Matrix(blocks().quantised(false), kOut, kIn).dense(at::kFloat).equal(weight_.to(at::kFloat)));
+  EXPECT_TRUE(
+      Matrix(blocks().quantised(Weights::Rounding::none), kOut, kIn).dense(at::kFloat).equal(weight_.to(at::kFloat)));
+}
+
+TEST_P(Int8Stored, WeightsMayBeRoundedAlone) {
+  const Linear linear(blocks().quantised(Weights::Rounding::weights), kIn, kOut);
+  EXPECT_EQ(checkpoint_->held().at("weight"), kOut * kIn / 32 * 34);
+  const auto x = at::randn({1, kIn});
+  EXPECT_GT(decibels(linear(x), expected(x)), 43);
 }
 
 TEST_P(Int8Stored, MultipliesNearlyAsItsNumbersDo) {
