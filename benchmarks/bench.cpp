@@ -29,6 +29,8 @@ int main(int argc, char** argv) try {
   using namespace eav::bench;
   const std::map<std::string, Prepare> parts{
       {"attention", attention},
+      {"int8_block", int8_block},
+      {"int8_linear", int8_linear},
       {"linear", linear},
       {"transformer", transformer},
       {"vae_decode", vae_decode},

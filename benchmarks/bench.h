@@ -26,6 +26,13 @@ std::function<void()> attention(const Arguments& arguments);
 // library|kernel ROWS IN OUT: one linear layer in float32, computed by ATen or by kernels/matmul.h.
 std::function<void()> linear(const Arguments& arguments);
 
+// int8|bfloat16 ROWS IN OUT gelu|plain: one linear layer of bfloat16 numbers, its weights in int8 or not.
+std::function<void()> int8_linear(const Arguments& arguments);
+
+// DIR: a block of CogVideoX-2B's width, the first of the transformer in DIR, in int8 and in float32; tells on standard
+// error how large its change of the tokens is beside the difference, in decibels.
+std::function<void()> int8_block(const Arguments& arguments);
+
 // DIR INPUTS float32|bfloat16 on|off N: the same for HunyuanVideo, with "pooled" too, and N real tokens of "text".
 std::function<void()> hunyuan_video(const Arguments& arguments);
 

@@ -26,6 +26,7 @@
 #include "pipeline/preview.h"
 #include "pipeline/registry.h"
 #include "pipeline/saved.h"
+#include "weights/int8.h"
 
 namespace eav {
 namespace {
@@ -106,6 +107,44 @@ void check_parts(Family& family, const Runtime& runtime) {
   for (const auto& [name, dtype] : runtime.part_dtypes)
     if (!names.contains(name))
       throw Error("dtype", fmt::format("\"{}\" is no part of this model, which has {}", name, fmt::join(names, ", ")));
+
+  // Those that are made of blocks: the VAE is not.
+  std::set<std::string> of_blocks;
+  for (const auto phase : {Phase::text_encoder, Phase::transformer})
+    for (const auto* part : family.parts(phase)) of_blocks.insert(part->name());
+  for (const auto* part : family.parts(Phase::vae)) of_blocks.erase(part->name());
+  for (const auto& [name, quantize] : runtime.part_quantize)
+    if (!of_blocks.contains(name))
+      throw Error("quantize", fmt::format("\"{}\" is no part of this model that has blocks to quantise: those are {}",
+                                          name, fmt::join(of_blocks, ", ")));
+}
+
+bool quantises(const Runtime& runtime) {
+  return runtime.quantize != Quantize::none ||
+         std::ranges::any_of(runtime.part_quantize, [](const auto& part) { return part.second != Quantize::none; });
+}
+
+// What has to be said about how parts are quantised, in a line each.
+std::vector<std::string> quantize_notes(Family& family) {
+  std::vector<std::string> notes;
+  bool any = false;
+  for (const auto phase : {Phase::text_encoder, Phase::transformer})
+    for (const auto* part : family.parts(phase)) {
+      if (part->placement().quantize == Quantize::none) continue;
+      any = true;
+      const auto& stored = part->tensors().index();
+      const auto packed = std::ranges::find_if(stored, [](const auto& entry) {
+        return entry.second.second.packing() && entry.second.second.shape.size() > 1;
+      });
+      if (packed != stored.end())
+        notes.push_back(
+            fmt::format("{} is stored in {}: its blocks are rounded a second time, to int8; without `quantize` "
+                        "they stay as they are",
+                        part->name(), packed->second.second.type_name()));
+    }
+  if (any && !int8_is_fast())
+    notes.emplace_back("this CPU has no exact products in int8: weights are held in it, computed with in float32");
+  return notes;
 }
 
 // The defaults of a checkpoint's eav.json. Throws eav::Error where it names an option that the checkpoint does not
@@ -163,6 +202,8 @@ struct Generator::State {
   Placement placement(Dtype dtype) const {
     auto placement = place(by_stored ? Dtype::automatic : dtype, device, stored);
     placement.of_parts = runtime.part_dtypes;
+    placement.quantize = runtime.quantize;
+    placement.quantize_of_parts = runtime.part_quantize;
     placement.offload = runtime.offload;
     return placement;
   }
@@ -306,6 +347,9 @@ Generator::Generator(const ModelPaths& given, const Runtime& runtime) {
   state_->stored = state_->family->parts(Phase::transformer)[0]->stored_type();
   state_->by_stored = runtime.dtype == Dtype::automatic && !state_->device.is_cpu();
   check_parts(*state_->family, runtime);
+  if (quantises(runtime) && !state_->device.is_cpu())
+    throw Error("quantize", fmt::format("int8 works on a CPU, not on {}: leave `quantize` out, or choose `device` cpu",
+                                        runtime.device));
   state_->lora_notes = apply_loras(paths.loras, *state_->family);
   state_->standards = read_standards(paths.model, state_->family->options({}));
 }
@@ -371,6 +415,7 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     check_fits(plans.emplace_back(plan_memory(*job, placement, available_memory(state_->device))), state_->device,
                [&] { return state_->advice(*job, placement.dtype); });
   family.place(placement);
+  for (const auto& note : quantize_notes(family)) progress.warning(note);
   for (const auto phase : kPhases)
     for (const auto* part : family.parts(phase))
       if (const auto dtype = part->placement().dtype; dtype != placement.dtype)

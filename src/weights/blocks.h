@@ -26,9 +26,9 @@ class Blocks {
     }
     for (int64_t i = 0; i < count; ++i)
       if (checkpoint_)
-        make_((w / i).described(), i);
+        make_((w.quantised() / i).described(), i);
       else
-        loaded_.push_back(make_(w / i, i));
+        loaded_.push_back(make_(w.quantised() / i, i));
   }
 
   // Calls use(block) for each block in order, from the block at `first` on.
@@ -41,7 +41,7 @@ class Blocks {
   template <class Use>
   void one(int64_t index, Use use) const {
     if (!checkpoint_) return void(use(loaded_[static_cast<size_t>(index)]));
-    const auto w = Weights(*checkpoint_, prefix_) / index;
+    const auto w = Weights(*checkpoint_, prefix_).quantised() / index;
     const auto block = [&] {
       const auto brought = prefetcher_->take(w.prefix());
       return make_(w.staged(brought.tensors), index);

@@ -19,11 +19,13 @@ struct Placement {
   bool together = false;                // parts that take turns within a phase all stay in memory
   std::string note = {};                // why it is otherwise than asked for; empty when as asked
 
-  bool by_stored = false;                      // parts compute in the 16-bit type that each is stored in
-  std::map<std::string, Dtype> of_parts = {};  // asked for, by the names of parts
-  bool on_cpu = true;                          // also where `device` is the one of a plan
+  bool by_stored = false;                                  // parts compute in the 16-bit type that each is stored in
+  std::map<std::string, Dtype> of_parts = {};              // asked for, by the names of parts
+  Quantize quantize = Quantize::none;                      // of blocks' matrices
+  std::map<std::string, Quantize> quantize_of_parts = {};  // asked for, by the names of parts
+  bool on_cpu = true;                                      // also where `device` is the one of a plan
 
-  LoadPolicy policy() const { return {storage, device, offload}; }
+  LoadPolicy policy() const { return {storage, device, offload, {}, quantize}; }
   // The same in another type.
   Placement in(Dtype other) const;
 };
