@@ -205,7 +205,8 @@ void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<
             asked.dtype = v;
           },
           wrapped("Type to compute in: float32, bfloat16 or float16; parts may have their own, as in "
-                  "bfloat16,vae=float32 [auto: float32 on a CPU where it fits, else bfloat16]"))
+                  "bfloat16,vae=float32 [auto: bfloat16 where the CPU multiplies it and the checkpoint is stored in 16 bits or "
+                  "fewer, else float32]"))
       ->type_name("TYPE")
       ->group(kModelGroup);
   command

@@ -107,14 +107,25 @@ void check_parts(Family& family, const Runtime& runtime) {
       throw Error("dtype", fmt::format("\"{}\" is no part of this model, which has {}", name, fmt::join(names, ", ")));
 }
 
-// The defaults of a checkpoint's eav.json. Throws eav::Error where it names an option that the checkpoint does not
-// have, or a value that does not serve.
-Settings read_standards(const std::filesystem::path& model, const std::vector<OptionSpec>& options) {
+// The defaults of a checkpoint's eav.json; its "dtype" is the runtime's where that leaves it open. Throws eav::Error
+// where it names an option that the checkpoint does not have, or a value that does not serve.
+Settings read_standards(const std::filesystem::path& model, const std::vector<OptionSpec>& options, Runtime& runtime) {
   const auto path = model / "eav.json";
   if (!std::filesystem::exists(path)) return {};
   const JsonFile file(path);
   Settings standards;
   for (const auto& [name, value] : file.json().items()) {
+    if (name == "dtype") {
+      Runtime own;
+      try {
+        set_dtypes(own, file.get<std::string>("dtype"));
+      } catch (const Error& error) {
+        throw Error(fmt::format("{}: {}", path.string(), error.what()));
+      }
+      if (runtime.dtype == Dtype::automatic) runtime.dtype = own.dtype;
+      runtime.part_dtypes.merge(own.part_dtypes);
+      continue;
+    }
     const auto* spec = find(options, name);
     if (spec == nullptr || name == "prompt" || name == "seed" || name == "conditions" || !spec->recorded)
       throw Error(fmt::format("{}: \"{}\" is no default that can be set here: `eav options` lists this model's",
@@ -177,7 +188,10 @@ struct Generator::State {
   std::unique_ptr<VideoJob> open(const Request& request) const {
     return family->open({.values = request.asked(), .standards = standards});
   }
-  // "auto": float32 on a CPU where it fits, else bfloat16; on CUDA the stored type.
+  // "auto": on a CPU bfloat16 where it multiplies that natively and the transformer is stored in 16 bits or fewer, else
+  // float32; on CUDA the stored type.
+  Dtype wanted() const;
+  // The same, but bfloat16 where memory does not suffice for float32.
   Dtype choose(std::span<const VideoJob* const> jobs) const;
   // Whether parts that take turns stay in memory side by side: where several runs would load them again and again.
   bool fit_together(std::span<const VideoJob* const> jobs, bool several) const;
@@ -185,9 +199,14 @@ struct Generator::State {
   std::string advice(const VideoJob& job, Dtype dtype) const;
 };
 
-Dtype Generator::State::choose(std::span<const VideoJob* const> jobs) const {
+Dtype Generator::State::wanted() const {
   if (runtime.dtype != Dtype::automatic) return runtime.dtype;
   if (!device.is_cpu()) return place(Dtype::automatic, device, stored).dtype;
+  return stored != at::kFloat && cpu_has(at::kBFloat16) ? Dtype::bfloat16 : Dtype::float32;
+}
+
+Dtype Generator::State::choose(std::span<const VideoJob* const> jobs) const {
+  if (runtime.dtype != Dtype::automatic || wanted() != Dtype::float32) return wanted();
   const bool all_fit = std::ranges::all_of(jobs, [&](const VideoJob* job) { return fits(*job, Dtype::float32); });
   return all_fit ? Dtype::float32 : Dtype::bfloat16;
 }
@@ -206,10 +225,8 @@ bool Generator::State::fit_together(std::span<const VideoJob* const> jobs, bool 
 // Whether the VAE does not fit in memory unless it decodes in tiles.
 bool Generator::State::needs_tiling(VideoJob& job) const {
   if (job.options().latents_only) return false;
-  const bool chooses = runtime.dtype == Dtype::automatic && device.is_cpu();
   job.choose_tiling(VaeTiling::off);
-  const VideoJob* whole = &job;
-  const auto vae = plan(job, chooses ? Dtype::float32 : choose({&whole, 1})).vae;
+  const auto vae = plan(job, wanted()).vae;
   return vae->total() > available_memory(device);
 }
 
@@ -303,10 +320,10 @@ Generator::Generator(const ModelPaths& given, const Runtime& runtime) {
   state_->taken = std::move(taken);
   at::set_num_threads(state_->runtime.threads);
   state_->stored = state_->family->parts(Phase::transformer)[0]->stored_type();
-  state_->by_stored = runtime.dtype == Dtype::automatic && !state_->device.is_cpu();
-  check_parts(*state_->family, runtime);
   state_->lora_notes = apply_loras(paths.loras, *state_->family);
-  state_->standards = read_standards(paths.model, state_->family->options({}));
+  state_->standards = read_standards(paths.model, state_->family->options({}), state_->runtime);
+  state_->by_stored = state_->runtime.dtype == Dtype::automatic && !state_->device.is_cpu();
+  check_parts(*state_->family, state_->runtime);
 }
 Generator::~Generator() = default;
 Generator::Generator(Generator&&) noexcept = default;
@@ -336,6 +353,16 @@ std::string Generator::note() const {
   const auto own = state_->family->note();
   if (state_->taken.empty()) return own;
   return fmt::format("of ComfyUI: {}{}{}", state_->taken, own.empty() ? "" : "; ", own);
+}
+
+VideoJob& Generator::probe(const Job& job, const std::shared_ptr<BlockProbe>& probe) const {
+  auto& state = *state_;
+  for (const auto phase : kPhases) state.family->release(phase);
+  const VideoJob* only = job.job_.get();
+  auto placement = state.placement(state.choose({&only, 1}));
+  placement.probe = probe;
+  state.family->place(placement);
+  return *job.job_;
 }
 
 const std::vector<std::string>& Generator::lora_notes() const { return state_->lora_notes; }

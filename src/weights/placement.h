@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <map>
+#include <memory>
 #include <string>
 
 #include "eav/request.h"
@@ -22,8 +23,9 @@ struct Placement {
   bool by_stored = false;                      // parts compute in the 16-bit type that each is stored in
   std::map<std::string, Dtype> of_parts = {};  // asked for, by the names of parts
   bool on_cpu = true;                          // also where `device` is the one of a plan
+  std::shared_ptr<BlockProbe> probe = {};      // of models that are only measured
 
-  LoadPolicy policy() const { return {storage, device, offload}; }
+  LoadPolicy policy() const { return {.dtype = storage, .device = device, .offload = offload, .probe = probe}; }
   // The same in another type.
   Placement in(Dtype other) const;
 };
