@@ -32,6 +32,8 @@ int main(int argc, char** argv) try {
   const std::map<std::string, Prepare> parts{
       {"attention", attention},
       {"cfi", cfi},
+      {"int8_block", int8_block},
+      {"int8_linear", int8_linear},
       {"linear", linear},
       {"transformer", transformer},
       {"vae_decode", vae_decode},

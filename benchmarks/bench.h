@@ -11,11 +11,14 @@ namespace eav::bench {
 
 struct Arguments : std::vector<std::string> {
   using std::vector<std::string>::vector;
-  std::shared_ptr<BlockProbe> probe = {};  // set: transformers are opened with their first blocks alone, which are timed
+  std::shared_ptr<BlockProbe> probe =
+      {};  // set: transformers are opened with their first blocks alone, which are timed
 
-  // Of "float32" and "bfloat16".
-  static at::ScalarType type_of(const std::string& name) { return name == "bfloat16" ? at::kBFloat16 : at::kFloat; }
-  LoadPolicy policy(at::ScalarType type) const { return {.dtype = type, .probe = probe}; }
+  // Of "float32", "bfloat16", and "int8", whose activations are in bfloat16.
+  static at::ScalarType type_of(const std::string& name) { return name == "float32" ? at::kFloat : at::kBFloat16; }
+  LoadPolicy policy(const std::string& name) const {
+    return {.dtype = type_of(name), .quantize = name == "int8" ? Quantize::int8 : Quantize::none, .probe = probe};
+  }
 };
 using Prepare = std::function<std::function<void()>(const Arguments&)>;
 
@@ -35,6 +38,13 @@ std::function<void()> attention(const Arguments& arguments);
 
 // library|kernel ROWS IN OUT: one linear layer in float32, computed by ATen or by kernels/matmul.h.
 std::function<void()> linear(const Arguments& arguments);
+
+// int8|bfloat16 ROWS IN OUT gelu|plain: one linear layer of bfloat16 numbers, its weights in int8 or not.
+std::function<void()> int8_linear(const Arguments& arguments);
+
+// DIR: a block of CogVideoX-2B's width, the first of the transformer in DIR, in int8 and in float32; tells on standard
+// error how large its change of the tokens is beside the difference, in decibels.
+std::function<void()> int8_block(const Arguments& arguments);
 
 // DIR INPUTS float32|bfloat16 on|off N: the same for HunyuanVideo, with "pooled" too, and N real tokens of "text".
 std::function<void()> hunyuan_video(const Arguments& arguments);

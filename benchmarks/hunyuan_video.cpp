@@ -14,7 +14,7 @@ std::function<void()> hunyuan_video(const Arguments& arguments) {
   const int64_t real_tokens = std::stol(arguments.at(4));
 
   const auto config = hunyuan_video::TransformerConfig::read(JsonFile(folder + "/config.json"));
-  const auto checkpoint = Checkpoint::open(folder, "diffusion_pytorch_model", arguments.policy(type));
+  const auto checkpoint = Checkpoint::open(folder, "diffusion_pytorch_model", arguments.policy(arguments.at(2)));
   const auto model = std::make_shared<hunyuan_video::Transformer>(Weights(checkpoint), config);
   const auto input = [&](const char* name) { return inputs.view(inputs.entries().at(name)).to(type); };
   const auto latents = input("latents");

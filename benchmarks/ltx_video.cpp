@@ -16,7 +16,7 @@ std::function<void()> ltx_video(const Arguments& arguments) {
                 width = std::stol(arguments.at(6));
 
   const auto config = ltx_video::TransformerConfig::read(JsonFile(folder + "/config.json"));
-  const auto checkpoint = Checkpoint::open(folder, "diffusion_pytorch_model", arguments.policy(type));
+  const auto checkpoint = Checkpoint::open(folder, "diffusion_pytorch_model", arguments.policy(arguments.at(2)));
   const auto model = std::make_shared<ltx_video::Transformer>(Weights(checkpoint), config);
   const auto latents = inputs.view(inputs.entries().at("latents")).to(type);  // [B, L, in_channels]
   const auto text = inputs.view(inputs.entries().at("text")).to(type);        // [B, text_len, caption_channels]

@@ -1,7 +1,7 @@
 """Peak resident memory of `eav generate` against the diffusers pipeline, each in a process of its own, for the same request.
 
     python benchmarks/memory.py             # a CogVideoX pipeline of middle size (about 1 GB), float32
-    python benchmarks/memory.py --large     # the program alone: a 2B transformer of random bfloat16 weights, opened and run for a step
+    python benchmarks/memory.py --large     # the program alone: a 2B transformer of random bfloat16 weights, opened and run for a step, and the same in int8
 """
 
 import argparse
@@ -94,16 +94,20 @@ def main():
         inspect = [options.eav, "inspect", checkpoint]
         peak_of(inspect)  # the first reads the files from the disk
         print(f"eav inspect:       {peak_of(inspect)[1]:6.2f} s")
-        ours, seconds = peak_of(
-            [options.eav, "generate", PROMPT, "--model", checkpoint, "--frames", options.frames, "--width", options.size, "--height", options.size,
-             "--steps", steps, "--seed", 1, "--dtype", "bfloat16" if options.large else "float32", "--threads", 2, "--out", f"{folder}/clip.mp4"]
-        )  # fmt: skip
-        print(f"eav generate:      {ours:6.0f} MiB  {seconds:.1f} s")
+        ours = {}
+        for quantize in ["none", "int8"] if options.large else ["none"]:
+            ours[quantize], seconds = peak_of(
+                [options.eav, "generate", PROMPT, "--model", checkpoint, "--frames", options.frames, "--width", options.size, "--height", options.size,
+                 "--steps", steps, "--seed", 1, "--dtype", "bfloat16" if options.large else "float32", "--quantize", quantize, "--threads", 2,
+                 "--out", f"{folder}/{quantize}.mp4"]
+            )  # fmt: skip
+            print(f"eav generate:      {ours[quantize]:6.0f} MiB  {seconds:.1f} s" + ("  with int8" if quantize == "int8" else ""))
         if options.large:
+            print(f"ratio:             {ours['int8'] / ours['none']:6.2f}")
             return
         command = [sys.executable, __file__, "--reference", checkpoint, "--frames", options.frames, "--size", options.size]
         theirs = float(subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout)
-        print(f"diffusers:         {theirs:6.0f} MiB\nratio:             {ours / theirs:6.2f}")
+        print(f"diffusers:         {theirs:6.0f} MiB\nratio:             {ours['none'] / theirs:6.2f}")
 
 
 if __name__ == "__main__":

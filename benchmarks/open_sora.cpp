@@ -14,7 +14,7 @@ std::function<void()> open_sora(const Arguments& arguments) {
   const int64_t height = std::stol(arguments.at(4)), width = std::stol(arguments.at(5));
 
   const auto config = open_sora::TransformerConfig::read(JsonFile(folder + "/config.json"));
-  const auto checkpoint = Checkpoint::open(folder, "model", arguments.policy(type));
+  const auto checkpoint = Checkpoint::open(folder, "model", arguments.policy(arguments.at(2)));
   const auto model = std::make_shared<open_sora::Transformer>(Weights(checkpoint), config);
   const auto latents = inputs.view(inputs.entries().at("latents")).to(type);  // [B, 4, F, h, w]
   const auto text = inputs.view(inputs.entries().at("text")).to(type);        // [B, tokens, caption_channels]

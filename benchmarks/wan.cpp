@@ -16,7 +16,7 @@ std::function<void()> wan(const Arguments& arguments) {
   const auto config = wan::TransformerConfig::read(JsonFile(folder + "/config.json"));
   const CheckpointSource source{
       .path = folder, .stem = "diffusion_pytorch_model", .rename = wan::transformer_names};  // what convert writes, too
-  const auto checkpoint = Checkpoint::open(source, arguments.policy(type));
+  const auto checkpoint = Checkpoint::open(source, arguments.policy(arguments.at(2)));
   const auto model = std::make_shared<wan::Transformer>(Weights(checkpoint), config);
   const auto latents = inputs.view(inputs.entries().at("latents")).to(type);  // [1, in_channels, F, h, w]
   const auto text = inputs.view(inputs.entries().at("text")).to(type);        // [1, 512, text_dim]

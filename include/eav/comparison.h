@@ -17,10 +17,11 @@ struct Variant {
   std::string name{};            // "3.4,dtype=bfloat16,steps=12"
   std::string enhancement{};     // "none", "auto", or a weight such as "3.4"
   Settings options{};            // by name
-  std::optional<Dtype> dtype{};  // unset: the comparison's
+  std::optional<Dtype> dtype{};  // unset: the comparison's, as
+  std::optional<Quantize> quantize{};
 
   // "none", "auto", or a number from 0 to 100; behind it options by their names, as in "3.4,steps=12": those that
-  // records hold, and "dtype", but for the prompt, the noise and the video's size. Throws eav::Error.
+  // records hold, "dtype" and "quantize", but for the prompt, the noise and the video's size. Throws eav::Error.
   static Variant parse(const std::string& text);
   void apply(Request& request) const;
   void apply(Runtime& runtime) const;
@@ -79,10 +80,10 @@ using PairSamples = std::map<std::string, Sample>;
 struct ComparisonFolder {
   std::filesystem::path folder;
   std::filesystem::path plan() const { return folder / "plan.json"; }
-  std::filesystem::path samples(size_t pair) const;                        // pairs/000.json, of a finished pair
-  std::filesystem::path begun(size_t pair) const;                          // pairs/000.begun.json, of one with videos
+  std::filesystem::path samples(size_t pair) const;                         // pairs/000.json, of a finished pair
+  std::filesystem::path begun(size_t pair) const;                           // pairs/000.begun.json, of one with videos
   std::filesystem::path frames(size_t pair, const Variant& variant) const;  // frames/000-none.safetensors, until then
-  std::filesystem::path video(size_t pair, const Variant& variant) const;  // videos/000-auto.mp4
+  std::filesystem::path video(size_t pair, const Variant& variant) const;   // videos/000-auto.mp4
   std::filesystem::path results() const { return folder / "results.json"; }
   std::filesystem::path report() const { return folder / "report.html"; }
 };

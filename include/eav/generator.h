@@ -23,7 +23,7 @@
 namespace eav {
 class VideoJob;
 struct BlockProbe;
-}
+}  // namespace eav
 
 namespace [[gnu::visibility("default")]] eav {
 

@@ -45,12 +45,21 @@ enum class Dtype { automatic, float32, bfloat16, float16 };
 Dtype parse_dtype(const std::string& name);
 std::string to_string(Dtype dtype);
 
+// How the matrices in the blocks of transformers and text encoders are held and multiplied: as numbers of the type
+// above, or in int8, as activations are when they meet them. What stands beside the blocks stays.
+enum class Quantize { none, int8 };
+// "none", "int8"; throws eav::Error that lists them.
+Quantize parse_quantize(const std::string& name);
+std::string to_string(Quantize quantize);
+
 // Where and how a model runs; the same for all videos of one Generator.
 struct Runtime {
   std::string device = "cpu";  // "cpu", "cuda" or "cuda:N"
   Dtype dtype = Dtype::automatic;
   std::map<std::string, Dtype> part_dtypes = {};  // of parts that compute in another, by name: {"vae", float32}
-  int threads = 0;                                // 0: as many as there are cores
+  Quantize quantize = Quantize::none;
+  std::map<std::string, Quantize> part_quantize = {};  // of parts that have their own: {"text_encoder", none}
+  int threads = 0;                                     // 0: as many as there are cores
   bool offload = false;  // load the blocks of a model one at a time, each when it is used: slower, in little memory
 };
 
@@ -58,6 +67,9 @@ struct Runtime {
 // throws eav::Error that says what serves.
 std::string dtypes_of(const Runtime& runtime);
 void set_dtypes(Runtime& runtime, const std::string& text);
+// The same of quantisation: "int8", or "int8,text_encoder=none".
+std::string quantize_of(const Runtime& runtime);
+void set_quantize(Runtime& runtime, const std::string& text);
 
 // Unset fields take the checkpoint's defaults: its eav.json's, else its family's.
 struct Request {

@@ -21,19 +21,22 @@ struct BenchOptions {
 // "17,550"
 std::string grouped(int64_t number) {
   auto text = fmt::format("{}", number);
-  for (auto at = static_cast<std::ptrdiff_t>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<size_t>(at), ",");
+  for (auto at = static_cast<std::ptrdiff_t>(text.size()) - 3; at > 0; at -= 3)
+    text.insert(static_cast<size_t>(at), ",");
   return text;
 }
 
-void print_report(const BenchReport& report, const std::string& model) {
-  print_text("{}: {} frames of {}x{}, {} steps, {} tokens\n\n", model, report.size.frames, report.size.width,
-             report.size.height, *report.request.steps, grouped(report.tokens));
+void print_report(const BenchReport& report, const std::filesystem::path& model) {
+  Record named;
+  named.paths.model = std::filesystem::absolute(model).lexically_normal();
+  print_text("{}: {} frames of {}x{}, {} steps, {} tokens\n\n", without_folders(named).paths.model.string(),
+             report.size.frames, report.size.width, report.size.height, *report.request.steps, grouped(report.tokens));
   const auto row = [](const std::string& name, const auto& list, const auto& cell) {
     print_text("  {:<34}", name);
     for (const auto& one : list) print_text("{:>14}", cell(one));
     print_text("\n");
   };
-  row("", report.rates, [](const MachineRate& rate) { return to_string(rate.dtype); });
+  row("", report.rates, [](const MachineRate& rate) { return rate.type; });
   row("linear layers, GFLOP/s", report.rates, [](const MachineRate& r) { return fmt::format("{:.0f}", r.linear); });
   row("attention, GFLOP/s", report.rates, [](const MachineRate& r) { return fmt::format("{:.0f}", r.attention); });
   print_text("\n");
@@ -51,8 +54,7 @@ void print_report(const BenchReport& report, const std::string& model) {
     std::string sizes;
     for (const auto tokens : estimate.tokens) sizes += (sizes.empty() ? "" : ", ") + grouped(tokens);
     const bool whole = estimate.tokens.back() == report.tokens;
-    print_text("{}: blocks were timed at {} tokens{}\n", to_string(estimate.dtype),
-               whole ? grouped(report.tokens) : sizes,
+    print_text("{}: blocks were timed at {} tokens{}\n", estimate.type, whole ? grouped(report.tokens) : sizes,
                whole ? "" : "; the rest is a fit with tokens and tokens squared");
   }
   print_text("The text encoder is told by one of its blocks, the VAE by a small piece. Loading is left out.\n");
@@ -68,7 +70,7 @@ int bench(const BenchOptions& options) {
     if (options.json)
       fmt::print("{}", report.to_json());
     else
-      print_report(report, paths.model.string());
+      print_report(report, paths.model);
     return 0;
   } catch (const Cancelled& stopped) {
     progress.clear();

@@ -97,7 +97,7 @@ class Comparison {
     auto runtime = options_.asked.runtime_over({});
     if (options_.worker && runtime.threads == 0) runtime.threads = threads_of(options_.worker->count);
     runtime_ = runtime;
-    auto& generator = generator_of(std::nullopt);
+    auto& generator = generator_of({});
     plan_ = make_plan(generator);
     prepare_folder();
     const auto left = unfinished();
@@ -193,12 +193,15 @@ class Comparison {
     return generator.open(request);
   }
 
-  // The model as variants have it that compute in this type; opened once.
-  Generator& generator_of(std::optional<Dtype> dtype) {
-    auto& generator = generators_[dtype];
+  using Types = std::pair<std::optional<Dtype>, std::optional<Quantize>>;
+  static Types types_of(const Variant& variant) { return {variant.dtype, variant.quantize}; }
+
+  // The model as a variant has it; opened once for all that compute in its types.
+  Generator& generator_of(const Variant& variant) {
+    auto& generator = generators_[types_of(variant)];
     if (!generator) {
       auto runtime = runtime_;
-      Variant{.dtype = dtype}.apply(runtime);
+      variant.apply(runtime);
       generator = std::make_unique<Generator>(options_.asked.paths_over({}), runtime);
     }
     return *generator;
@@ -210,9 +213,9 @@ class Comparison {
     std::set<std::string> taken;
     for (auto left = plan_.in_order(); !left.empty();) {
       auto& batch = batches.emplace_back();
-      std::erase_if(left, [&, dtype = left[0].dtype](const Variant& variant) {
+      std::erase_if(left, [&, types = types_of(left[0])](const Variant& variant) {
         const auto* baseline = plan_.baseline_of(variant);
-        if (variant.dtype != dtype || (baseline != nullptr && !taken.contains(baseline->name))) return false;
+        if (types_of(variant) != types || (baseline != nullptr && !taken.contains(baseline->name))) return false;
         taken.insert(variant.name);
         batch.push_back(variant);
         return true;
@@ -263,7 +266,7 @@ class Comparison {
         for (const auto& variant : batch)
           if (!samples[pair].contains(variant.name)) wanted.push_back({pair, variant});
       if (wanted.empty()) continue;
-      auto& generator = generator_of(batch[0].dtype);
+      auto& generator = generator_of(batch[0]);
       std::vector<Job> jobs;
       for (const auto& one : wanted) jobs.push_back(job_of(generator, one));
       size_t next = 0;
@@ -421,9 +424,9 @@ class Comparison {
                    contrast.difference.pairs, contrast.difference.p);
     for (const auto& near : nearness(plan_, samples))
       if (!std::ranges::all_of(plan_.variants, &Variant::is_plain))
-        print_text("{} to {}: PSNR {:.2f} dB ({:.2f} to {:.2f}, worst {:.2f}), SSIM {:.4f} (worst {:.4f})\n", near.variant,
-                   near.baseline, near.psnr.mean, near.psnr.low, near.psnr.high, near.psnr.worst, near.ssim.mean,
-                   near.ssim.worst);
+        print_text("{} to {}: PSNR {:.2f} dB ({:.2f} to {:.2f}, worst {:.2f}), SSIM {:.4f} (worst {:.4f})\n",
+                   near.variant, near.baseline, near.psnr.mean, near.psnr.low, near.psnr.high, near.psnr.worst,
+                   near.ssim.mean, near.ssim.worst);
     print_text("{}: the report\n", folder_.report().string());
     return 0;
   }
@@ -438,7 +441,7 @@ class Comparison {
   Interrupt& interrupt_;
   Request wanted_;
   Runtime runtime_;
-  std::map<std::optional<Dtype>, std::unique_ptr<Generator>> generators_;
+  std::map<Types, std::unique_ptr<Generator>> generators_;
   ComparisonFolder folder_;
   ComparisonPlan plan_;
 };
@@ -457,8 +460,8 @@ int compare(const CompareOptions& options) {
 }  // namespace
 
 Command add_compare(CLI::App& program) {
-  auto& command =
-      *program.add_subcommand("compare", "Make videos that differ in the enhancement or in other options, and measure how");
+  auto& command = *program.add_subcommand(
+      "compare", "Make videos that differ in the enhancement or in other options, and measure how");
   const auto options = std::make_shared<CompareOptions>();
   command.add_option("--prompts", options->prompts, "Text file with one prompt a line")->type_name("FILE")->required();
   command.add_option("--out", options->out, "Folder to write the videos, the measures and report.html to")
@@ -468,14 +471,16 @@ Command add_compare(CLI::App& program) {
             [=](uint64_t v) { options->seeds = static_cast<int64_t>(v); });
   add_whole(command, "--first-seed", "Seed of the first pair of videos; each further pair has the next [1]", 0,
             std::numeric_limits<int32_t>::max(), [=](uint64_t v) { options->first_seed = v; });
-  auto* weights = command
-      .add_option("--weights", options->weights,
-                  "Weights of the enhancement to compare with none, such as 1,2,4,auto [the family's,auto]")
-      ->type_name("LIST");
+  auto* weights =
+      command
+          .add_option("--weights", options->weights,
+                      "Weights of the enhancement to compare with none, such as 1,2,4,auto [the family's,auto]")
+          ->type_name("LIST");
   command
-      .add_option("--variants", options->variants,
-                  "In place of --weights: what to compare, each none, auto or a weight, with other options behind it, such\n"
-                  "as none 3.4 3.4,steps=12 3.4,dtype=bfloat16")
+      .add_option(
+          "--variants", options->variants,
+          "In place of --weights: what to compare, each none, auto or a weight, with other options behind it, such\n"
+          "as none 3.4 3.4,steps=12 3.4,dtype=bfloat16")
       ->type_name("VARIANT...")
       ->expected(1, 100)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)

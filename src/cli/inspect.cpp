@@ -102,8 +102,9 @@ int inspect(AskedOptions asked) {
   for (const auto& note : generator.lora_notes()) print_text("  {}\n", note);
 
   const auto video = job.video_size();
-  print_text("\nmemory for {} frames of {}x{} in {} on {}\n", video.frames, video.width, video.height,
-             to_string(plan.dtype), generator.runtime().device);
+  const auto quantize = quantize_of(generator.runtime());
+  print_text("\nmemory for {} frames of {}x{} in {}{} on {}\n", video.frames, video.width, video.height,
+             to_string(plan.dtype), quantize == "none" ? "" : " with " + quantize, generator.runtime().device);
   constexpr const char* kPhase = "  {:<16}{:>12}{:>14}{:>12}\n";
   print_text(kPhase, "phase", "weights", "activations", "together");
   const auto print_phase = [&](const char* name, const MemoryPlan::Phase& phase) {

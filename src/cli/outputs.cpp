@@ -94,9 +94,10 @@ void report(const OutputFiles& files, const Output& output, double write_seconds
     print_text("{}: {} frames of {}x{} at {} fps, {}, seed {}\n", files.video.string(), frames.size(0), frames.size(2),
                frames.size(1), *request.fps, human_size(static_cast<int64_t>(size_on_disk(files.video))),
                *request.seed);
-  print_text("time: text encoder {}, transformer {}, vae {}, write {}; in {}\n", human_seconds(seconds.text_encoder),
+  const auto quantize = quantize_of(runtime);
+  print_text("time: text encoder {}, transformer {}, vae {}, write {}; in {}{}\n", human_seconds(seconds.text_encoder),
              human_seconds(seconds.transformer), human_seconds(seconds.vae), human_seconds(write_seconds),
-             dtypes_of(runtime));
+             dtypes_of(runtime), quantize == "none" ? "" : ", blocks in " + quantize);
   print_text("enhancement: {}\n", request.enhance.enabled ? with_flags(describe(trace)) : "off");
   flush_stdout();
 }

@@ -15,7 +15,7 @@ struct AskedOptions {
   ModelPaths paths;
   Settings settings;
   std::optional<std::string> device;
-  std::optional<std::string> dtype;
+  std::optional<std::string> dtype, quantize;
   std::optional<int> threads;
   bool offload = false;
   bool without_loras = false;  // those of a record

@@ -20,8 +20,8 @@ using Json = nlohmann::ordered_json;
 
 // A video of the same prompt, noise and size: what else may differ between variants.
 const OptionSpec& option_of_variant(const std::string& name) {
-  static const std::set<std::string> kShared{"prompt", "seed",   "conditions",    "denoise_strength",
-                                             "width",  "height", "frames",        "fps",
+  static const std::set<std::string> kShared{"prompt", "seed",    "conditions",    "denoise_strength",
+                                             "width",  "height",  "frames",        "fps",
                                              "loop",   "enhance", "enhance_weight"};
   const auto* option = find_option(name);
   if (option == nullptr) throw Error(name, fmt::format("there is no option `{}`", name));
@@ -43,9 +43,10 @@ std::string parse_enhancement(const std::string& text) {
   double weight = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), weight);
   if (error != std::errc() || end != text.data() + text.size() || !(weight >= 0 && weight <= 100))
-    throw Error(fmt::format("'{}' is no weight, expected none, auto or a number from 0 to 100, and options behind it, "
-                            "such as 3.4,steps=12",
-                            text));
+    throw Error(
+        fmt::format("'{}' is no weight, expected none, auto or a number from 0 to 100, and options behind it, "
+                    "such as 3.4,steps=12",
+                    text));
   return fmt::format("{}", weight);
 }
 
@@ -68,6 +69,9 @@ Variant Variant::parse(const std::string& text) {
       if (name == "dtype") {
         variant.dtype = parse_dtype(value);
         written[name] = to_string(*variant.dtype);
+      } else if (name == "quantize") {
+        variant.quantize = parse_quantize(value);
+        written[name] = to_string(*variant.quantize);
       } else {
         const auto parsed = parse_value(option_of_variant(name), value);
         variant.options[name] = parsed;
@@ -93,6 +97,7 @@ void Variant::apply(Request& request) const {
 
 void Variant::apply(Runtime& runtime) const {
   if (dtype) runtime.dtype = *dtype;
+  if (quantize) runtime.quantize = *quantize;
 }
 
 int64_t evaluations(const Trace& trace) { return trace.steps; }
@@ -163,8 +168,8 @@ ComparisonPlan read_plan(const std::filesystem::path& file) {
                       json.has("settings") ? json.json().at("settings").dump() : std::string()};
   // What "auto" meant on a CPU before the plan held what it came to.
   if (auto settings = json.has("settings") ? json.json().at("settings") : nlohmann::json();
-      settings.is_object() && settings.contains("dtype") && settings["dtype"] == "auto" && settings.contains("device") &&
-      settings["device"] == "cpu") {
+      settings.is_object() && settings.contains("dtype") && settings["dtype"] == "auto" &&
+      settings.contains("device") && settings["device"] == "cpu") {
     settings["dtype"] = "float32";
     plan.settings = settings.dump();
   }

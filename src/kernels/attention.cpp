@@ -43,16 +43,6 @@ HWY_INLINE Vector exp2(Vector x) {
   return hn::BitCast(d, hn::Add(hn::BitCast(integers, power), exponent));
 }
 
-// The nearest bfloat16, of ties the even one.
-HWY_INLINE void store_rounded(Vector v, c10::BFloat16* to) {
-  const hn::RebindToUnsigned<Floats> words;
-  const hn::Rebind<uint16_t, Floats> halves;
-  const auto bits = hn::BitCast(words, v);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(words, 1u));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(words, 0x7FFFu)), odd));
-  hn::StoreU(hn::TruncateTo(halves, rounded), halves, reinterpret_cast<uint16_t*>(to));
-}
-
 // A row of scores becomes exp2(scores * scale - most) in bfloat16, in the same memory; `most` grows to the largest.
 // Columns up to the next whole vector are written, as zeros: those are not among the keys. Returns the sum.
 float Exponentials(float* scores, int64_t keys, float scale, float* most) {

@@ -73,6 +73,16 @@ HWY_INLINE void store_some(Vector v, float* to, int64_t n) {
   std::copy_n(lanes, n, to);
 }
 
+// The nearest bfloat16, of ties the even one.
+HWY_INLINE void store_rounded(Vector v, c10::BFloat16* to) {
+  const hn::RebindToUnsigned<Floats> words;
+  const hn::Rebind<uint16_t, Floats> halves;
+  const auto bits = hn::BitCast(words, v);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(words, 1u));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(words, 0x7FFFu)), odd));
+  hn::StoreU(hn::TruncateTo(halves, rounded), halves, reinterpret_cast<uint16_t*>(to));
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace eav
 HWY_AFTER_NAMESPACE();

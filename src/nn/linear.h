@@ -24,7 +24,7 @@ class Linear {
   static Linear of_several(const Weights& w, int64_t in, int64_t out, int64_t index, int64_t count) {
     auto bias = w.optional("bias", {count * out});
     if (bias) bias = bias->narrow(0, index * out, out);
-    return {Matrix(w, count * out, in).row_slice(index * out, out), std::move(bias)};
+    return {Matrix::of_rows(w, count * out, in, index * out, out), std::move(bias)};
   }
 
   int64_t in_features() const { return weight_.columns(); }

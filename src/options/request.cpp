@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
 #include <utility>
 
 #include "eav/error.h"
@@ -182,28 +183,64 @@ std::string to_string(Dtype dtype) {
   return std::ranges::find(dtype_names(), dtype, &std::pair<Dtype, std::string>::first)->second;
 }
 
-std::string dtypes_of(const Runtime& runtime) {
-  auto text = to_string(runtime.dtype);
-  for (const auto& [part, dtype] : runtime.part_dtypes) text += fmt::format(",{}={}", part, to_string(dtype));
+Quantize parse_quantize(const std::string& name) {
+  for (const auto quantize : {Quantize::none, Quantize::int8})
+    if (to_string(quantize) == name) return quantize;
+  throw Error("quantize", fmt::format("the quantisation \"{}\" is unknown: choose none or int8", name));
+}
+
+std::string to_string(Quantize quantize) { return quantize == Quantize::int8 ? "int8" : "none"; }
+
+namespace {
+
+// "bfloat16,vae=float32" of what all parts have and what some have of their own.
+template <class T>
+std::string in_one_word(T of_all, const std::map<std::string, T>& of_parts) {
+  auto text = to_string(of_all);
+  for (const auto& [part, own] : of_parts) text += fmt::format(",{}={}", part, to_string(own));
   return text;
 }
 
-void set_dtypes(Runtime& runtime, const std::string& text) {
+// Calls for_all(value) for such a text, then for_part(name, value) for each part; `like` is an example of one.
+void read_word(const std::string& option, const std::string& text, const char* like,
+               const std::function<void(const std::string&)>& for_all,
+               const std::function<void(const std::string&, const std::string&)>& for_part) {
   auto comma = std::min(text.find(','), text.size());
-  runtime.dtype = parse_dtype(text.substr(0, comma));
-  runtime.part_dtypes.clear();
+  for_all(text.substr(0, comma));
   while (comma < text.size()) {
     const auto next = std::min(text.find(',', comma + 1), text.size());
     const auto of_part = text.substr(comma + 1, next - comma - 1);
     const auto equals = of_part.find('=');
     if (equals == std::string::npos)
-      throw Error("dtype", fmt::format("\"{}\" is no type of a part, such as vae=float32", of_part));
-    const auto dtype = parse_dtype(of_part.substr(equals + 1));
-    if (dtype == Dtype::automatic)
-      throw Error("dtype", fmt::format("\"{}\": a part takes float32, bfloat16 or float16", of_part));
-    runtime.part_dtypes[of_part.substr(0, equals)] = dtype;
+      throw Error(option, fmt::format("\"{}\" is no type of a part, such as {}", of_part, like));
+    for_part(of_part.substr(0, equals), of_part.substr(equals + 1));
     comma = next;
   }
+}
+
+}  // namespace
+
+std::string dtypes_of(const Runtime& runtime) { return in_one_word(runtime.dtype, runtime.part_dtypes); }
+
+void set_dtypes(Runtime& runtime, const std::string& text) {
+  runtime.part_dtypes.clear();
+  read_word(
+      "dtype", text, "vae=float32", [&](const std::string& name) { runtime.dtype = parse_dtype(name); },
+      [&](const std::string& part, const std::string& name) {
+        const auto dtype = parse_dtype(name);
+        if (dtype == Dtype::automatic)
+          throw Error("dtype", fmt::format("\"{}={}\": a part takes float32, bfloat16 or float16", part, name));
+        runtime.part_dtypes[part] = dtype;
+      });
+}
+
+std::string quantize_of(const Runtime& runtime) { return in_one_word(runtime.quantize, runtime.part_quantize); }
+
+void set_quantize(Runtime& runtime, const std::string& text) {
+  runtime.part_quantize.clear();
+  read_word(
+      "quantize", text, "text_encoder=none", [&](const std::string& name) { runtime.quantize = parse_quantize(name); },
+      [&](const std::string& part, const std::string& name) { runtime.part_quantize[part] = parse_quantize(name); });
 }
 
 }  // namespace eav

@@ -15,6 +15,7 @@
 #include "models/job.h"
 #include "nn/attention.h"
 #include "options/json.h"
+#include "weights/int8.h"
 #include "weights/placement.h"
 #include "weights/weights.h"
 
@@ -53,13 +54,30 @@ double time_of(const Work& work, at::Device device) {
   return least;
 }
 
-MachineRate rate_of(Dtype dtype, at::Device device) {
-  constexpr int64_t kRows = 4096, kIn = 1920, kOut = 7680, kHeads = 8, kTokens = 4096, kSize = 64;
-  const auto options = at::TensorOptions(scalar_type(dtype)).device(device);
+// In which a model may compute.
+struct Arithmetic {
+  Dtype dtype;
+  Quantize quantize = Quantize::none;
+  std::string name() const { return quantize == Quantize::none ? to_string(dtype) : to_string(quantize); }
+};
+
+MachineRate rate_of(const Arithmetic& arithmetic, at::Device device) {
+  constexpr int64_t kRows = 2048, kIn = 1920, kOut = 7680, kHeads = 8, kTokens = 4096, kSize = 64;
+  const auto options = at::TensorOptions(scalar_type(arithmetic.dtype)).device(device);
   const auto random = [&](at::IntArrayRef shape) { return at::randn(shape, at::kFloat).to(options); };
   const auto x = random({kRows, kIn}), w = random({kOut, kIn});
   const auto q = random({1, kHeads, kTokens, kSize}), k = random(q.sizes()), v = random(q.sizes());
-  return {dtype, 2e-9 * kRows * kIn * kOut / time_of([&] { at::linear(x, w); }, device),
+  double linear = 0;
+  if (arithmetic.quantize == Quantize::int8) {
+    const auto rows = w.to(at::kFloat);
+    const auto matrix =
+        in_tiles(quantized_to_int8(kOut, kIn, [&](int64_t at, int64_t n) { return rows.narrow(0, at, n); }));
+    const auto y = at::empty({kRows, kOut}, options);
+    linear = time_of([&] { multiply(matrix, x, std::nullopt, y, false); }, device);
+  } else {
+    linear = time_of([&] { at::linear(x, w); }, device);
+  }
+  return {arithmetic.name(), 2e-9 * kRows * kIn * kOut / linear,
           4e-9 * kHeads * kTokens * kTokens * kSize / time_of([&] { attend(q, k, v); }, device)};
 }
 
@@ -83,7 +101,8 @@ struct StepTime {
   std::map<std::string, double> blocks;  // one of each kind, in all branches
   double rest = 0;                       // what stands around the blocks
   double all() const {
-    return std::accumulate(blocks.begin(), blocks.end(), rest, [](double sum, const auto& b) { return sum + b.second; });
+    return std::accumulate(blocks.begin(), blocks.end(), rest,
+                           [](double sum, const auto& b) { return sum + b.second; });
   }
 };
 
@@ -118,8 +137,8 @@ class Estimator {
   VideoSize size() const { return size_; }
   int64_t tokens() const { return tokens_; }
 
-  TimeEstimate estimate(Dtype dtype) {
-    TimeEstimate estimate{.dtype = dtype, .blocks = {}, .tokens = {}};
+  TimeEstimate estimate(const std::string& type) {
+    TimeEstimate estimate{.type = type, .blocks = {}, .tokens = {}};
     const auto times = time_steps(estimate);
     for (const auto& time : times) estimate.tokens.push_back(time.tokens);
     estimate.step = at_size(times, tokens_, [](const StepTime& t) { return t.rest; });
@@ -181,10 +200,11 @@ class Estimator {
       times.push_back(time_step(next->job, times.empty() ? &estimate : nullptr));
       const auto& last = times.back();
       // The largest that would not take too long, were attention all of it.
-      const auto affordable = std::find_if(sizes.rbegin(), std::reverse_iterator(std::next(next)), [&](const Size& size) {
-        const auto more = static_cast<double>(size.tokens) / static_cast<double>(last.tokens);
-        return 2 * last.all() * more * more <= kLongest;
-      });
+      const auto affordable =
+          std::find_if(sizes.rbegin(), std::reverse_iterator(std::next(next)), [&](const Size& size) {
+            const auto more = static_cast<double>(size.tokens) / static_cast<double>(last.tokens);
+            return 2 * last.all() * more * more <= kLongest;
+          });
       next = affordable == std::reverse_iterator(std::next(next)) ? sizes.end() : std::prev(affordable.base());
     }
     return times;
@@ -262,10 +282,15 @@ class Estimator {
   std::map<std::string, int64_t> counts_;  // of blocks, by kind
 };
 
-std::vector<Dtype> types_of(const Runtime& runtime, at::Device device) {
-  if (runtime.dtype != Dtype::automatic) return {runtime.dtype};
-  if (!device.is_cpu() || cpu_has(at::kBFloat16)) return {Dtype::float32, Dtype::bfloat16};
-  return {Dtype::float32};
+std::vector<Arithmetic> arithmetics_of(const Runtime& runtime, at::Device device) {
+  const bool bfloat16 = !device.is_cpu() || cpu_has(at::kBFloat16);
+  if (runtime.dtype != Dtype::automatic) return {{runtime.dtype, runtime.quantize}};
+  const auto dtype = bfloat16 ? Dtype::bfloat16 : Dtype::float32;
+  if (runtime.quantize != Quantize::none) return {{dtype, runtime.quantize}};
+  std::vector<Arithmetic> all{{Dtype::float32}};
+  if (bfloat16) all.push_back({Dtype::bfloat16});
+  if (device.is_cpu() && int8_is_fast()) all.push_back({dtype, Quantize::int8});
+  return all;
 }
 
 }  // namespace
@@ -273,27 +298,28 @@ std::vector<Dtype> types_of(const Runtime& runtime, at::Device device) {
 BenchReport bench(const ModelPaths& paths, const Runtime& runtime, const Request& request, Progress& progress) {
   const c10::InferenceMode no_autograd;
   const auto device = parse_device(runtime.device);
-  const auto types = types_of(runtime, device);
+  const auto arithmetics = arithmetics_of(runtime, device);
   BenchReport report;
-  const auto units = static_cast<int64_t>(2 * types.size());
+  const auto units = static_cast<int64_t>(2 * arithmetics.size());
   int64_t done = 0;
   progress.phase("timing");
   const auto step = [&] {
     progress.step(++done, units);
     progress.check();
   };
-  for (const auto dtype : types) {
+  for (const auto& arithmetic : arithmetics) {
     auto typed = runtime;
-    typed.dtype = dtype;
+    typed.dtype = arithmetic.dtype;
+    typed.quantize = arithmetic.quantize;
     Estimator estimator(paths, typed, request, progress);
     if (report.estimates.empty()) {
       report.request = estimator.request();
       report.size = estimator.size();
       report.tokens = estimator.tokens();
     }
-    report.rates.push_back(rate_of(dtype, device));
+    report.rates.push_back(rate_of(arithmetic, device));
     step();
-    report.estimates.push_back(estimator.estimate(dtype));
+    report.estimates.push_back(estimator.estimate(arithmetic.name()));
     step();
   }
   report.runtime = runtime;
@@ -303,21 +329,15 @@ BenchReport bench(const ModelPaths& paths, const Runtime& runtime, const Request
 std::string BenchReport::to_json() const {
   using Json = nlohmann::ordered_json;
   const auto environment = eav::environment(runtime.device);
-  Json json{{"cpu", environment.cpu},
-            {"threads", runtime.threads},
-            {"frames", size.frames},
-            {"height", size.height},
-            {"width", size.width},
-            {"steps", *request.steps},
-            {"tokens", tokens},
-            {"rates", Json::array()},
-            {"estimates", Json::array()}};
+  Json json{{"cpu", environment.cpu}, {"threads", runtime.threads}, {"frames", size.frames},
+            {"height", size.height},  {"width", size.width},        {"steps", *request.steps},
+            {"tokens", tokens},       {"rates", Json::array()},     {"estimates", Json::array()}};
   if (!environment.gpu.empty()) json["gpu"] = environment.gpu;
   for (const auto& rate : rates)
     json["rates"].push_back(
-        {{"dtype", to_string(rate.dtype)}, {"linear_gflops", rate.linear}, {"attention_gflops", rate.attention}});
+        {{"type", rate.type}, {"linear_gflops", rate.linear}, {"attention_gflops", rate.attention}});
   for (const auto& estimate : estimates) {
-    Json one{{"dtype", to_string(estimate.dtype)}, {"timed_at_tokens", estimate.tokens}, {"blocks", Json::array()}};
+    Json one{{"type", estimate.type}, {"timed_at_tokens", estimate.tokens}, {"blocks", Json::array()}};
     for (const auto& block : estimate.blocks)
       one["blocks"].push_back({{"name", block.name}, {"count", block.count}, {"seconds", block.seconds}});
     one["seconds"] = {{"step", estimate.step},

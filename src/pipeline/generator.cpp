@@ -25,6 +25,7 @@
 #include "pipeline/preview.h"
 #include "pipeline/registry.h"
 #include "pipeline/saved.h"
+#include "weights/int8.h"
 
 namespace eav {
 namespace {
@@ -105,6 +106,44 @@ void check_parts(Family& family, const Runtime& runtime) {
   for (const auto& [name, dtype] : runtime.part_dtypes)
     if (!names.contains(name))
       throw Error("dtype", fmt::format("\"{}\" is no part of this model, which has {}", name, fmt::join(names, ", ")));
+
+  // Those that are made of blocks: the VAE is not.
+  std::set<std::string> of_blocks;
+  for (const auto phase : {Phase::text_encoder, Phase::transformer})
+    for (const auto* part : family.parts(phase)) of_blocks.insert(part->name());
+  for (const auto* part : family.parts(Phase::vae)) of_blocks.erase(part->name());
+  for (const auto& [name, quantize] : runtime.part_quantize)
+    if (!of_blocks.contains(name))
+      throw Error("quantize", fmt::format("\"{}\" is no part of this model that has blocks to quantise: those are {}",
+                                          name, fmt::join(of_blocks, ", ")));
+}
+
+bool quantises(const Runtime& runtime) {
+  return runtime.quantize != Quantize::none ||
+         std::ranges::any_of(runtime.part_quantize, [](const auto& part) { return part.second != Quantize::none; });
+}
+
+// What has to be said about how parts are quantised, in a line each.
+std::vector<std::string> quantize_notes(Family& family) {
+  std::vector<std::string> notes;
+  bool any = false;
+  for (const auto phase : {Phase::text_encoder, Phase::transformer})
+    for (const auto* part : family.parts(phase)) {
+      if (part->placement().quantize == Quantize::none) continue;
+      any = true;
+      const auto& stored = part->tensors().index();
+      const auto packed = std::ranges::find_if(stored, [](const auto& entry) {
+        return entry.second.second.packing() && entry.second.second.shape.size() > 1;
+      });
+      if (packed != stored.end())
+        notes.push_back(
+            fmt::format("{} is stored in {}: its blocks are rounded a second time, to int8; without `quantize` "
+                        "they stay as they are",
+                        part->name(), packed->second.second.type_name()));
+    }
+  if (any && !int8_is_fast())
+    notes.emplace_back("this CPU has no exact products in int8: weights are held in it, computed with in float32");
+  return notes;
 }
 
 // The defaults of a checkpoint's eav.json; its "dtype" is the runtime's where that leaves it open. Throws eav::Error
@@ -157,6 +196,12 @@ int64_t MemoryPlan::peak() const {
   return std::max({text_encoder.total(), transformer.total(), vae ? vae->total() : 0});
 }
 
+// What all parts compute in.
+struct Types {
+  Dtype dtype;
+  bool float32_vae = false;  // but the VAE, where nobody asked for its type
+};
+
 struct Generator::State {
   ModelPaths paths;
   Runtime runtime;
@@ -170,50 +215,56 @@ struct Generator::State {
   std::vector<std::string> lora_notes{};
   std::string taken{};  // files of ComfyUI's, in words
 
-  Placement placement(Dtype dtype) const {
-    auto placement = place(by_stored ? Dtype::automatic : dtype, device, stored);
+  Placement placement(Types types) const {
+    auto placement = place(by_stored ? Dtype::automatic : types.dtype, device, stored);
     placement.of_parts = runtime.part_dtypes;
+    if (types.float32_vae)
+      for (const auto* part : family->parts(Phase::vae)) placement.of_parts.try_emplace(part->name(), Dtype::float32);
+    placement.quantize = runtime.quantize;
+    placement.quantize_of_parts = runtime.part_quantize;
     placement.offload = runtime.offload;
     return placement;
   }
-  MemoryPlan plan(const VideoJob& job, Dtype dtype) const {
-    auto plan = plan_memory(job, placement(dtype));
-    plan.dtype = dtype;
+  MemoryPlan plan(const VideoJob& job, Types types) const {
+    auto plan = plan_memory(job, placement(types));
+    plan.dtype = types.dtype;
     return plan;
   }
-  bool fits(const VideoJob& job, Dtype dtype) const {
+  bool fits(const VideoJob& job, Types types) const {
     const auto available = available_memory(device);
-    return plan_memory(job, placement(dtype), available).peak() <= available;
+    return plan_memory(job, placement(types), available).peak() <= available;
   }
   std::unique_ptr<VideoJob> open(const Request& request) const {
     return family->open({.values = request.asked(), .standards = standards});
   }
-  // "auto": on a CPU bfloat16 where it multiplies that natively and the transformer is stored in 16 bits or fewer, else
-  // float32; on CUDA the stored type.
-  Dtype wanted() const;
-  // The same, but bfloat16 where memory does not suffice for float32.
-  Dtype choose(std::span<const VideoJob* const> jobs) const;
+  // What was asked for. "auto" is, on a CPU, bfloat16 where it multiplies that natively and the transformer is stored
+  // in 16 bits or fewer, with a VAE in float32, which is faster there; else float32. On CUDA it is the stored type.
+  Types wanted() const;
+  // The same, but bfloat16 for all parts where memory does not suffice for an "auto" with float32.
+  Types choose(std::span<const VideoJob* const> jobs) const;
   // Whether parts that take turns stay in memory side by side: where several runs would load them again and again.
   bool fit_together(std::span<const VideoJob* const> jobs, bool several) const;
   bool needs_tiling(VideoJob& job) const;
-  std::string advice(const VideoJob& job, Dtype dtype) const;
+  std::string advice(const VideoJob& job, Types types) const;
 };
 
-Dtype Generator::State::wanted() const {
-  if (runtime.dtype != Dtype::automatic) return runtime.dtype;
-  if (!device.is_cpu()) return place(Dtype::automatic, device, stored).dtype;
-  return stored != at::kFloat && cpu_has(at::kBFloat16) ? Dtype::bfloat16 : Dtype::float32;
+Types Generator::State::wanted() const {
+  if (runtime.dtype != Dtype::automatic) return {runtime.dtype};
+  if (!device.is_cpu()) return {place(Dtype::automatic, device, stored).dtype};
+  if (stored != at::kFloat && cpu_has(at::kBFloat16)) return {Dtype::bfloat16, /*float32_vae=*/true};
+  return {Dtype::float32};
 }
 
-Dtype Generator::State::choose(std::span<const VideoJob* const> jobs) const {
-  if (runtime.dtype != Dtype::automatic || wanted() != Dtype::float32) return wanted();
-  const bool all_fit = std::ranges::all_of(jobs, [&](const VideoJob* job) { return fits(*job, Dtype::float32); });
-  return all_fit ? Dtype::float32 : Dtype::bfloat16;
+Types Generator::State::choose(std::span<const VideoJob* const> jobs) const {
+  const auto types = wanted();
+  if (runtime.dtype != Dtype::automatic || !device.is_cpu()) return types;
+  const bool all_fit = std::ranges::all_of(jobs, [&](const VideoJob* job) { return fits(*job, types); });
+  return all_fit ? types : Types{Dtype::bfloat16};
 }
 
 bool Generator::State::fit_together(std::span<const VideoJob* const> jobs, bool several) const {
   if (!several || family->parts(Phase::transformer).size() == 1) return false;
-  auto together = placement(runtime.dtype);
+  auto together = placement({runtime.dtype});
   together.together = true;
   const auto available = available_memory(device);
   return std::ranges::all_of(jobs, [&](const VideoJob* job) {
@@ -231,8 +282,8 @@ bool Generator::State::needs_tiling(VideoJob& job) const {
 }
 
 // What a job that does not fit could be changed to so that it does.
-std::string Generator::State::advice(const VideoJob& job, Dtype dtype) const {
-  const auto dtype16 = dtype == Dtype::float32 ? Dtype::bfloat16 : dtype;
+std::string Generator::State::advice(const VideoJob& job, Types types) const {
+  const auto dtype16 = types.dtype == Dtype::float32 ? Dtype::bfloat16 : types.dtype;
   const bool tiles = job.options().vae_tiling.has_value();
   State offloading = *this;
   offloading.runtime.offload = true;
@@ -254,20 +305,20 @@ std::string Generator::State::advice(const VideoJob& job, Dtype dtype) const {
   struct Change {
     const State& state;
     const VideoJob& job;
-    Dtype dtype;
+    Types types;
     std::string options;
   };
   const auto typed = fmt::format("`dtype` {}", to_string(dtype16));
   std::vector<Change> changes;
-  if (tiled) changes.push_back({*this, *tiled, dtype, "`vae_tiling` on"});
-  changes.push_back({*this, job, dtype16, typed});
-  if (tiled) changes.push_back({*this, *tiled, dtype16, typed + " with `vae_tiling` on"});
-  changes.push_back({offloading, job, dtype, "`offload`"});
-  if (tiled) changes.push_back({offloading, *tiled, dtype, "`offload` with `vae_tiling` on"});
-  changes.push_back({offloading, job, dtype16, typed + " with `offload`"});
-  if (tiled) changes.push_back({offloading, *tiled, dtype16, typed + " with `offload` and `vae_tiling` on"});
+  if (tiled) changes.push_back({*this, *tiled, types, "`vae_tiling` on"});
+  changes.push_back({*this, job, {dtype16}, typed});
+  if (tiled) changes.push_back({*this, *tiled, {dtype16}, typed + " with `vae_tiling` on"});
+  changes.push_back({offloading, job, types, "`offload`"});
+  if (tiled) changes.push_back({offloading, *tiled, types, "`offload` with `vae_tiling` on"});
+  changes.push_back({offloading, job, {dtype16}, typed + " with `offload`"});
+  if (tiled) changes.push_back({offloading, *tiled, {dtype16}, typed + " with `offload` and `vae_tiling` on"});
   for (const auto& change : changes)
-    if (change.state.fits(change.job, change.dtype)) return change.options + " would fit";
+    if (change.state.fits(change.job, change.types)) return change.options + " would fit";
 
   const auto common = typed + (tiles ? " `vae_tiling` on" : "") + " `offload`";
   for (auto frames = *request.frames; frames > 1;) {
@@ -283,12 +334,12 @@ std::string Generator::State::advice(const VideoJob& job, Dtype dtype) const {
       frames = half;
       continue;
     }
-    if (offloading.fits(*shorter, dtype16)) return fmt::format("`frames` {} with {} would fit", frames, common);
+    if (offloading.fits(*shorter, {dtype16})) return fmt::format("`frames` {} with {} would fit", frames, common);
   }
   for (auto width = *request.width, height = *request.height; width > 64 && height > 64;) {
     width = width / 64 * 32, height = height / 64 * 32;
     const auto smaller = changed([&](Request& r) { r.width = width, r.height = height, r.frames = 1; });
-    if (smaller && offloading.fits(*smaller, dtype16))
+    if (smaller && offloading.fits(*smaller, {dtype16}))
       return fmt::format("`width` {} `height` {} `frames` 1 with {} would fit", width, height, common);
   }
   return "no size of this model would fit";
@@ -320,6 +371,9 @@ Generator::Generator(const ModelPaths& given, const Runtime& runtime) {
   state_->taken = std::move(taken);
   at::set_num_threads(state_->runtime.threads);
   state_->stored = state_->family->parts(Phase::transformer)[0]->stored_type();
+  if (quantises(runtime) && !state_->device.is_cpu())
+    throw Error("quantize", fmt::format("int8 works on a CPU, not on {}: leave `quantize` out, or choose `device` cpu",
+                                        runtime.device));
   state_->lora_notes = apply_loras(paths.loras, *state_->family);
   state_->standards = read_standards(paths.model, state_->family->options({}), state_->runtime);
   state_->by_stored = state_->runtime.dtype == Dtype::automatic && !state_->device.is_cpu();
@@ -388,15 +442,17 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     job.check_complete();
     all.push_back(job.job_.get());
   }
-  state_->runtime.dtype = state_->choose(all);
-  auto placement = state_->placement(state_->runtime.dtype);
+  const auto types = state_->choose(all);
+  auto placement = state_->placement(types);
+  state_->runtime.dtype = types.dtype;
   placement.together = state_->fit_together(all, jobs.size() > 1 || state_->keep);
   if (!placement.note.empty()) progress.warning(placement.note);
   std::vector<MemoryPlan> plans;
   for (const auto* job : all)
     check_fits(plans.emplace_back(plan_memory(*job, placement, available_memory(state_->device))), state_->device,
-               [&] { return state_->advice(*job, placement.dtype); });
+               [&] { return state_->advice(*job, types); });
   family.place(placement);
+  for (const auto& note : quantize_notes(family)) progress.warning(note);
   for (const auto phase : kPhases)
     for (const auto* part : family.parts(phase))
       if (const auto dtype = part->placement().dtype; dtype != placement.dtype)

@@ -229,6 +229,7 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
             {"fingerprint", record.fingerprint},
             {"request", request_json(record.request)}};
   if (!gpu.empty()) json["gpu"] = gpu;
+  if (const auto quantize = quantize_of(record.runtime); quantize != "none") json["quantize"] = quantize;
   for (const auto& [option, member] : ModelPaths::members())
     if (!(record.paths.*member).empty()) json[option] = (record.paths.*member).string();
   if (!record.paths.loras.empty()) json["loras"] = loras_json(record.paths.loras);
@@ -349,6 +350,7 @@ Record record_of(const nlohmann::json& json, const fs::path& file) {
                                              "gpu",
                                              "device",
                                              "dtype",
+                                             "quantize",
                                              "threads",
                                              "loras",
                                              "fingerprint",
@@ -374,11 +376,12 @@ Record record_of(const nlohmann::json& json, const fs::path& file) {
   record.init_latents = text("init_latents_fingerprint");
   record.conditions = fields.get<std::vector<std::string>>("conditions_fingerprints", {});
   record.runtime.device = fields.get<std::string>("device", record.runtime.device);
-  if (const auto dtype = text("dtype"); !dtype.empty()) try {
-      set_dtypes(record.runtime, dtype);
-    } catch (const Error& error) {
-      throw Error(fmt::format("{}: {}", file.string(), error.what()));
-    }
+  try {
+    if (const auto dtype = text("dtype"); !dtype.empty()) set_dtypes(record.runtime, dtype);
+    if (const auto quantize = text("quantize"); !quantize.empty()) set_quantize(record.runtime, quantize);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", file.string(), error.what()));
+  }
   const auto threads = fields.get<int64_t>("threads", 0);
   if (threads < 0 || threads > 4096)
     throw Error(fmt::format("{}: \"threads\" is {}, expected 1 to 4096", file.string(), threads));
@@ -413,6 +416,7 @@ std::vector<std::string> differences(const Record& then, const Record& now) {
   compare("the GPU", then.environment.gpu, now.environment.gpu);
   compare("the device", then.runtime.device, now.runtime.device);
   if (then.runtime.dtype != Dtype::automatic) compare("the type", dtypes_of(then.runtime), dtypes_of(now.runtime));
+  compare("the quantisation", quantize_of(then.runtime), quantize_of(now.runtime));
   if (then.runtime.threads != 0)
     compare("the number of threads", std::to_string(then.runtime.threads), std::to_string(now.runtime.threads));
   compare("the model's fingerprint", then.fingerprint, now.fingerprint);

@@ -67,7 +67,7 @@ ClipTextEncoder::ClipTextEncoder(const Weights& w, const ClipConfig& c)
       position_embedding(w / "embeddings" / "position_embedding", c.positions, c.channels),
       final_layer_norm(w / "final_layer_norm", c.channels, c.norm_eps),
       eos_token_id(c.eos_token_id) {
-  for (int64_t i = 0; i < c.layers; ++i) blocks.emplace_back(w / "encoder" / "layers" / i, c);
+  for (int64_t i = 0; i < c.layers; ++i) blocks.emplace_back(w.quantised() / "encoder" / "layers" / i, c);
 }
 
 Part<ClipTextEncoder> ClipTextEncoder::part(const PartSource& source) {

@@ -32,7 +32,7 @@ ClipVisionTower::ClipVisionTower(const Weights& w, const ClipVisionConfig& c, in
           Linear::of_patches(w / "embeddings" / "patch_embedding", {c.channels, kColours, c.patch_size, c.patch_size})),
       position_embedding(w / "embeddings" / "position_embedding", 1 + c.patches(), c.channels),
       pre_layrnorm(w / "pre_layrnorm", c.channels, c.norm_eps) {
-  for (int64_t i = 0; i < layers; ++i) blocks.emplace_back(w / "encoder" / "layers" / i, c);
+  for (int64_t i = 0; i < layers; ++i) blocks.emplace_back(w.quantised() / "encoder" / "layers" / i, c);
 }
 
 std::vector<UnneededKey> ClipVisionTower::unneeded_keys(const ClipVisionConfig& c, int64_t layers,

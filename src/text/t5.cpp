@@ -115,7 +115,7 @@ Tensor T5FeedForward::operator()(const Tensor& x) const {
 namespace {
 
 T5PositionBias read_position_bias(const Weights& block, const T5Config& c) {
-  return {block / "layer" / 0 / "SelfAttention" / "relative_attention_bias", c};
+  return {block.quantised(Weights::Rounding::none) / "layer" / 0 / "SelfAttention" / "relative_attention_bias", c};
 }
 
 }  // namespace

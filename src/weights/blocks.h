@@ -20,8 +20,7 @@ class Blocks {
   using Make = std::function<Block(const Weights& w, int64_t index)>;
 
   // The blocks at w/0, w/1, … With the offload policy they are checked, and loaded later, one at a time: from the
-  // mapped file, whose pages the system drops and reads again as it must.
-  // A probe's are the first alone.
+  // mapped file, whose pages the system drops and reads again as it must. A probe's are the first alone.
   Blocks(const Weights& w, int64_t count, Make make)
       : count_(w.checkpoint().policy().probe ? std::min<int64_t>(count, 1) : count), make_(std::move(make)) {
     if (const auto& probe = w.checkpoint().policy().probe) {
@@ -37,9 +36,9 @@ class Blocks {
     }
     for (int64_t i = 0; i < count_; ++i)
       if (checkpoint_)
-        make_((w / i).described(), i);
+        make_((w.quantised() / i).described(), i);
       else
-        loaded_.push_back(make_(w / i, i));
+        loaded_.push_back(make_(w.quantised() / i, i));
   }
 
   // Calls use(block) for each block in order.
@@ -53,7 +52,7 @@ class Blocks {
   void one(int64_t index, Use use) const {
     if (probe_) return timed(index, use);
     if (!checkpoint_) return void(use(loaded_[static_cast<size_t>(index)]));
-    const auto w = Weights(*checkpoint_, prefix_) / index;
+    const auto w = Weights(*checkpoint_, prefix_).quantised() / index;
     const auto block = [&] {
       const auto brought = prefetcher_->take(w.prefix());
       return make_(w.staged(brought.tensors), index);

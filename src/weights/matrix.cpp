@@ -49,7 +49,7 @@ int64_t rows_at_a_time(int64_t rows, int64_t columns, at::ScalarType type) {
 
 // Calls use(tile, first, count) for all rows, a few at a time: make(tile, first, count) fills a tile [count, columns].
 template <class Make, class Use>
-void in_tiles(int64_t rows, int64_t columns, const at::TensorOptions& options, const Make& make, const Use& use) {
+void each_tile(int64_t rows, int64_t columns, const at::TensorOptions& options, const Make& make, const Use& use) {
   const auto most = rows_at_a_time(rows, columns, options.dtype().toScalarType());
   const auto buffer = at::empty({most, columns}, options);
   for (int64_t first = 0; first < rows; first += most) {
@@ -77,7 +77,7 @@ void by_library(const Tensor& m, const Tensor& x, const std::optional<Tensor>& b
 void with_library(const Tensor& matrix, const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y) {
   const auto type = x.scalar_type();
   if (matrix.scalar_type() == type || !is_for_cpu(matrix)) return by_library(matrix.to(type), x, bias, y);
-  in_tiles(
+  each_tile(
       matrix.size(0), matrix.size(1), x.options(),
       [&](const Tensor& tile, int64_t first, int64_t count) { tile.copy_(matrix.narrow(0, first, count)); },
       [&](const Tensor& tile, int64_t first, int64_t count) {
@@ -94,9 +94,14 @@ void multiply_by(const Tensor& matrix, const Tensor& x, const std::optional<Tens
   if (gelu) gelu_tanh_(y);
 }
 
+int64_t bytes_of(const Packed& packed) {
+  return static_cast<int64_t>(packed.bytes.nbytes() + (packed.scale ? packed.scale->nbytes() : 0));
+}
+
 }  // namespace
 
 Matrix Matrix::of_patches(const Weights& w, const std::vector<int64_t>& shape) {
+  if (w.rounding() != Weights::Rounding::none) return quantised(w, shape, 0, shape[0]);
   const auto* added = w.patches("weight");
   // The lengths that a DoRA gives to rows are no sum: such a matrix is held as numbers.
   const bool is_sum = added == nullptr || std::ranges::none_of(*added, [](auto& p) { return p.magnitude.defined(); });
@@ -108,7 +113,33 @@ Matrix Matrix::of_patches(const Weights& w, const std::vector<int64_t>& shape) {
   return matrix;
 }
 
+Matrix Matrix::of_rows(const Weights& w, int64_t rows, int64_t columns, int64_t first, int64_t count) {
+  if (w.rounding() != Weights::Rounding::none) return quantised(w, {rows, columns}, first, count);
+  return Matrix(w, rows, columns).row_slice(first, count);
+}
+
+Matrix Matrix::quantised(const Weights& w, const std::vector<int64_t>& shape, int64_t first, int64_t count) {
+  const auto plain = w.quantised(Weights::Rounding::none);
+  const auto source = of_patches(plain.as_stored("weight"), shape).row_slice(first, count);
+  const auto numbers = [&](int64_t begin, int64_t n) { return source.row_slice(begin, n).dense(at::kFloat); };
+  const bool for_products = w.rounding() == Weights::Rounding::products;
+  if (for_products ? !fits_int8(source.columns()) : !fits_q8_0(source.columns()))
+    return of_patches(plain, shape).row_slice(first, count);
+  auto packed = for_products ? quantized_to_int8(source.rows(), source.columns(), numbers)
+                             : quantized_to_q8_0(source.rows(), source.columns(), numbers);
+  const auto key = w.prefix() + "weight";
+  w.checkpoint().forget(key);  // it is not read again
+  if (!for_products || !int8_is_fast()) {
+    w.checkpoint().hold(key, bytes_of(packed));
+    return Matrix(std::move(packed));
+  }
+  auto tiles = in_tiles(packed);
+  w.checkpoint().hold(key, tiles.bytes());
+  return Matrix(std::move(tiles));
+}
+
 Matrix Matrix::row_slice(int64_t first, int64_t count) const {
+  if (int8()) return Matrix(in_tiles(in_rows(*int8()).row_slice(first, count)));
   if (!packed()) return Matrix(numbers().narrow(0, first, count));
   Matrix slice(packed()->row_slice(first, count));
   for (auto patch : added_) {
@@ -123,6 +154,7 @@ Matrix Matrix::row_slice(int64_t first, int64_t count) const {
 }
 
 Tensor Matrix::dense(at::ScalarType type) const {
+  if (int8()) return dequantized(in_rows(*int8()), type);
   if (!packed()) return numbers().to(type);
   if (added_.empty()) return dequantized(*packed(), type);
   const auto all = dequantized(*packed(), at::kFloat);
@@ -138,8 +170,9 @@ void Matrix::multiply(const Tensor& x, const std::optional<Tensor>& bias, const 
 }
 
 void Matrix::multiply_stored(const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y, Then then) const {
+  if (int8()) return eav::multiply(*int8(), x, bias, y, then == Then::kGeluTanh);
   if (!packed()) return multiply_by(numbers(), x, bias, y, then);
-  in_tiles(
+  each_tile(
       rows(), columns(), x.options(),
       [&](const Tensor& tile, int64_t first, int64_t count) { dequantize(packed()->row_slice(first, count), tile); },
       [&](const Tensor& tile, int64_t first, int64_t count) {
@@ -150,6 +183,7 @@ void Matrix::multiply_stored(const Tensor& x, const std::optional<Tensor>& bias,
 Tensor Matrix::look_up(const Tensor& ids, at::ScalarType type) const {
   auto shape = ids.sizes().vec();
   shape.push_back(columns());
+  if (int8()) return Matrix(in_rows(*int8())).look_up(ids, type);
   if (packed()) return dequantized(packed()->rows_of(ids.to(device()).flatten()), type).view(shape);
   if (numbers().is_meta()) return at::empty(shape, numbers().options()).to(type);
   return at::embedding(numbers(), ids.to(device())).to(type);

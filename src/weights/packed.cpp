@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <cmath>
 #include <vector>
 
 #include "base/meta_memory.h"
@@ -159,7 +160,8 @@ Tensor unpacked_by_operators(const Tensor& blocks, Packing packing) {
 
 Tensor regular_hadamard(int64_t size, const at::TensorOptions& options) {
   const auto of_four = at::tensor({1, 1, 1, -1, 1, 1, -1, 1, 1, -1, 1, 1, -1, 1, 1, 1}, at::kFloat).view({4, 4}) / 2;
-  auto matrix = at::ones({1, 1});
+  const bool power_of_four = (static_cast<uint64_t>(size) & 0x5555555555555555u) != 0;
+  auto matrix = power_of_four ? at::ones({1, 1}) : at::tensor({1, 1, 1, -1}, at::kFloat).view({2, 2}) / std::sqrt(2.0);
   while (matrix.size(0) < size) matrix = at::kron(matrix, of_four);
   return matrix.to(options);
 }

@@ -33,7 +33,7 @@ Tensor dequantized(const Packed& packed, at::ScalarType type);
 Tensor unpacked_by_operators(const Tensor& blocks, Packing packing);
 
 // The normalised regular Hadamard matrix of a size that is a power of four: symmetric, and its own inverse (ComfyUI's
-// `convrot`). [size, size]
+// `convrot`). Of twice such a size, sum and difference of two halves that it is applied to. [size, size]
 Tensor regular_hadamard(int64_t size, const at::TensorOptions& options);
 
 }  // namespace eav

@@ -55,6 +55,10 @@ void PartFiles::place(const Placement& of_all) {
   else if (of_all.by_stored)
     dtype = dtype_of_stored(stored_type());
   placement_ = dtype == of_all.dtype ? of_all : of_all.in(dtype);
+  if (const auto own = of_all.quantize_of_parts.find(name()); own != of_all.quantize_of_parts.end())
+    placement_.quantize = own->second;
+  else if (keys_.float32)
+    placement_.quantize = Quantize::none;
 }
 
 int64_t PartFiles::held_bytes() const {
@@ -68,9 +72,11 @@ int64_t PartFiles::held_bytes() const {
     const auto prefix = std::ranges::find_if(keys_.blocks, [&](const std::string& p) { return key.starts_with(p); });
     const auto& entry = place.second;
     const bool stays = (entry.packing() && entry.shape.size() > 1) || !at::isFloatingType(entry.dtype);
+    const auto otherwise = held_.find(key);
     const auto type = entry.shape.size() == 2 ? placed.matrix_type(key) : placement_.storage;
-    const auto bytes = stays ? static_cast<int64_t>(entry.end - entry.begin)
-                             : entry.numel() * static_cast<int64_t>(c10::elementSize(type));
+    const auto bytes = otherwise != held_.end() ? otherwise->second
+                       : stays                  ? static_cast<int64_t>(entry.end - entry.begin)
+                                                : entry.numel() * static_cast<int64_t>(c10::elementSize(type));
     if (placement_.offload && prefix != keys_.blocks.end())
       streamed[key.substr(0, key.find('.', prefix->size()) + 1)] += bytes;
     else

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -121,6 +122,7 @@ class PartFiles {
         policy.device.is_meta() ? tensors().with(policy) : Checkpoint::open(source_.tensors, policy);
     auto model = build(Weights(checkpoint));
     if (!policy.probe) warning_ = checkpoint.check_all_read(keys_.unneeded);
+    held_ = checkpoint.held();
     return model;
   }
 
@@ -131,6 +133,7 @@ class PartFiles {
   std::shared_ptr<const Patches> patches_;
   std::shared_ptr<const Lazy<Checkpoint>> table_;  // of its tensors, read once for all copies
   mutable std::string warning_;
+  mutable std::map<std::string, int64_t> held_;  // bytes of matrices, where they are quantised
 };
 
 template <class Model>

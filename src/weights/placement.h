@@ -20,12 +20,16 @@ struct Placement {
   bool together = false;                // parts that take turns within a phase all stay in memory
   std::string note = {};                // why it is otherwise than asked for; empty when as asked
 
-  bool by_stored = false;                      // parts compute in the 16-bit type that each is stored in
-  std::map<std::string, Dtype> of_parts = {};  // asked for, by the names of parts
-  bool on_cpu = true;                          // also where `device` is the one of a plan
-  std::shared_ptr<BlockProbe> probe = {};      // of models that are only measured
+  bool by_stored = false;                                  // parts compute in the 16-bit type that each is stored in
+  std::map<std::string, Dtype> of_parts = {};              // asked for, by the names of parts
+  Quantize quantize = Quantize::none;                      // of blocks' matrices
+  std::map<std::string, Quantize> quantize_of_parts = {};  // asked for, by the names of parts
+  bool on_cpu = true;                                      // also where `device` is the one of a plan
+  std::shared_ptr<BlockProbe> probe = {};                  // of models that are only measured
 
-  LoadPolicy policy() const { return {.dtype = storage, .device = device, .offload = offload, .probe = probe}; }
+  LoadPolicy policy() const {
+    return {.dtype = storage, .device = device, .offload = offload, .quantize = quantize, .probe = probe};
+  }
   // The same in another type.
   Placement in(Dtype other) const;
 };

@@ -160,6 +160,7 @@ Checkpoint Checkpoint::with(const LoadPolicy& policy) const {
   auto checkpoint = *this;
   checkpoint.policy_ = policy;
   checkpoint.read_.clear();
+  checkpoint.held_.clear();
   return checkpoint;
 }
 
@@ -388,6 +389,13 @@ std::string Checkpoint::check_all_read(std::span<const UnneededKey> unneeded) co
   return fmt::format("{}: {} no part of this model, and left out: {}{}", file,
                      count == 1 ? std::string("a tensor is") : fmt::format("{} tensors are", count),
                      fmt::join(unknown, ", "), count > kNamed ? ", …" : "");
+}
+
+Weights Weights::as_stored(const std::string& name) const {
+  const auto at = checkpoint_->index().find(prefix_ + name);
+  if (at == checkpoint_->index().end()) return *this;
+  const auto& entry = at->second.second;
+  return in(patches(name) != nullptr || entry.packing() || !at::isFloatingType(entry.dtype) ? at::kFloat : entry.dtype);
 }
 
 }  // namespace eav

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "eav/request.h"
 #include "weights/original_names.h"
 #include "weights/packed.h"
 #include "weights/safetensors.h"
@@ -38,6 +39,7 @@ struct LoadPolicy {
   at::Device device = at::kCPU;
   bool offload = false;                         // blocks of a model are loaded when they are used; see weights/blocks.h
   std::shared_ptr<const Patches> patches = {};  // what is added to tensors that are loaded; none: nothing
+  Quantize quantize = Quantize::none;           // of matrices that may be: see Weights::Rounding
   std::shared_ptr<BlockProbe> probe = {};       // none: models are loaded whole
 };
 
@@ -98,6 +100,10 @@ class Checkpoint {
     for (auto it = index_.lower_bound(prefix); it != index_.end() && it->first.starts_with(prefix); ++it)
       visit(it->first, files_[it->second.first], it->second.second);
   }
+  // Says that a matrix, or a part of it, is held in so many bytes, other than the policy and its file tell.
+  void hold(const std::string& key, int64_t bytes) const { held_[key] += bytes; }
+  // What was said, of all parts together.
+  const std::map<std::string, int64_t>& held() const { return held_; }
   // Lets the system drop the pages of every tensor whose key starts with `prefix`.
   void forget(const std::string& prefix) const;
   // Throws eav::Error where one of its files has become shorter.
@@ -153,6 +159,7 @@ class Checkpoint {
   };
   std::map<std::string, RowOrder> order_;
   mutable std::set<std::string> read_;
+  mutable std::map<std::string, int64_t> held_;
 };
 
 // A view of a checkpoint below a prefix: `w / "attn1" / "to_q"`. The checkpoint must outlive it.
@@ -186,6 +193,18 @@ class Weights {
     copy.dtype_ = dtype;
     return copy;
   }
+  // The same of those that are held as their file has `name`, to be read a few rows at a time: nothing is copied,
+  // unless something is added to it.
+  Weights as_stored(const std::string& name) const;
+  // What the policy's quantisation does to matrices: nothing, as to tables; rounds them to 8 bits, as those that one
+  // row a step meets; or brings them into the form for products in int8, as those of blocks.
+  enum class Rounding { none, weights, products };
+  Weights quantised(Rounding rounding = Rounding::products) const {
+    auto copy = *this;
+    copy.rounding_ = rounding;
+    return copy;
+  }
+  Rounding rounding() const { return checkpoint_->policy().quantize == Quantize::none ? Rounding::none : rounding_; }
   // The tensor `name`; `shape`, when given, is checked (-1 matches any length).
   Tensor load(const std::string& name, std::vector<int64_t> shape = {}) const {
     return describes_ ? checkpoint_->describe(prefix_ + name, shape)
@@ -214,6 +233,7 @@ class Weights {
   std::string prefix_;
   const StagedTensors* staged_ = nullptr;
   bool describes_ = false;
+  Rounding rounding_ = Rounding::none;
   std::optional<at::ScalarType> dtype_;  // where it is not the policy's
 };
 

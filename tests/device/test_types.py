@@ -61,3 +61,9 @@ def test_a_part_takes_a_type_of_its_own(checkpoint, generate, program):
     done, _ = program("eav", "generate", "a", "--model", checkpoint("cogvideox"), "--dtype", "float32,clip=float16")
     assert done.returncode == 1
     assert done.stderr == 'eav: "clip" is no part of this model, which has text_encoder, transformer, vae\n'
+
+
+def test_int8_is_refused(checkpoint, program):
+    done, _ = program("eav", "generate", "a", "--model", checkpoint("cogvideox"), "--device", "fake", "--quantize", "int8")
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].endswith("int8 works on a CPU, not on fake: leave --quantize out, or choose --device cpu")

@@ -38,6 +38,8 @@ USAGE = 2
         ("--vae-tiling", "maybe", "auto|on|off"),
         ("--flow-shift", "0", "--flow-shift"),
         ("--dtype", "int8", "auto, float32, bfloat16, float16"),
+        ("--quantize", "int4", "none or int8"),
+        ("--quantize", "int8,text_encoder", "such as text_encoder=none"),
         ("--vae-tiling", "maybe", "on|off"),
     ],
 )
@@ -159,6 +161,7 @@ def test_files_that_exist_are_kept(refused, out):
         ("r.json", '{"request": {"enhance": {"weight": 1000}}}', "from 0 to 100"),
         ("r.json", '{"request": {"enhance": {"layers": "x"}}}', '"x" is no list of layers'),
         ("r.json", '{"dtype": "int8", "request": {}}', "int8"),
+        ("r.json", '{"quantize": "int4", "request": {}}', "none or int8"),
         ("r.mp4", "no video", "cannot read"),
         (None, None, "cannot be read"),
     ],
@@ -174,6 +177,10 @@ def test_a_video_without_a_record(refused, out):
     video = out.parent / "other.mp4"
     subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=32x32:d=0.2", "-y", video], check=True)
     assert "holds no record of a generated video" in refused("--from", video, prompt=None)
+
+
+def test_a_part_that_is_not_quantised(refused):
+    assert "those are text_encoder, transformer" in refused("--quantize", "int8,vae=int8")
 
 
 def test_a_video_that_needs_more_memory_than_there_is(refused):

@@ -20,6 +20,7 @@ def test_inspect_shows_parts_memory_and_what_would_be_enhanced(eav, tiny):
 
 def test_inspect_takes_a_type_and_refuses_a_size(eav, tiny):
     assert " in bfloat16 on cpu" in eav("inspect", tiny, "--dtype", "bfloat16").stdout
+    assert " in float32 with int8 on cpu" in eav("inspect", tiny, "--dtype", "float32", "--quantize", "int8").stdout
     refused = eav("inspect", tiny, "--width", "33")
     assert refused.returncode == 1 and "width is 33" in error_line(refused)
 
@@ -57,7 +58,7 @@ def test_help(eav, command):
 def test_help_names_every_option_with_its_default(eav):
     shown = eav("generate", "--help").stdout
     for option in ("model", "negative-prompt", "prompt-file", "seed", "width", "height", "frames", "fps", "steps", "guidance",
-                   "dynamic-guidance", "scheduler", "device", "threads", "dtype", "vae-tiling", "enhance-weight", "no-enhance",
+                   "dynamic-guidance", "scheduler", "device", "threads", "dtype", "quantize", "vae-tiling", "enhance-weight", "no-enhance",
                    "enhance-start", "enhance-end", "enhance-layers", "out", "overwrite", "init-latents", "save-latents", "trace",
                    "from", "true-guidance", "flow-shift", "enhance-blocks", "offload", "latents-only",
                    "image", "video", "frame-index", "strength", "image-fit", "timesteps", "denoise-strength",
@@ -91,7 +92,7 @@ def test_bench_tells_what_a_video_takes(eav, tiny):
     found = json.loads(shown.stdout)
     assert (found["tokens"], found["steps"]) == (3 * 16, 7)  # 4 pixels of a latent one, and 4 of these of a token
     (rate,), (estimate,) = found["rates"], found["estimates"]
-    assert rate["dtype"] == estimate["dtype"] == "float32" and rate["linear_gflops"] > 1 and rate["attention_gflops"] > 1
+    assert rate["type"] == estimate["type"] == "float32" and rate["linear_gflops"] > 1 and rate["attention_gflops"] > 1
     assert [(block["name"], block["count"]) for block in estimate["blocks"]] == [("transformer_blocks", 2)]
     seconds = estimate["seconds"]
     assert estimate["timed_at_tokens"][-1] == found["tokens"]

@@ -1,9 +1,9 @@
 // eav_probe phase PHASE MODEL [--OPTION VALUE]…: runs one phase (text_encoder, transformer or vae) of a video and
 // writes, as JSON, the most memory that it took beside what the plan says, in bytes. Options are those of the
-// checkpoint, by name, and dtype, threads, offload (of any value), device, and compute: a type to compute in whatever
-// the processor is fast at. Phases before it run first and are not counted. eav_probe plan MODEL [--OPTION VALUE]…: the
-// plan alone, and the seconds that it took. eav_probe latents MODEL --out FILE [--OPTION VALUE]…: the latents after
-// each step.
+// checkpoint, by name, and dtype, quantize, threads, offload (of any value), device, and compute: a type to compute in
+// whatever the processor is fast at. Phases before it run first and are not counted. eav_probe plan MODEL [--OPTION
+// VALUE]…: the plan alone, and the seconds that it took. eav_probe latents MODEL --out FILE [--OPTION VALUE]…: the
+// latents after each step.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -74,6 +74,7 @@ struct Case {
     auto dtype = eav::Dtype::float32;
     bool forced = false;
     bool offload = false;
+    auto quantize = eav::Quantize::none;
     at::Device device = at::kCPU;
     at::set_num_threads(2);
     for (size_t i = first + 1; i + 1 < arguments.size(); i += 2) {
@@ -85,6 +86,8 @@ struct Case {
         at::set_num_threads(std::stoi(value));
       } else if (name == "device") {
         device = eav::parse_device(value);
+      } else if (name == "quantize") {
+        quantize = eav::parse_quantize(value);
       } else if (name == "offload") {
         offload = true;
       } else {
@@ -100,6 +103,7 @@ struct Case {
     if (job->options().vae_tiling == eav::VaeTiling::automatic) job->choose_tiling(eav::VaeTiling::off);
     placement = eav::place(dtype, device, family->parts(eav::Phase::transformer)[0]->stored_type());
     placement.offload = offload;
+    placement.quantize = quantize;
     if (forced) placement.compute = placement.storage;
     family->place(placement);
   }

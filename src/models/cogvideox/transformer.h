@@ -36,7 +36,8 @@ struct AdaLayerNormZero {
   Linear linear;
   LayerNorm norm;
   AdaLayerNormZero(const Weights& w, const TransformerConfig& c)
-      : linear(w / "linear", c.time_embed_dim, 6 * c.channels()), norm(w / "norm", c.channels(), c.norm_eps) {}
+      : linear((w / "linear").quantised(Weights::Rounding::weights), c.time_embed_dim, 6 * c.channels()),
+        norm(w / "norm", c.channels(), c.norm_eps) {}
 
   struct Output {
     Tensor tokens;  // [B, L, C]

@@ -69,7 +69,7 @@ RefinerBlock::RefinerBlock(const Weights& w, const TransformerConfig& c)
       to_v(w / "attn" / "to_v", c.channels(), c.channels()),
       to_out(w / "attn" / "to_out" / 0, c.channels(), c.channels()),
       ff(w / "ff", c.channels(), kRefinerRatio * c.channels(), Activation::silu),
-      gates(w / "norm_out" / "linear", c.channels(), 2 * c.channels()) {}
+      gates((w / "norm_out" / "linear").quantised(Weights::Rounding::weights), c.channels(), 2 * c.channels()) {}
 
 Tensor RefinerBlock::operator()(const Tensor& x, const Tensor& temb) const {
   const auto split = [&](const Tensor& t) { return split_heads(t, heads); };  // [1, heads, L, d]
@@ -96,7 +96,8 @@ Tensor TimeTextEmbedding::operator()(const Tensor& timestep, const Tensor& poole
 TokenRefiner::TokenRefiner(const Weights& w, const TransformerConfig& c)
     : time_text_embed(w / "time_text_embed", c, c.text_embed_dim, /*guidance=*/false),
       proj_in(w / "proj_in", c.text_embed_dim, c.channels()) {
-  for (int64_t i = 0; i < c.num_refiner_layers; ++i) blocks.emplace_back(w / "token_refiner" / "refiner_blocks" / i, c);
+  for (int64_t i = 0; i < c.num_refiner_layers; ++i)
+    blocks.emplace_back(w.quantised() / "token_refiner" / "refiner_blocks" / i, c);
 }
 
 Tensor TokenRefiner::operator()(const Tensor& text, const Tensor& timestep) const {

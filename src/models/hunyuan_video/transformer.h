@@ -90,7 +90,7 @@ struct AdaLayerNorm {
   Linear linear;
   int64_t n;
   AdaLayerNorm(const Weights& w, const TransformerConfig& c, int64_t n)
-      : linear(w / "linear", c.channels(), 3 * n * c.channels()), n(n) {}
+      : linear((w / "linear").quantised(Weights::Rounding::weights), c.channels(), 3 * n * c.channels()), n(n) {}
   std::vector<TokenModulation> operator()(const Modulators& modulators) const;
 
  private:

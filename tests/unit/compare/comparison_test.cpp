@@ -29,6 +29,7 @@ TEST(Variant, HasOneNameHoweverItIsGiven) {
   EXPECT_EQ(variant, Variant::parse(variant.name));
   EXPECT_EQ(variant.enhancement, "3.4");
   EXPECT_EQ(variant.dtype, Dtype::bfloat16);
+  EXPECT_EQ(Variant::parse("none,quantize=int8").quantize, Quantize::int8);
 
   Request request;
   variant.apply(request);
