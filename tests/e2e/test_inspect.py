@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import error_line
+from conftest import SMALL, error_line
 from safetensors.numpy import load_file, save_file
 
 
@@ -68,7 +68,7 @@ def test_help_names_every_option_with_its_default(eav):
     assert "3.4" in shown and "50" in shown
 
 
-def test_auto_follows_the_stored_type_and_the_cpu(eav, checkpoint):
+def test_auto_follows_the_stored_type_and_the_cpu(eav, checkpoint, out):
     def chosen():
         return re.search(r" in (\w+) on cpu", eav("inspect", checkpoint).stdout)[1]
 
@@ -78,6 +78,11 @@ def test_auto_follows_the_stored_type_and_the_cpu(eav, checkpoint):
     weights = checkpoint / "transformer/diffusion_pytorch_model.safetensors"
     save_file({key: tensor.astype("float16") for key, tensor in load_file(weights).items()}, weights)
     assert chosen() == ("bfloat16" if multiplies else "float32")
+    made = eav("generate", "a", "--model", checkpoint, *SMALL, "--out", "a.mp4")
+    assert made.returncode == 0, made.stderr
+    recorded = json.loads((out / "a.json").read_text())["dtype"]
+    assert recorded == ("bfloat16,vae=float32" if multiplies else "float32")  # the VAE is no faster in bfloat16
+    assert f"; in {recorded}\n" in made.stdout
     (checkpoint / "eav.json").write_text('{"dtype": "float16"}')
     assert chosen() == "float16"
     (checkpoint / "eav.json").write_text('{"dtype": "int7"}')
