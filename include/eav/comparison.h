@@ -71,8 +71,7 @@ struct Sample {
   std::optional<double> psnr{}, ssim{};
   static constexpr double kEqual = 100;  // dB; more than videos of 8 bits that differ have
 };
-// The number of steps that the transformer was computed in.
-int64_t evaluations(const Trace& trace);
+
 // By variant.
 using PairSamples = std::map<std::string, Sample>;
 

@@ -15,6 +15,10 @@ std::filesystem::path target_of(const std::filesystem::path& out);
 // Throws eav::Error when `folder`, where `out` is to be written, is missing or takes no files. Leaves nothing behind.
 void check_takes_files(const std::filesystem::path& folder, const std::filesystem::path& out);
 
+// The folder of the user's cache that holds things of this kind, enhance-a-video/NAME in XDG_CACHE_HOME or ~/.cache;
+// empty where neither is known. It need not exist.
+std::filesystem::path user_cache_folder(const std::string& name);
+
 // Whether what lies at a place gives way to what comes there.
 enum class Existing { replace, refuse };
 

@@ -18,6 +18,8 @@ struct TraceEntry {
   // With EnhanceOptions::maps, the temporal attention map [T, T], row by row, mean over heads and positions: how much
   // each frame (row) attends to each frame (column). Else empty.
   std::vector<float> map{};
+  // Of a layer that a cache did not compute at this step: CFI and gain are those of the step whose result was used.
+  bool reused = false;
 };
 
 struct Trace {
@@ -26,7 +28,11 @@ struct Trace {
   bool adaptive = false;          // later steps have others
   int64_t steps = 0, layers = 0;  // of the whole run, enhanced or not
   std::vector<TraceEntry> entries;
-  std::vector<int64_t> experts{};  // of a model with two, the one that each step ran on: 1 or 2
+  std::vector<int64_t> experts{};       // of a model with two, the one that each step ran on: 1 or 2
+  std::vector<int64_t> reused_steps{};  // that a cache did not compute, but for their first block where it looks there
+
+  // Steps in which the whole transformer ran.
+  int64_t computed_steps() const { return steps - static_cast<int64_t>(reused_steps.size()); }
 };
 
 // One sentence: how many layer-steps were scaled, by how much, and what to change where nothing was.

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <random>
 #include <string>
@@ -66,6 +67,16 @@ void move(const fs::path& from, const fs::path& to, Existing existing, const fs:
 }
 
 }  // namespace
+
+fs::path user_cache_folder(const std::string& name) {
+  const auto in = [](const char* variable) {
+    const auto* value = std::getenv(variable);
+    return value == nullptr ? fs::path() : fs::path(value);
+  };
+  auto cache = in("XDG_CACHE_HOME");
+  if (!cache.is_absolute()) cache = in("HOME").is_absolute() ? in("HOME") / ".cache" : fs::path();
+  return cache.empty() ? cache : cache / "enhance-a-video" / name;
+}
 
 fs::path target_of(const fs::path& out) {
   std::error_code error;

@@ -328,7 +328,7 @@ class Comparison {
       sample.weight += entry.weight / static_cast<double>(entries.size());
     }
     sample.seconds = output.seconds.transformer;
-    sample.evaluations = evaluations(output.trace);
+    sample.evaluations = output.trace.computed_steps();
     return sample;
   }
 

@@ -98,6 +98,9 @@ void report(const OutputFiles& files, const Output& output, double write_seconds
   print_text("time: text encoder {}, transformer {}, vae {}, write {}; in {}{}\n", human_seconds(seconds.text_encoder),
              human_seconds(seconds.transformer), human_seconds(seconds.vae), human_seconds(write_seconds),
              dtypes_of(runtime), quantize == "none" ? "" : ", blocks in " + quantize);
+  if (const auto cache = request.settings.find("cache");
+      cache != request.settings.end() && cache->second != Value(std::string("none")))
+    print_text("cache: {}, {} of {} steps computed\n", to_string(cache->second), trace.computed_steps(), trace.steps);
   print_text("enhancement: {}\n", request.enhance.enabled ? with_flags(describe(trace)) : "off");
   flush_stdout();
 }

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 
+#include "eav/files.h"
 #include "eav/video.h"
 #include "files.h"
 
@@ -15,17 +15,6 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kSide = 256;          // pixels, at least, of the longer side
 constexpr double kFramesPerSecond = 4;  // of a GIF, which has a frame for each latent one
-
-// The user's cache of maps; empty where there is no such folder.
-fs::path cache_folder() {
-  const auto in = [](const char* variable) {
-    const auto* value = std::getenv(variable);
-    return value == nullptr ? fs::path() : fs::path(value);
-  };
-  auto cache = in("XDG_CACHE_HOME");
-  if (!cache.is_absolute()) cache = in("HOME").is_absolute() ? in("HOME") / ".cache" : fs::path();
-  return cache.empty() ? cache : cache / "enhance-a-video" / "preview";
-}
 
 // Each pixel as a square of pixels.
 at::Tensor enlarged(const at::Tensor& pictures) {
@@ -60,7 +49,7 @@ Preview preview_to(const fs::path& file, double every, TerminalProgress& progres
       warned = true;
     }
   };
-  return {.show = show, .every = every, .cache = cache_folder()};
+  return {.show = show, .every = every, .cache = user_cache_folder("preview")};
 }
 
 }  // namespace eav

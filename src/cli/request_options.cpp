@@ -134,8 +134,11 @@ Runtime AskedOptions::runtime_over(Runtime runtime) const {
 }
 
 Request AskedOptions::over(Request request) const {
-  for (const auto& [name, value] : settings)
+  for (const auto& [name, value] : settings) {
     for (const auto& other : find_option(name)->spec.stands_for) request.unset(other);
+    if (name == "cache")  // what was recorded belongs to another
+      for (const auto* other : {"cache_threshold", "cache_interval", "mag_ratios"}) request.unset(other);
+  }
   for (const auto& [name, value] : settings) request.set(name, value);
   return request;
 }

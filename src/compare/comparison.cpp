@@ -100,8 +100,6 @@ void Variant::apply(Runtime& runtime) const {
   if (quantize) runtime.quantize = *quantize;
 }
 
-int64_t evaluations(const Trace& trace) { return trace.steps; }
-
 const Variant* ComparisonPlan::baseline_of(const Variant& variant) const {
   const auto leader = [&](const std::string& enhancement) {
     const Variant* found = nullptr;

@@ -28,6 +28,10 @@ class Enhancer {
   // nn/attention.h.
   Gain gain(int64_t layer, const Tensor& q, const Tensor& k, Grid grid);
 
+  // Says that from layer `first_layer` on, this step's forward pass number `branch` takes what the last step gave that
+  // was computed whole, and with it the gains of that step.
+  void reuse(int64_t branch, int64_t first_layer);
+
   // What was computed so far; waits for the device once.
   Trace trace() const;
 
@@ -41,8 +45,9 @@ class Enhancer {
     double weight;
     // On the device until the trace is asked for.
     Tensor cfi;    // scalar, float32
-    Tensor heads;  // [B, heads], float32
+    Tensor heads;  // [heads], float64: the mean of B
     Tensor map;    // [T, T], float16; undefined unless asked for
+    bool reused = false;
   };
   bool active(int64_t layer) const;
   // What gain() scales with, T + weight.
@@ -54,6 +59,7 @@ class Enhancer {
   int64_t token_frames_ = 0;
   std::optional<double> weight_;  // of the steps from now on; unset: not yet known
   std::vector<Measured> measured_;
+  std::vector<int64_t> reused_steps_;
 };
 
 }  // namespace eav

@@ -42,6 +42,7 @@ class VideoJob {
   virtual const CommonOptions& options() const = 0;
   // Says whether the VAE decodes in tiles, where the options leave it open.
   virtual void choose_tiling(VaeTiling tiling) = 0;
+  virtual void set_cache(CacheOptions cache) = 0;
   // Throws eav::Error when the request, which suffices for a plan, lacks what a video needs: an image to set out from.
   virtual void check_complete() const {}
 
@@ -79,6 +80,7 @@ class JobOf : public VideoJob {
 
   const CommonOptions& options() const override { return options_; }
   void choose_tiling(VaeTiling tiling) override { options_.choose_tiling(tiling); }
+  void set_cache(CacheOptions cache) override { options_.set_cache(std::move(cache)); }
   void encode(Progress& progress) override {
     if (!encodings_) encodings_ = std::make_shared<const Encodings>(read_encodings(progress));
   }
@@ -92,6 +94,7 @@ class JobOf : public VideoJob {
     for (const auto phase : kPhases)
       for (auto* part : other->parts(phase)) part->place(placement);
     other->encodings_.reset();
+    other->options_.guide_always();
     other->forget_pictures();
     return other;
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <random>
 
 #include "eav/error.h"
@@ -14,6 +15,7 @@ namespace {
 using Type = OptionSpec::Type;
 
 constexpr double kMostWeight = 100;
+constexpr double kMostThreshold = 1000;
 
 // A seed that nobody chose, below 2^32 so that it is easily typed again.
 uint64_t draw_seed() { return std::random_device{}(); }
@@ -22,6 +24,12 @@ void check_utf8(const std::string& text, const std::string& option) {
   auto words = option;
   std::ranges::replace(words, '_', ' ');
   if (!text::is_utf8(text)) throw Error(option, fmt::format("the {} is not valid UTF-8", words));
+}
+
+// Of a part of the steps, from `start` to `end`.
+void check_fractions(const std::string& option, const char* what, double start, double end) {
+  if (start >= end)
+    throw Error(option, fmt::format("{} runs from {} to {}, expected 0 <= start < end <= 1", what, start, end));
 }
 
 }  // namespace
@@ -43,6 +51,9 @@ CommonOptions::CommonOptions(Asked asked, const CommonStandards& of) : OptionSet
   steps = whole("steps", "Denoising steps: more is slower and better", whole_range, of.steps);
   guidance = number("guidance", "Guidance scale: how closely the prompt is followed; at most 1 turns it off", {0, 1000},
                     of.guidance);
+  guidance_start = number("guidance_start", "Guide from this fraction of the steps on", {0, 1}, 0.0);
+  guidance_end = number("guidance_end", "Guide up to this fraction of the steps", {0, 1}, 1.0);
+  check_fractions("guidance_start", "guidance", guidance_start, guidance_end);
   scheduler = choice("scheduler", "Scheduler: how noise is taken away, step by step", of.schedulers, of.scheduler);
   init_latents = text_or_none("init_latents",
                               "Start from the tensor \"latents\" in this .safetensors file instead of the seed's noise",
@@ -63,9 +74,7 @@ CommonOptions::CommonOptions(Asked asked, const CommonStandards& of) : OptionSet
   enhance.weight = enhance.adaptive ? of.enhance_weight : std::get<double>(asked_weight);
   enhance.start = number("enhance_start", "Enhance from this fraction of the steps on", {0, 1}, 0.0);
   enhance.end = number("enhance_end", "Enhance up to this fraction of the steps", {0, 1}, 1.0);
-  if (enhance.start >= enhance.end)
-    throw Error("enhance_start", fmt::format("the enhancement runs from {} to {}, expected 0 <= start < end <= 1",
-                                             enhance.start, enhance.end));
+  check_fractions("enhance_start", "the enhancement", enhance.start, enhance.end);
   enhance.layers = LayerSet::parse(
       text_or_none("enhance_layers", "Transformer layers to enhance, such as 0-5,8", "all", "LIST").value_or(""));
   OptionSpec maps{.name = "enhance_maps",
@@ -74,7 +83,57 @@ CommonOptions::CommonOptions(Asked asked, const CommonStandards& of) : OptionSet
                   .standard = false,
                   .recorded = false};
   enhance.maps = std::get<bool>(*declare(std::move(maps)));
+  take_cache(of);
   every_family_has_these();
+}
+
+void CommonOptions::take_cache(const CommonStandards& of) {
+  using Kind = CacheOptions::Kind;
+  static const std::map<std::string, Kind> kKinds{{"none", Kind::none},
+                                                  {"easy", Kind::easy},
+                                                  {"first-block", Kind::first_block},
+                                                  {"mag", Kind::mag},
+                                                  {"taylor", Kind::taylor}};
+  const auto name = choice("cache", "Leave out steps that would bring little, and use again what earlier ones gave",
+                           {"none", "easy", "first-block", "mag", "taylor"}, std::string("none"));
+  cache.kind = kKinds.at(name);
+  cache.first_steps = of.easy_cache_first_steps;
+  const auto threshold = number_or_none("cache_threshold", "How much change a step that is left out may stand for",
+                                        {0, kMostThreshold}, "easy by the model, first-block 0.05, mag 0.06");
+  cache.interval = whole("cache_interval", "Of the cache taylor: one step in so many is computed", {1, 1000}, "5");
+  cache.ratios = numbers("mag_ratios", "Of the cache mag: how the size of what the blocks add changes, for each step",
+                         "measured once for each model and schedule");
+  const auto only = [&](const char* option, const char* caches, bool serves) {
+    if (is_asked(option) && !serves)
+      throw Error(option, fmt::format("it belongs to `cache` {}, and the cache is {}", caches, name));
+  };
+  const bool has_threshold = cache.kind == Kind::easy || cache.kind == Kind::first_block || cache.kind == Kind::mag;
+  only("cache_threshold", "easy, first-block or mag", has_threshold);
+  only("cache_interval", "taylor", cache.kind == Kind::taylor);
+  only("mag_ratios", "mag", cache.kind == Kind::mag);
+  if (has_threshold) {
+    const auto standard = cache.kind == Kind::easy ? of.easy_cache_threshold : cache.kind == Kind::mag ? 0.06 : 0.05;
+    resolve("cache_threshold", cache.threshold = threshold.value_or(standard));
+  }
+  if (cache.kind == Kind::taylor) {
+    if (cache.interval == 0) cache.interval = 5;
+    resolve("cache_interval", cache.interval);
+  }
+}
+
+bool CommonOptions::guides(int64_t index, int64_t count) const {
+  const auto steps = static_cast<double>(count);
+  return static_cast<int64_t>(guidance_start * steps) <= index && index < static_cast<int64_t>(guidance_end * steps);
+}
+
+void CommonOptions::guide_always() {
+  guidance_start = 0;
+  guidance_end = 1;
+}
+
+void CommonOptions::set_cache(CacheOptions options) {
+  cache = std::move(options);
+  if (!cache.ratios.empty()) resolve("mag_ratios", cache.ratios);
 }
 
 void CommonOptions::check_layers(int64_t layers) const {

@@ -7,6 +7,7 @@
 
 #include "eav/request.h"
 #include "options/option_set.h"
+#include "sampling/cache_options.h"
 
 namespace eav {
 
@@ -28,6 +29,9 @@ struct CommonStandards {
   Standard<std::string> scheduler;
   Standard<int64_t> steps;
   double enhance_weight;  // the method's own for this family
+  // EasyCache's, as its authors have them for this family, or for one that is like it.
+  double easy_cache_threshold = 0.05;
+  int64_t easy_cache_first_steps = 5;
 };
 
 struct CommonOptions : OptionSet {
@@ -41,14 +45,22 @@ struct CommonOptions : OptionSet {
   double fps = 0;
   int64_t steps = 0;
   double guidance = 0;
+  double guidance_start = 0, guidance_end = 1;  // fractions of the steps
   std::string scheduler;
   std::filesystem::path init_latents;  // empty: noise
   bool latents_only = false;
   EnhanceOptions enhance;  // its weight is set
+  CacheOptions cache;
 
   std::optional<VaeTiling> vae_tiling;  // nothing where the family has no tiles
 
   bool guided() const { return guidance > 1; }
+  // Whether guidance, where there is any, works at step `index` of `count`: from int(start * count) on, and before
+  // int(end * count), as diffusers' guiders count.
+  bool guides(int64_t index, int64_t count) const;
+  // Has it work at every step: what a plan counts, which takes two of them.
+  void guide_always();
+  void set_cache(CacheOptions options);
   bool tiled() const { return vae_tiling == VaeTiling::on; }
   void choose_tiling(VaeTiling tiling);
   // Throws eav::Error where the enhancement names other layers than 0 to `layers` - 1.
@@ -58,6 +70,7 @@ struct CommonOptions : OptionSet {
 
  protected:
   // What several families have; each says its own default.
+  void take_cache(const CommonStandards& standards);
   std::optional<double> take_flow_shift(const std::string& standard_words);
   void take_vae_tiling(const std::string& standard);
   ImageFit take_image_fit(const std::string& standard);

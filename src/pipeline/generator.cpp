@@ -20,6 +20,7 @@
 #include "options/json.h"
 #include "pipeline/comfyui.h"
 #include "pipeline/loras.h"
+#include "pipeline/mag_curve.h"
 #include "pipeline/memory.h"
 #include "pipeline/model_path.h"
 #include "pipeline/preview.h"
@@ -524,8 +525,11 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     } else {
       progress.phase("transformer");
       const Stopwatch watch(output.seconds.transformer);
-      within_memory("the transformer works", state_->device,
-                    [&] { denoised = job.denoise(progress, {i == 0 ? saving.from : std::nullopt, keep}, onlooker); });
+      within_memory("the transformer works", state_->device, [&] {
+        take_mag_ratios(job, fingerprint(), progress);
+        output.request = jobs[i].request();
+        denoised = job.denoise(progress, {i == 0 ? saving.from : std::nullopt, keep}, onlooker);
+      });
       finish(Phase::transformer);
     }
     output.trace = denoised.trace;

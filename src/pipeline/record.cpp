@@ -84,6 +84,7 @@ std::vector<Lora> read_loras(const fs::path& file, const nlohmann::json& list) {
 Json summary_json(const Trace& trace) {
   const auto scaled = std::ranges::count_if(trace.entries, [](const TraceEntry& e) { return e.gain > 1; });
   Json summary{{"token_frames", trace.token_frames}, {"measured", trace.entries.size()}, {"scaled", scaled}};
+  if (!trace.reused_steps.empty()) summary["computed_steps"] = trace.computed_steps();
   if (!trace.entries.empty()) {
     const auto [least, most] = std::ranges::minmax(trace.entries, {}, &TraceEntry::gain);
     summary["gain"] = {least.gain, most.gain};
@@ -269,6 +270,10 @@ std::string to_json(const Trace& trace) {
     text += ", \"maps\": [";
     add_list([](const TraceEntry& e) { return half_base64(e.map); });
   }
+  if (!trace.reused_steps.empty()) {
+    text += ", \"reused_steps\": " + Json(trace.reused_steps).dump() + ", \"reused\": [";
+    add_list([](const TraceEntry& e) { return e.reused; });
+  }
   if (!trace.experts.empty()) text += ", \"experts\": " + Json(trace.experts).dump();
   return text + "}\n";
 }
@@ -310,6 +315,15 @@ Trace parse_trace(std::string_view text, const fs::path& file) {
       throw no_trace("\"experts\" is not 1 or 2 for each step");
     trace.experts = experts.get<std::vector<int64_t>>();
   }
+  if (json.contains("reused_steps")) {
+    const auto& steps = json["reused_steps"];
+    const auto is_step = [&](const auto& e) {
+      return e.is_number_unsigned() && e.template get<uint64_t>() < static_cast<uint64_t>(trace.steps);
+    };
+    if (!steps.is_array() || steps.size() > static_cast<size_t>(trace.steps) || !std::ranges::all_of(steps, is_step))
+      throw no_trace("\"reused_steps\" is no list of steps");
+    trace.reused_steps = steps.get<std::vector<int64_t>>();
+  }
   const auto each = [&](const char* field, auto read) {
     if (!json.contains(field)) return;
     const auto& list = json[field];
@@ -321,6 +335,10 @@ Trace parse_trace(std::string_view text, const fs::path& file) {
   each("weights", [](const auto& value, TraceEntry& entry) {
     if (value.is_number()) entry.weight = value;
     return value.is_number();
+  });
+  each("reused", [](const auto& value, TraceEntry& entry) {
+    if (value.is_boolean()) entry.reused = value;
+    return value.is_boolean();
   });
   each("heads", [&](const auto& value, TraceEntry& entry) {
     if (!value.is_array() || !std::ranges::all_of(value, [](const auto& head) { return head.is_number(); }))

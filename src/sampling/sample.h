@@ -5,6 +5,7 @@
 #include "eav/saved_state.h"
 #include "enhance/enhancer.h"
 #include "enhance/step.h"
+#include "sampling/step_cache.h"
 #include "sampling/watch.h"
 #include "schedulers/scheduler.h"
 
@@ -32,6 +33,8 @@ class Denoiser {
   virtual Guidance guidance(const Step& step) const = 0;
   // The model's prediction for latents, of one branch or of a pair.
   virtual Tensor predict(const Tensor& latents, Step& step) = 0;
+  // The steps that the same model runs as this one.
+  virtual ModelSteps of_model(const Step& step) const { return {0, step.count}; }
 
   // Where latents change beside the schedule: the input of a step, and what becomes of its result `next`.
   virtual Tensor before_step(const Tensor& latents, const Step& /*step*/) { return latents; }
@@ -50,6 +53,7 @@ struct SamplingContext {
   Progress& progress;
   Saving saving = {};
   Watch watch = {};
+  CacheOptions cache = {};
   int64_t steps_before = 0;  // and after: of a run of several clips, whose progress is one
   int64_t steps_after = 0;
 };

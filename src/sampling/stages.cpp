@@ -28,6 +28,7 @@ Trace joined_traces(std::span<const Trace> runs) {
       entry.step += joined.steps;
       joined.entries.push_back(std::move(entry));
     }
+    for (const auto step : run.reused_steps) joined.reused_steps.push_back(step + joined.steps);
     joined.steps += run.steps;
   }
   return joined;

@@ -41,10 +41,10 @@ class Blocks {
         loaded_.push_back(make_(w.quantised() / i, i));
   }
 
-  // Calls use(block) for each block in order.
+  // Calls use(block) for each block in order, from the block at `first` on.
   template <class Use>
-  void each(Use use) const {
-    for (int64_t i = 0; i < count_; ++i) one(i, use);
+  void each(Use use, int64_t first = 0) const {
+    for (int64_t i = first; i < count_; ++i) one(i, use);
   }
 
   // Calls use(block) for the block at `index`.

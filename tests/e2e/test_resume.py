@@ -12,17 +12,18 @@ from same_bits import arguments_for
 from tiny_checkpoints import make_checkpoint
 
 # What a state has to hold: DPM's last prediction, measured CFI, maps, the two branches of true guidance, noise on
-# conditions, UniPC's last predictions, two experts, clips and frames already noised, types and files.
+# conditions, UniPC's last predictions, two experts, clips and frames already noised, types and files, what caches keep.
 RUNS = {
-    "cogvideox-dpm": "--enhance-weight auto --trace-maps --steps 6",
-    "cogvideox-1.5": "--dtype bfloat16 --steps 5",
-    "hunyuan-video": "--true-guidance 3 --negative-prompt 'blue square' --enhance-weight auto --steps 4",
+    "cogvideox-dpm": "--enhance-weight auto --trace-maps --steps 6 --cache first-block --cache-threshold 2",
+    "cogvideox-1.5": "--dtype bfloat16 --steps 8 --cache easy --cache-threshold 1",
+    "hunyuan-video": "--true-guidance 3 --negative-prompt 'blue square' --enhance-weight auto --steps 5 "
+                     "--cache taylor --cache-interval 2",
     "hunyuan-image-replace": "--steps 4",
     "ltx-condition": "--image inputs/fits.png --image-cond-noise-scale 0.5 --decode-timestep 0.1 --steps 4",
     "ltx-two-passes": "--image inputs/fits.png --enhance-weight auto --steps 3",
     "open-sora": "--frames 34 --loop 2 --width 32 --height 24 --image inputs/wide.png --strength 0.6 "
                  "--last-image inputs/other.png --enhance-weight auto --steps 4",
-    "wan-t2v-order-3": "--video inputs/clip-9.mkv --steps 7",
+    "wan-t2v-order-3": "--video inputs/clip-9.mkv --steps 7 --cache mag --mag-ratios 1,1",
     "wan-a14b-i2v": "--last-image inputs/other.png --enhance-weight auto --steps 5",
 }  # fmt: skip
 MADE = ("a.mp4", "a.json", "latents.safetensors", "trace.json")

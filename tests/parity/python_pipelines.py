@@ -117,7 +117,7 @@ class Family:
     def rows(self, guidance):
         """Which rows share a gain."""
         if self.pairs and guidance > 1:
-            return lambda n: [[i, i + n // 2] for i in range(n // 2)]
+            return lambda n: [[i, i + n // 2] for i in range(n // 2)] if n > 1 else [[0]]
         return lambda n: [[i] for i in range(n)]
 
     def enhance_plainly(self, pipe, weight, guidance):

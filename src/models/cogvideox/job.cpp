@@ -39,19 +39,20 @@ struct CogVideoXDenoiser : Denoiser {
                     Transformer::Inputs inputs, at::ScalarType compute)
       : transformer(transformer), options(options), schedule(schedule), inputs(std::move(inputs)), compute(compute) {}
 
+  bool guided(const Step& step) const { return options.guided() && options.guides(step.index, step.count); }
   int64_t timestep(const Step& step) const { return schedule.timesteps()[step.index].item<int64_t>(); }
 
   // Unconditional and conditional in one batch: they share the mean of their CFI.
   Guidance guidance(const Step& step) const override {
-    if (!options.guided()) return {};
+    if (!guided(step)) return {};
     return {.branches = Guidance::Branches::pair,
             .scale = options.dynamic_guidance ? dynamic_guidance(options.guidance, options.steps, timestep(step))
                                               : options.guidance,
             .prompt_row = 1};
   }
   Tensor predict(const Tensor& latents, Step& step) override {
-    return transformer(options.guided() ? at::cat({latents, latents}) : latents, timestep(step), inputs, step)
-        .to(at::kFloat);
+    if (!guided(step)) return transformer(latents, timestep(step), inputs.prompt_alone(), step).to(at::kFloat);
+    return transformer(at::cat({latents, latents}), timestep(step), inputs, step).to(at::kFloat);
   }
   Tensor after_step(const Tensor& next, const Tensor& /*input*/, const Step& /*step*/) const override {
     return next.to(compute);
@@ -115,9 +116,9 @@ Denoised Job::denoise(Progress& progress, const Saving& saving, const Watch& wat
                              transformer.prepare(encodings().text, latents.size(1), latents.size(3), latents.size(4)),
                              where.compute);
   Enhancer enhancer(asked().enhance, asked().steps, model().config.num_layers);
-  const auto result = sample(
-      denoiser, schedule, latents,
-      {enhancer, grid(), generator, progress, saving, in_layout(watch, [this](const Tensor& x) { return shown(x); })});
+  const auto result = sample(denoiser, schedule, latents,
+                             {enhancer, grid(), generator, progress, saving,
+                              in_layout(watch, [this](const Tensor& x) { return shown(x); }), asked().cache});
   return {result, generator, enhancer.trace()};
 }
 

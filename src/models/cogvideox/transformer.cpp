@@ -4,6 +4,7 @@
 
 #include "nn/attention.h"
 #include "nn/planned.h"
+#include "sampling/step_cache.h"
 
 namespace eav::cogvideox {
 namespace {
@@ -165,7 +166,7 @@ Tensor Transformer::operator()(const Tensor& latents, int64_t timestep, const In
   if (inputs.positions.defined()) video = video + inputs.positions;
   Tokens x{at::cat({inputs.text, video}, 1), inputs.text.size(1)};
 
-  blocks_.each([&](const Block& block) {
+  run_blocks(x.video(), step, blocks_, [&](const Block& block) {
     step.progress.check();
     block(x, temb, inputs.rope, step);
   });

@@ -94,10 +94,11 @@ class Transformer {
 
   // What stays the same over all steps of a video.
   struct Inputs {
-    Tensor text;       // [B, text_len, C]
+    Tensor text;       // [B, text_len, C]; of a guidance pair, the prompt's last
     Tensor positions;  // [T*S, C]; undefined where a rotary embedding alone tells positions
     std::optional<Rope> rope;
     Grid grid;
+    Inputs prompt_alone() const { return {text.slice(0, -1), positions, rope, grid}; }
   };
   // `text_embeds` [B, text_len, text_embed_dim]; latents of `frames` x `height` x `width`, which config() can serve.
   Inputs prepare(const Tensor& text_embeds, int64_t frames, int64_t height, int64_t width) const;

@@ -28,8 +28,8 @@ class HunyuanDenoiser : public Denoiser {
   }
 
   // The prompt runs first; each branch has its own CFI.
-  Guidance guidance(const Step& /*step*/) const override {
-    if (!job_.asked().truly_guided()) return {};
+  Guidance guidance(const Step& step) const override {
+    if (!job_.asked().truly_guided() || !job_.asked().guides(step.index, step.count)) return {};
     return {.branches = Guidance::Branches::apart, .scale = job_.asked().true_guidance, .prompt_row = 0};
   }
   Tensor predict(const Tensor& latents, Step& step) override {
@@ -114,7 +114,7 @@ Denoised HunyuanJob::denoise(Progress& progress, const Saving& saving, const Wat
   Enhancer enhancer(enhancement(), asked().steps, model().config.layers());
   const auto latents = sample(denoiser, schedule, first_latents(noise),
                               {enhancer, grid(), generator, progress, saving,
-                               in_layout(watch, [this](const Tensor& x) { return shown_latents(x); })});
+                               in_layout(watch, [this](const Tensor& x) { return shown_latents(x); }), asked().cache});
   return {latents, generator, enhancer.trace()};
 }
 

@@ -19,7 +19,8 @@ struct Options : CommonOptions {
                        .schedulers = {"euler"},
                        .scheduler = std::string("euler"),
                        .steps = 50,
-                       .enhance_weight = 4}),  // examples of the method's authors
+                       .enhance_weight = 4,  // examples of the method's authors
+                       .easy_cache_threshold = 0.025}),
         takes_image(takes_image.value_or(true)) {
     take_vae_tiling("auto");
   }

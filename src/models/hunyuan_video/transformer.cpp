@@ -5,6 +5,7 @@
 #include "nn/attention.h"
 #include "nn/patches.h"
 #include "nn/planned.h"
+#include "sampling/step_cache.h"
 
 namespace eav::hunyuan_video {
 namespace {
@@ -243,8 +244,12 @@ Tensor Transformer::operator()(const Tensor& latents, const Tensor& timestep, do
     step.progress.check();
     block(x, modulators, inputs.rope, step);
   };
-  dual_.each(run);
-  single_.each(run);
+  run_blocks(
+      x.video(), step, [&] { dual_.one(0, run); },
+      [&] {
+        dual_.each(run, 1);
+        single_.each(run);
+      });
 
   const auto m = norm_out_linear_(at::silu(temb)).squeeze(0).chunk(2);  // scale, shift
   return unpatchify(proj_out_(norm_out_(x.video(), m[0], m[1])), latents.sizes());

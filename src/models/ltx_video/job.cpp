@@ -84,8 +84,8 @@ class LtxDenoiser : public Denoiser {
         first_(start.latents.to(where_.device)) {}
 
   // Unconditional and conditional in one batch: they share the mean of their CFI.
-  Guidance guidance(const Step& /*step*/) const override {
-    if (!options_.guided()) return {};
+  Guidance guidance(const Step& step) const override {
+    if (!guided(step)) return {};
     return {.branches = Guidance::Branches::pair,
             .scale = options_.guidance,
             .rescale = options_.guidance_rescale,
@@ -100,8 +100,10 @@ class LtxDenoiser : public Denoiser {
   }
 
   Tensor predict(const Tensor& latents, Step& step) override {
-    const auto input = (options_.guided() ? at::cat({latents, latents}) : latents).to(where_.compute);
-    return transformer_(input, {timesteps_[step.index], start_.tokens}, inputs_, step).to(at::kFloat);
+    const bool pair = guided(step);
+    const auto input = (pair ? at::cat({latents, latents}) : latents).to(where_.compute);
+    return transformer_(input, {timesteps_[step.index], start_.tokens}, pair ? inputs_ : inputs_.prompt_alone(), step)
+        .to(at::kFloat);
   }
 
   Tensor after_step(const Tensor& next, const Tensor& input, const Step& step) const override {
@@ -109,6 +111,7 @@ class LtxDenoiser : public Denoiser {
   }
 
  private:
+  bool guided(const Step& step) const { return options_.guided() && options_.guides(step.index, step.count); }
   Tensor level(const Step& step) const { return levels_.narrow(0, step.index, 1); }
 
   const Transformer& transformer_;
@@ -202,6 +205,7 @@ Denoised LtxJob::denoise(Progress& progress, const Saving& saving, const Watch& 
 
 Tensor LtxJob::run(const Start& begin, Scheduler& schedule, const LatentSize& size, SamplingContext context) const {
   LtxDenoiser denoiser(model(), asked(), encodings().caption, begin, schedule, context.generator);
+  context.cache = asked().cache;
   context.watch = in_layout(context.watch, [&](const Tensor& x) { return unpack(x.slice(1, begin.conditions), size); });
   // Latents stay in float32 between the steps, whatever the model computes in.
   const auto tokens = sample(denoiser, schedule, begin.latents.to(model().transformer.placement().device), context);
@@ -336,6 +340,8 @@ Start ConditionJob::start_from(const std::optional<Tensor>& latents, const FlowM
 
 TwoPassJob::TwoPassJob(std::shared_ptr<Model> opened, Options options)
     : ConditionJob(std::move(opened), std::move(options), kFirstPassScale) {
+  if (asked().cache.kind == CacheOptions::Kind::mag)
+    throw Error("cache", "a video in two passes has two schedules, and mag serves one: take easy or first-block");
   second_schedule();
 }
 

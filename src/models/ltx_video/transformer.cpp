@@ -4,6 +4,7 @@
 
 #include "nn/attention.h"
 #include "nn/planned.h"
+#include "sampling/step_cache.h"
 
 namespace eav::ltx_video {
 namespace {
@@ -122,7 +123,7 @@ Tensor Transformer::operator()(const Tensor& latents, const Timesteps& timesteps
   const auto temb = time_linear_(at::silu(embedded)).view({-1, 6, config_.channels()});  // [runs, 6, C]
   const auto x = proj_in_(latents);                                                      // [B, L, C]
   const TransformerBlock::Inputs shared{inputs.caption, inputs.rope, inputs.conditions, temb, timesteps.tokens};
-  blocks_.each([&](const TransformerBlock& block) {
+  run_blocks(x, step, blocks_, [&](const TransformerBlock& block) {
     step.progress.check();
     block(x, shared, step);
   });

@@ -84,9 +84,10 @@ class Transformer {
 
   // What stays the same over all steps of a video.
   struct Inputs {
-    Caption caption;
+    Caption caption;  // of a guidance pair, the prompt's last
     Rope rope;
     int64_t conditions;  // tokens that only condition, before those of the video's grid
+    Inputs prompt_alone() const { return {{caption.tokens.slice(0, -1), caption.mask.slice(0, -1)}, rope, conditions}; }
   };
   // Positions of all tokens, [L, 3] float32: seconds, and pixels down and to the right.
   Inputs prepare(const Caption& caption, const Tensor& positions, int64_t conditions) const;

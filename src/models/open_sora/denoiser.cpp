@@ -15,8 +15,8 @@ OpenSoraDenoiser::OpenSoraDenoiser(const Transformer& transformer, const Rectifi
   if (given) noised_ = given->edited == 1;
 }
 
-Guidance OpenSoraDenoiser::guidance(const Step& /*step*/) const {
-  if (rows() == 1) return {};
+Guidance OpenSoraDenoiser::guidance(const Step& step) const {
+  if (rows(step) == 1) return {};
   return {.branches = Guidance::Branches::pair, .scale = told_.guidance_scale, .prompt_row = 0};
 }
 
@@ -32,10 +32,11 @@ Tensor OpenSoraDenoiser::before_step(const Tensor& latents, const Step& step) {
 
 Tensor OpenSoraDenoiser::predict(const Tensor& latents, Step& step) {
   const auto timestep = scheduler_.timesteps()[step.index].item<double>();
-  const auto timesteps = at::full({rows()}, timestep, latents.options());
-  const auto frame_mask = given_ ? std::optional(changing_.unsqueeze(0).expand({rows(), -1})) : std::nullopt;
-  const auto input = latents.to(told_.compute).expand({rows(), -1, -1, -1, -1});
-  const auto output = transformer_(input, timesteps, told_.inputs, frame_mask, step);
+  const auto timesteps = at::full({rows(step)}, timestep, latents.options());
+  const auto frame_mask = given_ ? std::optional(changing_.unsqueeze(0).expand({rows(step), -1})) : std::nullopt;
+  const auto input = latents.to(told_.compute).expand({rows(step), -1, -1, -1, -1});
+  const auto output =
+      transformer_(input, timesteps, rows(step) == 1 ? told_.inputs.prompt_alone() : told_.inputs, frame_mask, step);
   return output.slice(1, 0, latents.size(1));  // a predicted variance is not used
 }
 

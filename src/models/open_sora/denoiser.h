@@ -21,6 +21,7 @@ struct GivenFrames {
 struct Told {
   Transformer::Inputs inputs;  // with the prompt's caption and, where there is guidance, the unconditional half's
   double guidance_scale;
+  std::function<bool(const Step&)> guides;  // whether there is guidance at a step
   at::ScalarType compute;
 };
 
@@ -39,7 +40,7 @@ class OpenSoraDenoiser : public Denoiser {
   void load(const SavedState& state) override;
 
  private:
-  int64_t rows() const { return static_cast<int64_t>(told_.inputs.captions.size()); }
+  int64_t rows(const Step& step) const { return told_.guides(step) ? 2 : 1; }
 
   const Transformer& transformer_;
   const RectifiedFlowScheduler& scheduler_;

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "nn/attention.h"
+#include "sampling/step_cache.h"
 
 namespace eav::open_sora {
 namespace {
@@ -173,10 +174,15 @@ Tensor Transformer::operator()(const Tensor& latents, const Tensor& timesteps, c
     step.progress.check();
     block(x, shared, step);
   };
-  for (int64_t i = 0; i < config_.depth; ++i) {
+  const auto pair = [&](int64_t i) {
     spatial_blocks_.one(i, apply);
     temporal_blocks_.one(i, apply);
-  }
+  };
+  run_blocks(
+      x.flatten(1, 2), step, [&] { pair(0); },
+      [&] {
+        for (int64_t i = 1; i < config_.depth; ++i) pair(i);
+      });
 
   const auto final_norm = [&](const Tensor& tokens, const Tensor& time) {
     const auto m = (scale_shift_table_.to(type) + time.unsqueeze(2)).unbind(2);  // shift, scale: [B, 1, C]

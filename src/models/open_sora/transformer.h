@@ -74,9 +74,10 @@ class Transformer {
   };
   // What stays the same in all steps.
   struct Inputs {
-    Captions captions;  // embedded
+    Captions captions;  // embedded; of a guidance pair, the prompt's first
     double fps;
     Tensor positions;  // [S, C]
+    Inputs prompt_alone() const { return {{captions[0]}, fps, positions}; }
   };
   // For captions [tokens, caption_channels] each and latents of this height and width.
   Inputs prepare(const Captions& captions, const Video& video, int64_t height, int64_t width) const;

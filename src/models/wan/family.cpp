@@ -144,6 +144,8 @@ Abilities Model::abilities() const {
   of.steps = of.two_experts ? 40 : 50;
   of.guidance = !of.two_experts ? (needs_last_image() ? 5.5 : 5.0) : from_image ? 3.5 : 4.0;
   of.guidance_2 = from_image ? 3.5 : 3.0;
+  if (of.two_experts || first_frame) of.easy_cache_first_steps = 7;  // Wan 2.2
+  if (of.two_experts && !from_image) of.easy_cache_threshold = 0.06;
   const auto name = layout.scheduler_config.get<std::string>("_class_name");
   of.scheduler = std::string(name == kEuler ? "euler" : "unipc");
   return of;

@@ -34,9 +34,15 @@ class WanDenoiser : public Denoiser {
   // The prompt runs first; each branch has its own CFI.
   Guidance guidance(const Step& step) const override {
     const auto& o = job_.asked();
-    if (!o.guided()) return {};
+    if (!o.guided() || !o.guides(step.index, step.count)) return {};
     return {
         .branches = Guidance::Branches::apart, .scale = expert(step) == 2 ? o.guidance_2 : o.guidance, .prompt_row = 0};
+  }
+
+  ModelSteps of_model(const Step& step) const override {
+    if (experts_.empty()) return Denoiser::of_model(step);
+    const auto first = std::ranges::find(experts_, expert(step)) - experts_.begin();
+    return {first, std::ranges::count(experts_, expert(step))};
   }
 
   Tensor predict(const Tensor& latents, Step& step) override {
@@ -187,9 +193,9 @@ Denoised WanJob::denoise(Progress& progress, const Saving& saving, const Watch& 
   const auto experts = this->experts(*schedule.scheduler);
   WanDenoiser denoiser(*this, parts(Phase::transformer), experts, *schedule.scheduler, progress);
   Enhancer enhancer(asked().enhance, schedule.scheduler->steps(), model().config.num_layers);
-  const auto latents = sample(
-      denoiser, *schedule.scheduler, first_latents(noise, schedule.first_sigma),
-      {enhancer, grid(), generator, progress, saving, in_layout(watch, [this](const Tensor& x) { return shown(x); })});
+  const auto latents = sample(denoiser, *schedule.scheduler, first_latents(noise, schedule.first_sigma),
+                              {enhancer, grid(), generator, progress, saving,
+                               in_layout(watch, [this](const Tensor& x) { return shown(x); }), asked().cache});
   auto trace = enhancer.trace();
   trace.experts = experts;
   return {shown(latents), generator, std::move(trace)};

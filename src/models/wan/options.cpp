@@ -19,7 +19,9 @@ Options::Options(Asked asked, const Abilities& of)
                                        .schedulers = {"unipc", "euler"},
                                        .scheduler = of.scheduler,
                                        .steps = of.steps,
-                                       .enhance_weight = 4}) {  // that of the method's authors for Wan
+                                       .enhance_weight = 4,  // that of the method's authors for Wan
+                                       .easy_cache_threshold = of.easy_cache_threshold,
+                                       .easy_cache_first_steps = of.easy_cache_first_steps}) {
   take_vae_tiling("auto");
   flow_shift = take_flow_shift("the checkpoint's");
   if (of.two_experts)

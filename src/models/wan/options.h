@@ -17,6 +17,8 @@ struct Abilities {
   Standard<double> guidance = "5 (FLF2V 5.5, A14B 4 and from an image 3.5)";
   Standard<double> guidance_2 = "3, from an image 3.5, or the first one's where that alone is given";
   Standard<int64_t> steps = "50 (A14B 40)";
+  double easy_cache_threshold = 0.05;
+  int64_t easy_cache_first_steps = 5;
   Standard<std::string> scheduler = Standard<std::string>::in_words("the checkpoint's");
 
   bool takes(const std::string& condition) const;

@@ -4,6 +4,7 @@
 
 #include "nn/attention.h"
 #include "nn/planned.h"
+#include "sampling/step_cache.h"
 
 namespace eav::wan {
 namespace {
@@ -180,7 +181,7 @@ Tensor Transformer::operator()(const Tensor& latents, const Timesteps& timesteps
       time_proj_(at::silu(temb)).to(at::kFloat).view({-1, 6, config_.channels()});  // [runs, 6, C]
   const auto x = patch_embedding_(patchify(latents, config_.patch_size));           // [1, T*S, C]
   const TransformerBlock::Inputs shared{context, rope, timestep_proj, timesteps.tokens};
-  blocks_.each([&](const TransformerBlock& block) {
+  run_blocks(x, step, blocks_, [&](const TransformerBlock& block) {
     step.progress.check();
     block(x, shared, step);
   });
