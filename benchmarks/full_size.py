@@ -24,7 +24,7 @@ from side_by_side import BENCH, alternate, block_loop
 
 class CogVideoX:
     name, kinds, part, rounds = "CogVideoX-2B", ["block"], "transformer", 3
-    heads, head_size, text = 30, 64, 226
+    heads, head_size, text, first = 30, 64, 226, 226  # text tokens in a block, and the place of the video's first
     full, small = (49, 480, 720), (9, 256, 384)
 
     @staticmethod
@@ -54,7 +54,7 @@ class CogVideoX:
 
 class LTXVideo:
     name, kinds, part, rounds = "LTX-Video", ["block"], "ltx_video", 3
-    heads, head_size, text = 32, 64, 0
+    heads, head_size, text, first = 32, 64, 0, 0
     full, small = (97, 480, 704), (33, 256, 384)
 
     @staticmethod
@@ -86,7 +86,7 @@ class LTXVideo:
 
 class HunyuanVideo:
     name, kinds, part, rounds = "HunyuanVideo", ["single-stream", "dual-stream"], "hunyuan_video", 2
-    heads, head_size, text = 24, 128, 256
+    heads, head_size, text, first = 24, 128, 256, 0
     full, small = (61, 544, 960), (9, 256, 384)
 
     @staticmethod
@@ -155,7 +155,7 @@ def tokens_of(family, size):
 def cfi_command(family, size, dtype, options):
     frames, positions = family.grid(*size)
     return [options.bench, options.threads, "cfi", dtype, family.heads, frames * positions + family.text,
-            family.text if family is CogVideoX else 0, frames, positions, family.head_size]  # fmt: skip
+            family.first, frames, positions, family.head_size]  # fmt: skip
 
 
 def side_by_side(options):
