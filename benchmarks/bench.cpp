@@ -1,5 +1,7 @@
 // eav_bench THREADS PART ARGUMENTS…: runs the part once for each line on standard input and answers with a line of the
 // seconds that it took and the process's peak memory in MiB. So a driver can alternate it with a reference in one run.
+// eav_bench THREADS blocks PART ARGUMENTS…: the same for a transformer of which the first block of each kind is loaded
+// alone; the seconds are theirs, and those of each kind stand behind the memory, by the names of the kinds.
 #include "bench.h"
 
 #include <ATen/Parallel.h>
@@ -29,6 +31,7 @@ int main(int argc, char** argv) try {
   using namespace eav::bench;
   const std::map<std::string, Prepare> parts{
       {"attention", attention},
+      {"cfi", cfi},
       {"int8_block", int8_block},
       {"int8_linear", int8_linear},
       {"linear", linear},
@@ -40,17 +43,31 @@ int main(int argc, char** argv) try {
       {"t5", t5},
       {"wan", wan},
   };
-  const Arguments arguments(argv + 1, argv + argc);
+  Arguments arguments(argv + 1, argv + argc);
   eav::keep_freed_memory();  // as eav does
   at::set_num_threads(std::stoi(arguments.at(0)));
   const c10::InferenceMode inference;
-  const auto run = parts.at(arguments.at(1))({arguments.begin() + 2, arguments.end()});
+  const bool blocks = arguments.at(1) == "blocks";
+  const auto part = arguments.at(blocks ? 2 : 1);
+  arguments.erase(arguments.begin(), arguments.begin() + (blocks ? 3 : 2));
+  if (blocks) arguments.probe = std::make_shared<eav::BlockProbe>();
+  const auto run = parts.at(part)(arguments);
 
   for (std::string line; std::getline(std::cin, line);) {
     const auto start = std::chrono::steady_clock::now();
     run();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    std::cout << fmt::format("{:.6f} {:.1f}", seconds.count(), peak_memory_mib()) << std::endl;
+    auto all = seconds.count();
+    std::string of_each;
+    if (blocks) {
+      all = 0;
+      for (auto& [name, list] : arguments.probe->lists) {
+        const auto one = list.seconds.empty() ? 0 : list.seconds.back();
+        all += one;
+        of_each += fmt::format(" {:.6f}", one);
+      }
+    }
+    std::cout << fmt::format("{:.6f} {:.1f}{}", all, peak_memory_mib(), of_each) << std::endl;
   }
 } catch (const std::exception& error) {
   std::cerr << "eav_bench: " << error.what() << '\n';

@@ -1,12 +1,25 @@
 // The parts of eav_bench. Each is prepared once with the arguments of the command line and then run again and again.
 #pragma once
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "weights/weights.h"
+
 namespace eav::bench {
 
-using Arguments = std::vector<std::string>;
+struct Arguments : std::vector<std::string> {
+  using std::vector<std::string>::vector;
+  std::shared_ptr<BlockProbe> probe =
+      {};  // set: transformers are opened with their first blocks alone, which are timed
+
+  // Of "float32", "bfloat16", and "int8", whose activations are in bfloat16.
+  static at::ScalarType type_of(const std::string& name) { return name == "float32" ? at::kFloat : at::kBFloat16; }
+  LoadPolicy policy(const std::string& name) const {
+    return {.dtype = type_of(name), .quantize = name == "int8" ? Quantize::int8 : Quantize::none, .probe = probe};
+  }
+};
 using Prepare = std::function<std::function<void()>(const Arguments&)>;
 
 // DIR LATENTS [--tiling]: decodes the tensor "latents" of the file LATENTS with the autoencoder in DIR, and tells on
@@ -38,6 +51,9 @@ std::function<void()> hunyuan_video(const Arguments& arguments);
 
 // DIR INPUTS float32|bfloat16 on|off F H W: the same for LTX-Video, with packed latents of F x H x W.
 std::function<void()> ltx_video(const Arguments& arguments);
+
+// float32|bfloat16 HEADS L FIRST T S D: what the enhancement adds to one layer: CFI of the T x S tokens from FIRST on.
+std::function<void()> cfi(const Arguments& arguments);
 
 // DIR INPUTS float32|bfloat16 on|off: the same for Wan.
 std::function<void()> wan(const Arguments& arguments);

@@ -9,12 +9,12 @@ namespace eav::bench {
 std::function<void()> hunyuan_video(const Arguments& arguments) {
   const auto& folder = arguments.at(0);
   const SafetensorsFile inputs(arguments.at(1));
-  const auto type = arguments.at(2) == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  const auto type = Arguments::type_of(arguments.at(2));
   const bool enhanced = arguments.at(3) == "on";
   const int64_t real_tokens = std::stol(arguments.at(4));
 
   const auto config = hunyuan_video::TransformerConfig::read(JsonFile(folder + "/config.json"));
-  const auto checkpoint = Checkpoint::open(folder, "diffusion_pytorch_model", {type, at::kCPU});
+  const auto checkpoint = Checkpoint::open(folder, "diffusion_pytorch_model", arguments.policy(arguments.at(2)));
   const auto model = std::make_shared<hunyuan_video::Transformer>(Weights(checkpoint), config);
   const auto input = [&](const char* name) { return inputs.view(inputs.entries().at(name)).to(type); };
   const auto latents = input("latents");

@@ -10,13 +10,13 @@ namespace eav::bench {
 std::function<void()> ltx_video(const Arguments& arguments) {
   const auto& folder = arguments.at(0);
   const SafetensorsFile inputs(arguments.at(1));
-  const auto type = arguments.at(2) == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  const auto type = Arguments::type_of(arguments.at(2));
   const bool enhanced = arguments.at(3) == "on";
   const int64_t frames = std::stol(arguments.at(4)), height = std::stol(arguments.at(5)),
                 width = std::stol(arguments.at(6));
 
   const auto config = ltx_video::TransformerConfig::read(JsonFile(folder + "/config.json"));
-  const auto checkpoint = Checkpoint::open(folder, "diffusion_pytorch_model", {type, at::kCPU});
+  const auto checkpoint = Checkpoint::open(folder, "diffusion_pytorch_model", arguments.policy(arguments.at(2)));
   const auto model = std::make_shared<ltx_video::Transformer>(Weights(checkpoint), config);
   const auto latents = inputs.view(inputs.entries().at("latents")).to(type);  // [B, L, in_channels]
   const auto text = inputs.view(inputs.entries().at("text")).to(type);        // [B, text_len, caption_channels]

@@ -9,12 +9,12 @@ namespace eav::bench {
 std::function<void()> open_sora(const Arguments& arguments) {
   const auto& folder = arguments.at(0);
   const SafetensorsFile inputs(arguments.at(1));
-  const auto type = arguments.at(2) == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  const auto type = Arguments::type_of(arguments.at(2));
   const bool enhanced = arguments.at(3) == "on", maps = arguments.at(3) == "maps";
   const int64_t height = std::stol(arguments.at(4)), width = std::stol(arguments.at(5));
 
   const auto config = open_sora::TransformerConfig::read(JsonFile(folder + "/config.json"));
-  const auto checkpoint = Checkpoint::open(folder, "model", {type, at::kCPU});
+  const auto checkpoint = Checkpoint::open(folder, "model", arguments.policy(arguments.at(2)));
   const auto model = std::make_shared<open_sora::Transformer>(Weights(checkpoint), config);
   const auto latents = inputs.view(inputs.entries().at("latents")).to(type);  // [B, 4, F, h, w]
   const auto text = inputs.view(inputs.entries().at("text")).to(type);        // [B, tokens, caption_channels]

@@ -1,7 +1,7 @@
 """Runs programs in turn, A B A B …, so that a machine whose speed drifts is as fast for one as for the other.
 
 Each program runs once for every line on its standard input, and answers with a line of the seconds that it took and its
-peak memory in MiB: eav_bench, and reference_loop() for the reference.
+peak memory in MiB, or more numbers behind these: eav_bench, and reference_loop() for the reference.
 """
 
 import argparse
@@ -29,8 +29,27 @@ def reference_loop(run):
         print(f"{seconds:.6f} {peak_memory_mib():.1f}", flush=True)
 
 
+def block_loop(run, lists):
+    """Answers like `eav_bench blocks`: run() passes through the modules `lists`, one of each kind, whose seconds count."""
+    began, took = {}, {}
+
+    def before(module, *_):
+        began[module] = time.perf_counter()
+
+    def after(module, *_):
+        took[module] = time.perf_counter() - began[module]
+
+    for module in lists:
+        module.register_forward_pre_hook(before)
+        module.register_forward_hook(after)
+    for _ in sys.stdin:
+        run()
+        each = [took[module] for module in lists]
+        print(f"{sum(each):.6f} {peak_memory_mib():.1f}", *(f"{seconds:.6f}" for seconds in each), flush=True)
+
+
 def alternate(commands, rounds, warm_up=True):
-    """commands {name: command line} -> {name: [(seconds, peak MiB), …]}, one pair for each round after the warm-up."""
+    """commands {name: command line} -> {name: [(seconds, peak MiB), …]}, one tuple for each round after the warm-up."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     processes = {name: subprocess.Popen([str(part) for part in command], **pipes) for name, command in commands.items()}
 

@@ -10,11 +10,11 @@ namespace eav::bench {
 std::function<void()> transformer(const Arguments& arguments) {
   const auto& folder = arguments.at(0);
   const SafetensorsFile inputs(arguments.at(1));
-  const auto type = arguments.at(2) == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  const auto type = Arguments::type_of(arguments.at(2));
   const bool enhanced = arguments.at(3) == "on";
 
   const auto config = cogvideox::TransformerConfig::read(JsonFile(folder + "/config.json"));
-  const auto checkpoint = Checkpoint::open(folder, "diffusion_pytorch_model", {type, at::kCPU});
+  const auto checkpoint = Checkpoint::open(folder, "diffusion_pytorch_model", arguments.policy(arguments.at(2)));
   const auto model = std::make_shared<cogvideox::Transformer>(Weights(checkpoint), config);
   const auto latents = inputs.view(inputs.entries().at("latents")).to(type);  // [B, F, C, h, w]
   const auto text = inputs.view(inputs.entries().at("text")).to(type);        // [B, text_len, text_embed_dim]

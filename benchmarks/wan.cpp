@@ -10,13 +10,13 @@ namespace eav::bench {
 std::function<void()> wan(const Arguments& arguments) {
   const auto& folder = arguments.at(0);
   const SafetensorsFile inputs(arguments.at(1));
-  const auto type = arguments.at(2) == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  const auto type = Arguments::type_of(arguments.at(2));
   const bool enhanced = arguments.at(3) == "on";
 
   const auto config = wan::TransformerConfig::read(JsonFile(folder + "/config.json"));
   const CheckpointSource source{
       .path = folder, .stem = "diffusion_pytorch_model", .rename = wan::transformer_names};  // what convert writes, too
-  const auto checkpoint = Checkpoint::open(source, {type, at::kCPU});
+  const auto checkpoint = Checkpoint::open(source, arguments.policy(arguments.at(2)));
   const auto model = std::make_shared<wan::Transformer>(Weights(checkpoint), config);
   const auto latents = inputs.view(inputs.entries().at("latents")).to(type);  // [1, in_channels, F, h, w]
   const auto text = inputs.view(inputs.entries().at("text")).to(type);        // [1, 512, text_dim]

@@ -375,7 +375,8 @@ class Program:
         """Makes frames, latents and trace in the folder `name`, and returns it."""
         (self.folder / name).mkdir(parents=True)
         out = [] if latents_only else ["--out", f"{name}/frames/"]
-        self("generate", *arguments, *out, "--save-latents", f"{name}/latents.safetensors", "--trace", f"{name}/trace.json")
+        typed = [] if {"--dtype", "--from"} & set(arguments) else ["--dtype", "float32"]  # whatever the program would choose
+        self("generate", *arguments, *typed, *out, "--save-latents", f"{name}/latents.safetensors", "--trace", f"{name}/trace.json")
         return self.folder / name
 
 

@@ -22,7 +22,8 @@
 
 namespace eav {
 class VideoJob;
-}
+struct BlockProbe;
+}  // namespace eav
 
 namespace [[gnu::visibility("default")]] eav {
 
@@ -166,6 +167,9 @@ class Generator {
            const Preview& preview = {});
 
  private:
+  friend class Bencher;  // eav/bench.h
+  // The job, on models that are only measured: see BlockProbe.
+  VideoJob& probe(const Job& job, const std::shared_ptr<BlockProbe>& probe) const;
   struct [[gnu::visibility("hidden")]] State;
   std::shared_ptr<State> state_;
 };

@@ -19,5 +19,6 @@ Command add_compare(CLI::App& program);
 Command add_attention_maps(CLI::App& program);
 Command add_convert(CLI::App& program);
 Command add_pull(CLI::App& program);
+Command add_bench(CLI::App& program);
 
 }  // namespace eav

@@ -1,4 +1,4 @@
-// eav compare: videos with and without the enhancement, measured side by side.
+// eav compare: videos that differ in the enhancement, or in other options, measured side by side.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <signal.h>
@@ -11,6 +11,8 @@
 #include <array>
 #include <chrono>
 #include <fstream>
+#include <map>
+#include <memory>
 #include <set>
 #include <sstream>
 #include <thread>
@@ -19,6 +21,7 @@
 #include "eav/comparison.h"
 #include "eav/memory.h"
 #include "eav/prompts.h"
+#include "eav/safetensors.h"
 #include "eav/video.h"
 #include "errors.h"
 #include "files.h"
@@ -66,14 +69,16 @@ struct CompareOptions {
   fs::path prompts, out;
   int64_t seeds = 1, jobs = 0;
   uint64_t first_seed = 1;
+  std::vector<std::string> variants;
   std::string weights, primary = "temporal_ssim";
   bool resume = false;
   std::optional<Worker> worker;
 };
 
-std::vector<Variant> parse_variants(const std::string& list) {
-  std::vector<Variant> variants{{"none"}};
-  for (const auto& name : split(list)) {
+// Each once.
+std::vector<Variant> parse_variants(const std::vector<std::string>& names) {
+  std::vector<Variant> variants;
+  for (const auto& name : names) {
     const auto variant = Variant::parse(name);
     if (std::ranges::find(variants, variant) == variants.end()) variants.push_back(variant);
   }
@@ -91,13 +96,14 @@ class Comparison {
     folder_.folder = options_.out;
     auto runtime = options_.asked.runtime_over({});
     if (options_.worker && runtime.threads == 0) runtime.threads = threads_of(options_.worker->count);
-    Generator generator(options_.asked.paths_over({}), runtime);
+    runtime_ = runtime;
+    auto& generator = generator_of({});
     plan_ = make_plan(generator);
     prepare_folder();
     const auto left = unfinished();
     const auto jobs = options_.worker ? 1 : std::min(jobs_that_fit(generator), std::max<size_t>(left.size(), 1));
     if (options_.worker || jobs == 1) {
-      make(generator, left);
+      make(left);
       return options_.worker ? 0 : finish();
     }
     return work_side_by_side(jobs);
@@ -120,12 +126,25 @@ class Comparison {
     request.seed = plan.first_seed;
     const auto job = generator.open(request);
     const auto resolved = job.request();
-    plan.variants =
-        parse_variants(options_.weights.empty() ? fmt::format("{},auto", *resolved.enhance.weight) : options_.weights);
+    auto names = options_.variants;
+    if (names.empty()) {
+      names = split(options_.weights.empty() ? fmt::format("{},auto", *resolved.enhance.weight) : options_.weights);
+      names.insert(names.begin(), "none");
+    }
+    plan.variants = parse_variants(names);
+    if (plan.variants.size() < 2) throw Error("there is nothing to compare: name two variants that differ");
+    for (const auto& variant : plan.variants)
+      naming(fmt::format("variant '{}': ", variant.name), [&] {
+        auto of_variant = request;
+        variant.apply(of_variant);
+        generator.open(of_variant);
+      });
     if (*resolved.frames < 2 || job.grid().frames < 2)
       throw Error("the enhancement works between frames: give more --frames");
     naming("--primary ", [&] { measure_named(plan.primary); });
-    plan.settings = shared_settings(make_record(generator, resolved));
+    auto record = make_record(generator, resolved);
+    record.runtime.dtype = job.plan().dtype;
+    plan.settings = shared_settings(record);
     return plan;
   }
 
@@ -137,7 +156,7 @@ class Comparison {
     if (there) {
       if (read_plan(folder_.plan()) != plan_)
         throw Error(
-            fmt::format("'{}' was begun with other prompts, seeds, weights, settings or another program: give "
+            fmt::format("'{}' was begun with other prompts, seeds, variants, settings or another program: give "
                         "the same again, or choose another --out",
                         folder_.plan().string()));
       return;
@@ -159,18 +178,57 @@ class Comparison {
     return left;
   }
 
-  std::vector<Job> jobs_of(const Generator& generator, const std::vector<size_t>& pairs) const {
-    const auto all = plan_.pairs();
-    std::vector<Job> jobs;
-    for (const auto pair : pairs)
-      for (const auto& variant : plan_.variants) {
-        auto request = wanted_;
-        request.prompt = plan_.prompts[all[pair].prompt];
-        request.seed = all[pair].seed;
-        variant.apply(request.enhance);
-        jobs.push_back(generator.open(request));
-      }
-    return jobs;
+  // A video to be made.
+  struct Wanted {
+    size_t pair;
+    Variant variant;
+  };
+
+  Job job_of(const Generator& generator, const Wanted& wanted) const {
+    const auto pair = plan_.pairs()[wanted.pair];
+    auto request = wanted_;
+    request.prompt = plan_.prompts[pair.prompt];
+    request.seed = pair.seed;
+    wanted.variant.apply(request);
+    return generator.open(request);
+  }
+
+  using Types = std::pair<std::optional<Dtype>, std::optional<Quantize>>;
+  static Types types_of(const Variant& variant) { return {variant.dtype, variant.quantize}; }
+
+  // The model as a variant has it; opened once for all that compute in its types.
+  Generator& generator_of(const Variant& variant) {
+    auto& generator = generators_[types_of(variant)];
+    if (!generator) {
+      auto runtime = runtime_;
+      variant.apply(runtime);
+      generator = std::make_unique<Generator>(options_.asked.paths_over({}), runtime);
+    }
+    return *generator;
+  }
+
+  // Variants in an order in which each stands behind its baseline, in lists of one type.
+  std::vector<std::vector<Variant>> batches() const {
+    std::vector<std::vector<Variant>> batches;
+    std::set<std::string> taken;
+    for (auto left = plan_.in_order(); !left.empty();) {
+      auto& batch = batches.emplace_back();
+      std::erase_if(left, [&, types = types_of(left[0])](const Variant& variant) {
+        const auto* baseline = plan_.baseline_of(variant);
+        if (types_of(variant) != types || (baseline != nullptr && !taken.contains(baseline->name))) return false;
+        taken.insert(variant.name);
+        batch.push_back(variant);
+        return true;
+      });
+    }
+    return batches;
+  }
+
+  bool is_baseline(const Variant& variant) const {
+    return std::ranges::any_of(plan_.variants, [&](const Variant& other) {
+      const auto* baseline = plan_.baseline_of(other);
+      return baseline != nullptr && *baseline == variant;
+    });
   }
 
   // As many as memory holds side by side, a thread each at least.
@@ -179,46 +237,84 @@ class Comparison {
     if (options_.jobs > 0) return static_cast<size_t>(options_.jobs);
     const auto runtime = options_.asked.runtime_over({});
     if (runtime.device != "cpu" || runtime.threads > 0) return 1;
-    const auto need = std::max<int64_t>(1, jobs_of(generator, {0})[0].plan().peak());
+    const auto need = std::max<int64_t>(1, job_of(generator, {0, plan_.variants[0]}).plan().peak());
     return static_cast<size_t>(std::clamp<int64_t>(available_memory("cpu") / need, 1, cores));
   }
 
-  void make(Generator& generator, const std::vector<size_t>& pairs) {
-    const auto wanted = jobs_of(generator, pairs);
-    if (wanted.empty()) return;
+  // Of a pair, what an earlier run has measured of it and can be gone on with.
+  PairSamples begun(size_t pair) const {
+    if (!fs::exists(folder_.begun(pair))) return {};
+    auto samples = read_samples(folder_.begun(pair), plan_.variants, /*begun=*/true);
+    for (const auto& variant : plan_.variants)
+      if (is_baseline(variant) && !fs::exists(folder_.frames(pair, variant))) samples.erase(variant.name);
+    return samples;
+  }
+
+  void make(const std::vector<size_t>& pairs) {
+    fs::create_directories(folder_.folder / "frames");
+    std::map<size_t, PairSamples> samples;
+    for (const auto pair : pairs) samples[pair] = begun(pair);
+    size_t done = 0, total = pairs.size() * plan_.variants.size();
+    for (const auto& [pair, there] : samples) done += there.size();
     TerminalProgress shown(interrupt_);
     Silent silent(interrupt_);
     Progress& progress = options_.worker ? static_cast<Progress&>(silent) : shown;
-    const auto variants = plan_.variants.size();
-    size_t done = 0;
-    const auto label = [&] {
-      shown.set_label(fmt::format("{}/{} ", std::min(done + 1, wanted.size()), wanted.size()));
-    };
-    label();
-    PairSamples samples;
-    const auto end_video = [&](size_t pair) {
-      if (++done % variants == 0)
-        if (const auto of_pair = std::exchange(samples, {}); of_pair.size() == variants)
-          write_file(folder_.samples(pair), to_json(of_pair));
-      label();
-    };
-    generator.run(
-        wanted, progress,
-        [&](Output&& output) {
-          const auto pair = pairs[done / variants];
-          const auto& variant = plan_.variants[done % variants];
-          samples[variant.name] = sample_of(output);
-          write_video(folder_.video(pair, variant), output.frames, *output.request.fps,
-                      to_json(without_folders(make_record(generator, output.request)), output.trace), progress);
-          end_video(pair);
-        },
-        [&](const Error& error) {
-          const auto pair = pairs[done / variants];
+    const auto label = [&] { shown.set_label(fmt::format("{}/{} ", std::min(done + 1, total), total)); };
+    for (const auto& batch : batches()) {
+      std::vector<Wanted> wanted;
+      for (const auto pair : pairs)
+        for (const auto& variant : batch)
+          if (!samples[pair].contains(variant.name)) wanted.push_back({pair, variant});
+      if (wanted.empty()) continue;
+      auto& generator = generator_of(batch[0]);
+      std::vector<Job> jobs;
+      for (const auto& one : wanted) jobs.push_back(job_of(generator, one));
+      size_t next = 0;
+      const auto end_video = [&](const std::function<void(const Wanted&)>& take) {
+        const auto& one = wanted[next++];
+        try {
+          take(one);
+        } catch (const Cancelled&) {
+          throw;
+        } catch (const Error& error) {
           shown.clear();
-          print_error(
-              fmt::format("{}: {}", folder_.video(pair, plan_.variants[done % variants]).string(), error.what()));
-          end_video(pair);
-        });
+          print_error(fmt::format("{}: {}", folder_.video(one.pair, one.variant).string(), error.what()));
+        }
+        ++done;
+        label();
+      };
+      label();
+      generator.run(
+          jobs, progress,
+          [&](Output&& output) {
+            end_video([&](const Wanted& one) { keep(one, output, generator, samples[one.pair], progress); });
+          },
+          [&](const Error& error) { end_video([&](const Wanted&) { throw error; }); });
+    }
+  }
+
+  // Measures a video and writes it, and what it is the baseline of will be compared with.
+  void keep(const Wanted& one, const Output& output, const Generator& generator, PairSamples& samples,
+            Progress& progress) const {
+    const auto& [pair, variant] = one;
+    auto sample = sample_of(output);
+    if (const auto* baseline = plan_.baseline_of(variant)) {
+      const auto file = folder_.frames(pair, *baseline);
+      if (!fs::exists(file)) throw Error(fmt::format("there is no video of {} to compare it with", baseline->name));
+      const auto near = fidelity(output.frames, read_safetensors(file).at("frames"));
+      sample.psnr = std::min(near.psnr, Sample::kEqual);
+      sample.ssim = near.ssim;
+    }
+    write_video(folder_.video(pair, variant), output.frames, *output.request.fps,
+                to_json(without_folders(make_record(generator, output.request)), output.trace), progress);
+    if (is_baseline(variant))
+      prepare_safetensors(folder_.frames(pair, variant), {{"frames", output.frames}}).finish(Existing::replace);
+    samples[variant.name] = sample;
+    const bool complete = samples.size() == plan_.variants.size();
+    write_file(complete ? folder_.samples(pair) : folder_.begun(pair), to_json(samples));
+    if (!complete) return;
+    fs::remove(folder_.begun(pair));
+    for (const auto& other : plan_.variants) fs::remove(folder_.frames(pair, other));
   }
 
   static Sample sample_of(const Output& output) {
@@ -232,6 +328,7 @@ class Comparison {
       sample.weight += entry.weight / static_cast<double>(entries.size());
     }
     sample.seconds = output.seconds.transformer;
+    sample.evaluations = output.trace.computed_steps();
     return sample;
   }
 
@@ -312,6 +409,8 @@ class Comparison {
                       "tries them again",
                       left.size(), all.size(), fmt::join(prompts, ", ")));
     }
+    std::error_code kept;  // of pairs that a run with other variants began
+    fs::remove(folder_.folder / "frames", kept);
     std::vector<PairSamples> samples;
     for (size_t i = 0; i < plan_.pair_count(); ++i) samples.push_back(read_samples(folder_.samples(i), plan_.variants));
     const auto all = contrasts(plan_, samples);
@@ -323,6 +422,11 @@ class Comparison {
                    contrast.variant, contrast.baseline, contrast.measure, contrast.difference.mean,
                    contrast.difference.low, contrast.difference.high, 100 * contrast.difference.win_rate,
                    contrast.difference.pairs, contrast.difference.p);
+    for (const auto& near : nearness(plan_, samples))
+      if (!std::ranges::all_of(plan_.variants, &Variant::is_plain))
+        print_text("{} to {}: PSNR {:.2f} dB ({:.2f} to {:.2f}, worst {:.2f}), SSIM {:.4f} (worst {:.4f})\n",
+                   near.variant, near.baseline, near.psnr.mean, near.psnr.low, near.psnr.high, near.psnr.worst,
+                   near.ssim.mean, near.ssim.worst);
     print_text("{}: the report\n", folder_.report().string());
     return 0;
   }
@@ -336,6 +440,8 @@ class Comparison {
   const CompareOptions& options_;
   Interrupt& interrupt_;
   Request wanted_;
+  Runtime runtime_;
+  std::map<Types, std::unique_ptr<Generator>> generators_;
   ComparisonFolder folder_;
   ComparisonPlan plan_;
 };
@@ -354,8 +460,8 @@ int compare(const CompareOptions& options) {
 }  // namespace
 
 Command add_compare(CLI::App& program) {
-  auto& command =
-      *program.add_subcommand("compare", "Make videos with and without the enhancement, and measure what it changed");
+  auto& command = *program.add_subcommand(
+      "compare", "Make videos that differ in the enhancement or in other options, and measure how");
   const auto options = std::make_shared<CompareOptions>();
   command.add_option("--prompts", options->prompts, "Text file with one prompt a line")->type_name("FILE")->required();
   command.add_option("--out", options->out, "Folder to write the videos, the measures and report.html to")
@@ -365,10 +471,20 @@ Command add_compare(CLI::App& program) {
             [=](uint64_t v) { options->seeds = static_cast<int64_t>(v); });
   add_whole(command, "--first-seed", "Seed of the first pair of videos; each further pair has the next [1]", 0,
             std::numeric_limits<int32_t>::max(), [=](uint64_t v) { options->first_seed = v; });
+  auto* weights =
+      command
+          .add_option("--weights", options->weights,
+                      "Weights of the enhancement to compare with none, such as 1,2,4,auto [the family's,auto]")
+          ->type_name("LIST");
   command
-      .add_option("--weights", options->weights,
-                  "Weights of the enhancement to compare, such as 1,2,4,auto [the family's,auto]")
-      ->type_name("LIST");
+      .add_option(
+          "--variants", options->variants,
+          "In place of --weights: what to compare, each none, auto or a weight, with other options behind it, such\n"
+          "as none 3.4 3.4,steps=12 3.4,dtype=bfloat16")
+      ->type_name("VARIANT...")
+      ->expected(1, 100)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->excludes(weights);
   command
       .add_option("--primary", options->primary,
                   "Measure that the question is about, such as warping_error [temporal_ssim]")

@@ -116,7 +116,7 @@ int make(const fs::path& resume_file, Run& run, Generator& generator, std::span<
           const double seconds =
               write(files, make_record(generator, output.request), run.metadata, output, existing, progress);
           progress.clear();
-          report(files, output, seconds);
+          report(files, output, seconds, generator.runtime());
           kept.finished();
           label_next();
         },

@@ -85,7 +85,7 @@ double write(const OutputFiles& files, const Record& record, bool metadata, cons
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-void report(const OutputFiles& files, const Output& output, double write_seconds) {
+void report(const OutputFiles& files, const Output& output, double write_seconds, const Runtime& runtime) {
   const auto& [request, latents, frames, trace, seconds] = output;
   if (files.video.empty())
     print_text("{}: latents of {}, {}, seed {}\n", files.latents.string(), fmt::join(latents.sizes(), " x "),
@@ -94,8 +94,10 @@ void report(const OutputFiles& files, const Output& output, double write_seconds
     print_text("{}: {} frames of {}x{} at {} fps, {}, seed {}\n", files.video.string(), frames.size(0), frames.size(2),
                frames.size(1), *request.fps, human_size(static_cast<int64_t>(size_on_disk(files.video))),
                *request.seed);
-  print_text("time: text encoder {}, transformer {}, vae {}, write {}\n", human_seconds(seconds.text_encoder),
-             human_seconds(seconds.transformer), human_seconds(seconds.vae), human_seconds(write_seconds));
+  const auto quantize = quantize_of(runtime);
+  print_text("time: text encoder {}, transformer {}, vae {}, write {}; in {}{}\n", human_seconds(seconds.text_encoder),
+             human_seconds(seconds.transformer), human_seconds(seconds.vae), human_seconds(write_seconds),
+             dtypes_of(runtime), quantize == "none" ? "" : ", blocks in " + quantize);
   if (const auto cache = request.settings.find("cache");
       cache != request.settings.end() && cache->second != Value(std::string("none")))
     print_text("cache: {}, {} of {} steps computed\n", to_string(cache->second), trace.computed_steps(), trace.steps);

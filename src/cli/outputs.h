@@ -32,7 +32,7 @@ void check_files(const std::vector<OutputFiles>& all, bool overwrite);
 double write(const OutputFiles& files, const Record& record, bool metadata, const Output& output, Existing existing,
              TerminalProgress& progress);
 
-// Says on stdout what was made.
-void report(const OutputFiles& files, const Output& output, double write_seconds);
+// Says on stdout what was made, and in which types.
+void report(const OutputFiles& files, const Output& output, double write_seconds, const Runtime& runtime);
 
 }  // namespace eav

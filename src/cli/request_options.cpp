@@ -210,9 +210,10 @@ void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<
     };
     command.add_option_function<std::string>(flag, set, wrapped(help))->type_name(kind)->group(kModelGroup);
   };
-  add_word("--dtype", "TYPE", set_dtypes, asked.dtype,
-           "Type to compute in: float32, bfloat16 or float16; parts may have their own, as in bfloat16,vae=float32 "
-           "[auto: float32 on a CPU where it fits, else bfloat16]");
+  add_word(
+      "--dtype", "TYPE", set_dtypes, asked.dtype,
+      "Type to compute in: float32, bfloat16 or float16; parts may have their own, as in bfloat16,vae=float32 "
+      "[auto: bfloat16 where the CPU multiplies it and the checkpoint is stored in 16 bits or fewer, else float32]");
   add_word(
       "--quantize", "TYPE", set_quantize, asked.quantize,
       "int8: blocks of transformer and text encoder are held and multiplied in it, on a CPU about twice as fast as "

@@ -7,9 +7,10 @@
 
 namespace eav {
 
-// The mean gain, weight and seconds of a variant.
+// The mean gain, weight, seconds and evaluations of a variant.
 nlohmann::ordered_json mean_enhancement(const std::vector<PairSamples>& samples, const Variant& variant);
 // A contrast without its pairs.
 nlohmann::ordered_json summary(const Contrast& contrast);
+nlohmann::ordered_json summary(const Nearness& nearness);
 
 }  // namespace eav

@@ -47,15 +47,22 @@ std::string comparison_report(const ComparisonPlan& plan, const std::vector<Pair
   for (const auto& variant : plan.variants) {
     auto& one = data["variants"].emplace_back(mean_enhancement(samples, variant));
     one["name"] = variant.name;
+    one["enhancement"] = variant.enhancement;
+    const auto* baseline = plan.baseline_of(variant);
+    one["baseline"] = baseline == nullptr ? Json() : Json(baseline->name);
   }
   for (const auto& contrast : contrasts) data["contrasts"].push_back(summary(contrast));
+  data["fidelity"] = Json::array();
+  for (const auto& near : nearness(plan, samples)) data["fidelity"].push_back(summary(near));
 
-  // Ranked by the last variant against none: "auto", where it is among them.
+  // Ranked by the last variant against its baseline: "auto", where it is among the weights.
+  const auto last = std::ranges::find_if(plan.variants.rbegin(), plan.variants.rend(),
+                                         [&](const Variant& v) { return plan.baseline_of(v) != nullptr; });
   const auto& ranked = *std::ranges::find_if(contrasts, [&](const Contrast& c) {
-    return c.baseline == "none" && c.variant == plan.variants.back().name && c.measure == plan.primary;
+    return c.variant == last->name && c.baseline == plan.baseline_of(*last)->name && c.measure == plan.primary;
   });
   const auto order = ranking(ranked);
-  data["ranked"] = ranked.variant;
+  data["ranked"] = {ranked.variant, ranked.baseline};
   data["ranking"] = order;
   const auto pairs = plan.pairs();
   for (size_t i = 0; i < pairs.size(); ++i) {
@@ -77,6 +84,7 @@ std::string comparison_report(const ComparisonPlan& plan, const std::vector<Pair
         data["embedded"][path.lexically_relative(folder.folder).generic_string()] =
             "data:video/mp4;base64," + base64(video);
     }
+  data["of_options"] = !std::ranges::all_of(plan.variants, &Variant::is_plain);
   return report_page(Report::compare, "What the enhancement changed", data);
 }
 

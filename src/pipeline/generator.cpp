@@ -147,14 +147,25 @@ std::vector<std::string> quantize_notes(Family& family) {
   return notes;
 }
 
-// The defaults of a checkpoint's eav.json. Throws eav::Error where it names an option that the checkpoint does not
-// have, or a value that does not serve.
-Settings read_standards(const std::filesystem::path& model, const std::vector<OptionSpec>& options) {
+// The defaults of a checkpoint's eav.json; its "dtype" is the runtime's where that leaves it open. Throws eav::Error
+// where it names an option that the checkpoint does not have, or a value that does not serve.
+Settings read_standards(const std::filesystem::path& model, const std::vector<OptionSpec>& options, Runtime& runtime) {
   const auto path = model / "eav.json";
   if (!std::filesystem::exists(path)) return {};
   const JsonFile file(path);
   Settings standards;
   for (const auto& [name, value] : file.json().items()) {
+    if (name == "dtype") {
+      Runtime own;
+      try {
+        set_dtypes(own, file.get<std::string>("dtype"));
+      } catch (const Error& error) {
+        throw Error(fmt::format("{}: {}", path.string(), error.what()));
+      }
+      if (runtime.dtype == Dtype::automatic) runtime.dtype = own.dtype;
+      runtime.part_dtypes.merge(own.part_dtypes);
+      continue;
+    }
     const auto* spec = find(options, name);
     if (spec == nullptr || name == "prompt" || name == "seed" || name == "conditions" || !spec->recorded)
       throw Error(fmt::format("{}: \"{}\" is no default that can be set here: `eav options` lists this model's",
@@ -186,6 +197,12 @@ int64_t MemoryPlan::peak() const {
   return std::max({text_encoder.total(), transformer.total(), vae ? vae->total() : 0});
 }
 
+// What all parts compute in.
+struct Types {
+  Dtype dtype;
+  bool float32_vae = false;  // but the VAE, where nobody asked for its type
+};
+
 struct Generator::State {
   ModelPaths paths;
   Runtime runtime;
@@ -199,44 +216,56 @@ struct Generator::State {
   std::vector<std::string> lora_notes{};
   std::string taken{};  // files of ComfyUI's, in words
 
-  Placement placement(Dtype dtype) const {
-    auto placement = place(by_stored ? Dtype::automatic : dtype, device, stored);
+  Placement placement(Types types) const {
+    auto placement = place(by_stored ? Dtype::automatic : types.dtype, device, stored);
     placement.of_parts = runtime.part_dtypes;
+    if (types.float32_vae)
+      for (const auto* part : family->parts(Phase::vae)) placement.of_parts.try_emplace(part->name(), Dtype::float32);
     placement.quantize = runtime.quantize;
     placement.quantize_of_parts = runtime.part_quantize;
     placement.offload = runtime.offload;
     return placement;
   }
-  MemoryPlan plan(const VideoJob& job, Dtype dtype) const {
-    auto plan = plan_memory(job, placement(dtype));
-    plan.dtype = dtype;
+  MemoryPlan plan(const VideoJob& job, Types types) const {
+    auto plan = plan_memory(job, placement(types));
+    plan.dtype = types.dtype;
     return plan;
   }
-  bool fits(const VideoJob& job, Dtype dtype) const {
+  bool fits(const VideoJob& job, Types types) const {
     const auto available = available_memory(device);
-    return plan_memory(job, placement(dtype), available).peak() <= available;
+    return plan_memory(job, placement(types), available).peak() <= available;
   }
   std::unique_ptr<VideoJob> open(const Request& request) const {
     return family->open({.values = request.asked(), .standards = standards});
   }
-  // "auto": float32 on a CPU where it fits, else bfloat16; on CUDA the stored type.
-  Dtype choose(std::span<const VideoJob* const> jobs) const;
+  // What was asked for. "auto" is, on a CPU, bfloat16 where it multiplies that natively and the transformer is stored
+  // in 16 bits or fewer, with a VAE in float32, which is faster there; else float32. On CUDA it is the stored type.
+  Types wanted() const;
+  // The same, but bfloat16 for all parts where memory does not suffice for an "auto" with float32.
+  Types choose(std::span<const VideoJob* const> jobs) const;
   // Whether parts that take turns stay in memory side by side: where several runs would load them again and again.
   bool fit_together(std::span<const VideoJob* const> jobs, bool several) const;
   bool needs_tiling(VideoJob& job) const;
-  std::string advice(const VideoJob& job, Dtype dtype) const;
+  std::string advice(const VideoJob& job, Types types) const;
 };
 
-Dtype Generator::State::choose(std::span<const VideoJob* const> jobs) const {
-  if (runtime.dtype != Dtype::automatic) return runtime.dtype;
-  if (!device.is_cpu()) return place(Dtype::automatic, device, stored).dtype;
-  const bool all_fit = std::ranges::all_of(jobs, [&](const VideoJob* job) { return fits(*job, Dtype::float32); });
-  return all_fit ? Dtype::float32 : Dtype::bfloat16;
+Types Generator::State::wanted() const {
+  if (runtime.dtype != Dtype::automatic) return {runtime.dtype};
+  if (!device.is_cpu()) return {place(Dtype::automatic, device, stored).dtype};
+  if (stored != at::kFloat && cpu_has(at::kBFloat16)) return {Dtype::bfloat16, /*float32_vae=*/true};
+  return {Dtype::float32};
+}
+
+Types Generator::State::choose(std::span<const VideoJob* const> jobs) const {
+  const auto types = wanted();
+  if (runtime.dtype != Dtype::automatic || !device.is_cpu()) return types;
+  const bool all_fit = std::ranges::all_of(jobs, [&](const VideoJob* job) { return fits(*job, types); });
+  return all_fit ? types : Types{Dtype::bfloat16};
 }
 
 bool Generator::State::fit_together(std::span<const VideoJob* const> jobs, bool several) const {
   if (!several || family->parts(Phase::transformer).size() == 1) return false;
-  auto together = placement(runtime.dtype);
+  auto together = placement({runtime.dtype});
   together.together = true;
   const auto available = available_memory(device);
   return std::ranges::all_of(jobs, [&](const VideoJob* job) {
@@ -248,16 +277,14 @@ bool Generator::State::fit_together(std::span<const VideoJob* const> jobs, bool 
 // Whether the VAE does not fit in memory unless it decodes in tiles.
 bool Generator::State::needs_tiling(VideoJob& job) const {
   if (job.options().latents_only) return false;
-  const bool chooses = runtime.dtype == Dtype::automatic && device.is_cpu();
   job.choose_tiling(VaeTiling::off);
-  const VideoJob* whole = &job;
-  const auto vae = plan(job, chooses ? Dtype::float32 : choose({&whole, 1})).vae;
+  const auto vae = plan(job, wanted()).vae;
   return vae->total() > available_memory(device);
 }
 
 // What a job that does not fit could be changed to so that it does.
-std::string Generator::State::advice(const VideoJob& job, Dtype dtype) const {
-  const auto dtype16 = dtype == Dtype::float32 ? Dtype::bfloat16 : dtype;
+std::string Generator::State::advice(const VideoJob& job, Types types) const {
+  const auto dtype16 = types.dtype == Dtype::float32 ? Dtype::bfloat16 : types.dtype;
   const bool tiles = job.options().vae_tiling.has_value();
   State offloading = *this;
   offloading.runtime.offload = true;
@@ -279,20 +306,20 @@ std::string Generator::State::advice(const VideoJob& job, Dtype dtype) const {
   struct Change {
     const State& state;
     const VideoJob& job;
-    Dtype dtype;
+    Types types;
     std::string options;
   };
   const auto typed = fmt::format("`dtype` {}", to_string(dtype16));
   std::vector<Change> changes;
-  if (tiled) changes.push_back({*this, *tiled, dtype, "`vae_tiling` on"});
-  changes.push_back({*this, job, dtype16, typed});
-  if (tiled) changes.push_back({*this, *tiled, dtype16, typed + " with `vae_tiling` on"});
-  changes.push_back({offloading, job, dtype, "`offload`"});
-  if (tiled) changes.push_back({offloading, *tiled, dtype, "`offload` with `vae_tiling` on"});
-  changes.push_back({offloading, job, dtype16, typed + " with `offload`"});
-  if (tiled) changes.push_back({offloading, *tiled, dtype16, typed + " with `offload` and `vae_tiling` on"});
+  if (tiled) changes.push_back({*this, *tiled, types, "`vae_tiling` on"});
+  changes.push_back({*this, job, {dtype16}, typed});
+  if (tiled) changes.push_back({*this, *tiled, {dtype16}, typed + " with `vae_tiling` on"});
+  changes.push_back({offloading, job, types, "`offload`"});
+  if (tiled) changes.push_back({offloading, *tiled, types, "`offload` with `vae_tiling` on"});
+  changes.push_back({offloading, job, {dtype16}, typed + " with `offload`"});
+  if (tiled) changes.push_back({offloading, *tiled, {dtype16}, typed + " with `offload` and `vae_tiling` on"});
   for (const auto& change : changes)
-    if (change.state.fits(change.job, change.dtype)) return change.options + " would fit";
+    if (change.state.fits(change.job, change.types)) return change.options + " would fit";
 
   const auto common = typed + (tiles ? " `vae_tiling` on" : "") + " `offload`";
   for (auto frames = *request.frames; frames > 1;) {
@@ -308,12 +335,12 @@ std::string Generator::State::advice(const VideoJob& job, Dtype dtype) const {
       frames = half;
       continue;
     }
-    if (offloading.fits(*shorter, dtype16)) return fmt::format("`frames` {} with {} would fit", frames, common);
+    if (offloading.fits(*shorter, {dtype16})) return fmt::format("`frames` {} with {} would fit", frames, common);
   }
   for (auto width = *request.width, height = *request.height; width > 64 && height > 64;) {
     width = width / 64 * 32, height = height / 64 * 32;
     const auto smaller = changed([&](Request& r) { r.width = width, r.height = height, r.frames = 1; });
-    if (smaller && offloading.fits(*smaller, dtype16))
+    if (smaller && offloading.fits(*smaller, {dtype16}))
       return fmt::format("`width` {} `height` {} `frames` 1 with {} would fit", width, height, common);
   }
   return "no size of this model would fit";
@@ -345,13 +372,13 @@ Generator::Generator(const ModelPaths& given, const Runtime& runtime) {
   state_->taken = std::move(taken);
   at::set_num_threads(state_->runtime.threads);
   state_->stored = state_->family->parts(Phase::transformer)[0]->stored_type();
-  state_->by_stored = runtime.dtype == Dtype::automatic && !state_->device.is_cpu();
-  check_parts(*state_->family, runtime);
   if (quantises(runtime) && !state_->device.is_cpu())
     throw Error("quantize", fmt::format("int8 works on a CPU, not on {}: leave `quantize` out, or choose `device` cpu",
                                         runtime.device));
   state_->lora_notes = apply_loras(paths.loras, *state_->family);
-  state_->standards = read_standards(paths.model, state_->family->options({}));
+  state_->standards = read_standards(paths.model, state_->family->options({}), state_->runtime);
+  state_->by_stored = state_->runtime.dtype == Dtype::automatic && !state_->device.is_cpu();
+  check_parts(*state_->family, state_->runtime);
 }
 Generator::~Generator() = default;
 Generator::Generator(Generator&&) noexcept = default;
@@ -383,6 +410,16 @@ std::string Generator::note() const {
   return fmt::format("of ComfyUI: {}{}{}", state_->taken, own.empty() ? "" : "; ", own);
 }
 
+VideoJob& Generator::probe(const Job& job, const std::shared_ptr<BlockProbe>& probe) const {
+  auto& state = *state_;
+  for (const auto phase : kPhases) state.family->release(phase);
+  const VideoJob* only = job.job_.get();
+  auto placement = state.placement(state.choose({&only, 1}));
+  placement.probe = probe;
+  state.family->place(placement);
+  return *job.job_;
+}
+
 const std::vector<std::string>& Generator::lora_notes() const { return state_->lora_notes; }
 
 const Runtime& Generator::runtime() const { return state_->runtime; }
@@ -406,14 +443,15 @@ void Generator::run(std::span<const Job> jobs, Progress& progress, const std::fu
     job.check_complete();
     all.push_back(job.job_.get());
   }
-  state_->runtime.dtype = state_->choose(all);
-  auto placement = state_->placement(state_->runtime.dtype);
+  const auto types = state_->choose(all);
+  auto placement = state_->placement(types);
+  state_->runtime.dtype = types.dtype;
   placement.together = state_->fit_together(all, jobs.size() > 1 || state_->keep);
   if (!placement.note.empty()) progress.warning(placement.note);
   std::vector<MemoryPlan> plans;
   for (const auto* job : all)
     check_fits(plans.emplace_back(plan_memory(*job, placement, available_memory(state_->device))), state_->device,
-               [&] { return state_->advice(*job, placement.dtype); });
+               [&] { return state_->advice(*job, types); });
   family.place(placement);
   for (const auto& note : quantize_notes(family)) progress.warning(note);
   for (const auto phase : kPhases)

@@ -1,7 +1,10 @@
 const better = { more: "more is better", less: "less is better", neither: "neither more nor less is better" };
 const measureOf = Object.fromEntries(data.measures.map((measure) => [measure.name, measure]));
 const primary = measureOf[data.primary];
-const variantName = (name) => (name === "none" ? "none" : name === "auto" ? "auto" : `weight ${name}`);
+const variantName = (name) => {
+  const [enhancement, ...options] = name.split(",");
+  return [/^[0-9]/.test(enhancement) ? `weight ${enhancement}` : enhancement, ...options].join(", ");
+};
 
 // Whether a difference's interval leaves 0 out, and on which side.
 function verdict(contrast) {
@@ -12,7 +15,7 @@ function verdict(contrast) {
   return (low > 0) === (better === "more") ? "good" : "bad";
 }
 
-add(main, "h1", {}, "What the enhancement changed");
+add(main, "h1", {}, data.of_options ? "What the variants changed" : "What the enhancement changed");
 add(main, "p", { class: "quiet" },
   `${data.prompts.length} prompts, ${data.seeds} ${data.seeds === 1 ? "seed" : "seeds"} each, ${data.pairs.length} pairs from ` +
   `the same noise. ${data.about}`);
@@ -53,28 +56,32 @@ for (const names of compared) {
   }
 }
 
-add(main, "h2", {}, "Against the weight");
-add(main, "p", { class: "quiet" }, "Differences to the plain video: the mean, and its 95 % interval.");
+add(main, "h2", {}, data.of_options ? "By variant" : "Against the weight");
+add(main, "p", { class: "quiet" },
+  `Differences to ${data.of_options ? "what each is compared with" : "the plain video"}: the mean, and its 95 % interval.`);
 const grid = add(main, "div", { class: "grid" });
-const variants = data.variants.filter((v) => v.name !== "none");
+const variants = data.variants.filter((v) => v.baseline);
+// A mean and its interval, at a place on the x axis.
+const interval = (params, api) => {
+  const low = api.coord([api.value(0), api.value(1)]), high = api.coord([api.value(0), api.value(2)]);
+  const style = { stroke: colour("--quiet"), lineWidth: 1.5 };
+  const line = (x1, y1, x2, y2) => ({ type: "line", shape: { x1, y1, x2, y2 }, style });
+  return { type: "group", children: [line(low[0], low[1], high[0], high[1]),
+    line(low[0] - 5, low[1], low[0] + 5, low[1]), line(high[0] - 5, high[1], high[0] + 5, high[1])] };
+};
 for (const measure of data.measures) {
   const points = variants.map((v) =>
-    data.contrasts.find((c) => c.variant === v.name && c.baseline === "none" && c.measure === measure.name));
+    data.contrasts.find((c) => c.variant === v.name && c.baseline === v.baseline && c.measure === measure.name));
   const box = add(grid, "div", { class: "chart" });
   add(box, "h3", {}, `${measure.label} (${better[measure.better]})`);
   chart(box, 200, `${measure.label} against the weight`, () => ({
     grid: { left: 70, right: 12, top: 14, bottom: 42 },
-    xAxis: axis({ type: "category", data: variants.map((v) => v.name), name: "weight", nameLocation: "middle", nameGap: 26 }),
+    xAxis: axis({ type: "category", data: variants.map((v) => v.name), name: data.of_options ? "variant" : "weight",
+      nameLocation: "middle", nameGap: 26 }),
     yAxis: axis({ type: "value", axisLabel: { color: colour("--ink"), formatter: (v) => number(v, 3) } }),
     series: [
       { type: "custom", data: points.map((p, i) => [i, ...p.interval]), encode: { x: 0, y: [1, 2] },
-        renderItem: (params, api) => {
-          const low = api.coord([api.value(0), api.value(1)]), high = api.coord([api.value(0), api.value(2)]);
-          const style = { stroke: colour("--quiet"), lineWidth: 1.5 };
-          const line = (x1, y1, x2, y2) => ({ type: "line", shape: { x1, y1, x2, y2 }, style });
-          return { type: "group", children: [line(low[0], low[1], high[0], high[1]),
-            line(low[0] - 5, low[1], low[0] + 5, low[1]), line(high[0] - 5, high[1], high[0] + 5, high[1])] };
-        } },
+        renderItem: interval },
       { type: "scatter", symbolSize: 8, data: points.map((p, i) => [i, p.difference]), itemStyle: { color: "#3b7dd8" },
         markLine: { silent: true, symbol: "none", label: { show: false }, data: [{ yAxis: 0 }],
                     lineStyle: { color: colour("--quiet"), type: "dashed" } } },
@@ -82,17 +89,59 @@ for (const measure of data.measures) {
   }));
 }
 
+if (data.of_options && data.fidelity.length > 0) {
+  add(main, "h2", {}, "Fidelity and time");
+  add(main, "p", { class: "quiet" },
+    "PSNR and SSIM to the video of the same prompt, noise and enhancement without further options: means, their 95 % intervals by " +
+    "the bootstrap over prompts, and the worst pair. Equal videos count 100 dB.");
+  const byName = Object.fromEntries(data.variants.map((variant) => [variant.name, variant]));
+  const table = add(add(main, "div", { class: "scroll" }), "table");
+  const head = add(add(table, "thead"), "tr");
+  for (const title of ["variant", "against", "evaluations", "seconds in the transformer", "PSNR", "95 % interval", "worst", "SSIM",
+                       "95 % interval", "worst"])
+    add(head, "th", {}, title);
+  const body = add(table, "tbody");
+  for (const near of data.fidelity) {
+    const row = add(body, "tr"), variant = byName[near.variant], base = byName[near.baseline];
+    add(row, "td", {}, variantName(near.variant));
+    add(row, "td", {}, variantName(near.baseline));
+    add(row, "td", {}, `${number(variant.evaluations, 3)} of ${number(base.evaluations, 3)}`);
+    add(row, "td", {}, `${number(variant.seconds, 3)} of ${number(base.seconds, 3)}`);
+    for (const [values, digits] of [[near.psnr, 4], [near.ssim, 4]]) {
+      add(row, "td", {}, number(values.mean, digits));
+      add(row, "td", {}, values.interval.map((value) => number(value, digits)).join(" to "));
+      add(row, "td", {}, number(values.worst, digits));
+    }
+  }
+  const box = add(add(main, "div", { class: "grid" }), "div", { class: "chart" });
+  add(box, "h3", {}, "PSNR against evaluations of the transformer");
+  const points = data.fidelity.filter((near) => near.psnr.mean < 100);
+  chart(box, 240, "PSNR against evaluations of the transformer", () => ({
+    grid: { left: 60, right: 60, top: 14, bottom: 42 },
+    xAxis: axis({ type: "value", name: "evaluations", nameLocation: "middle", nameGap: 26 }),
+    yAxis: axis({ type: "value", scale: true, name: "dB" }),
+    series: [
+      { type: "custom", data: points.map((p) => [byName[p.variant].evaluations, ...p.psnr.interval]), encode: { x: 0, y: [1, 2] },
+        renderItem: interval },
+      { type: "scatter", symbolSize: 8, data: points.map((p) => [byName[p.variant].evaluations, p.psnr.mean, p.variant]),
+        itemStyle: { color: "#3b7dd8" },
+        label: { show: true, position: "right", formatter: (p) => p.data[2], color: colour("--ink"), fontSize: 10 } },
+    ],
+  }));
+}
+
 add(main, "h2", {}, "How strongly it was enhanced");
 const strengths = add(add(main, "div", { class: "scroll" }), "table");
 const strengthHead = add(add(strengths, "thead"), "tr");
-for (const title of ["", "mean gain", "mean weight", "seconds in the transformer"]) add(strengthHead, "th", {}, title);
+for (const title of ["", "mean gain", "mean weight", "seconds in the transformer", "evaluations of it"]) add(strengthHead, "th", {}, title);
 const strengthBody = add(strengths, "tbody");
 for (const variant of data.variants) {
   const row = add(strengthBody, "tr");
   add(row, "td", {}, variantName(variant.name));
   add(row, "td", {}, number(variant.gain));
-  add(row, "td", {}, variant.name === "none" ? "–" : number(variant.weight));
+  add(row, "td", {}, variant.enhancement === "none" ? "–" : number(variant.weight));
   add(row, "td", {}, number(variant.seconds, 3));
+  add(row, "td", {}, variant.evaluations ? number(variant.evaluations, 3) : "–");
 }
 
 // Side by side and in step: one of them leads, the others are put to its time.
@@ -129,7 +178,7 @@ function players(parent, pair) {
 
 add(main, "h2", {}, "The videos");
 add(main, "p", { class: "quiet" },
-  `By rank of the difference in ${primary.label}, from the worst to the best for ${variantName(data.ranked)} against none; nobody chose ` +
+  `By rank of the difference in ${primary.label}, from the worst to the best for ${variantName(data.ranked[0])} against ${variantName(data.ranked[1])}; nobody chose ` +
   "them. Below each is its own value.");
 const describe = (rank) => {
   const pair = data.pairs[data.ranking[rank]];

@@ -36,14 +36,53 @@ bool with_kernel(const Tensor& matrix, const Tensor& x, const std::optional<Tens
   return true;
 }
 
-void with_library(const Tensor& matrix, const Tensor& x, const std::optional<Tensor>& bias, Tensor y) {
-  const auto m = matrix.to(x.scalar_type());
+// Rows of a matrix that are widened, or made numbers, at a time: as many as stay in the last cache, and the same number
+// each time, but for the last.
+int64_t rows_at_a_time(int64_t rows, int64_t columns, at::ScalarType type) {
+  constexpr int64_t kBytes = 16 << 20;
+  constexpr int64_t kMultiple = 64;  // of rows: products take some at a time
+  const auto row = std::max<int64_t>(columns * static_cast<int64_t>(c10::elementSize(type)), 1);
+  const auto most = std::max<int64_t>(kBytes / row, 1), tiles = std::max<int64_t>((rows + most - 1) / most, 1);
+  const auto equal = (rows + tiles - 1) / tiles;
+  return std::clamp<int64_t>((equal + kMultiple - 1) / kMultiple * kMultiple, 1, std::max<int64_t>(rows, 1));
+}
+
+// Calls use(tile, first, count) for all rows, a few at a time: make(tile, first, count) fills a tile [count, columns].
+template <class Make, class Use>
+void each_tile(int64_t rows, int64_t columns, const at::TensorOptions& options, const Make& make, const Use& use) {
+  const auto most = rows_at_a_time(rows, columns, options.dtype().toScalarType());
+  const auto buffer = at::empty({most, columns}, options);
+  for (int64_t first = 0; first < rows; first += most) {
+    const auto count = std::min(most, rows - first);
+    const auto tile = buffer.narrow(0, 0, count);
+    make(tile, first, count);
+    use(tile, first, count);
+  }
+}
+
+std::optional<Tensor> part_of(const std::optional<Tensor>& bias, int64_t first, int64_t count) {
+  return bias ? std::optional(bias->narrow(0, first, count)) : std::nullopt;
+}
+
+// y = x M^T + b by ATen, all of one type.
+void by_library(const Tensor& m, const Tensor& x, const std::optional<Tensor>& bias, Tensor y) {
   const bool packs = y.is_meta() && x.scalar_type() != at::kFloat;  // oneDNN, in 16-bit arithmetic
   const auto packed = packs ? at::empty_like(m) : Tensor();
   if (bias)
     at::addmm_out(y, bias->to(x.scalar_type()), x, m.t());
   else
     at::mm_out(y, x, m.t());
+}
+
+void with_library(const Tensor& matrix, const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y) {
+  const auto type = x.scalar_type();
+  if (matrix.scalar_type() == type || !is_for_cpu(matrix)) return by_library(matrix.to(type), x, bias, y);
+  each_tile(
+      matrix.size(0), matrix.size(1), x.options(),
+      [&](const Tensor& tile, int64_t first, int64_t count) { tile.copy_(matrix.narrow(0, first, count)); },
+      [&](const Tensor& tile, int64_t first, int64_t count) {
+        by_library(tile, x, part_of(bias, first, count), y.narrow(1, first, count));
+      });
 }
 
 // y = then(x M^T + b) of numbers
@@ -53,17 +92,6 @@ void multiply_by(const Tensor& matrix, const Tensor& x, const std::optional<Tens
   if (with_kernel(matrix, x, bias, y, gelu ? gelu_tanh_row : nullptr)) return;
   with_library(matrix, x, bias, y);
   if (gelu) gelu_tanh_(y);
-}
-
-// Rows of a packed matrix that are made numbers at a time: as many as stay in the last cache, and the same number each
-// time, but for the last.
-int64_t rows_at_a_time(const Packed& packed, at::ScalarType type) {
-  constexpr int64_t kBytes = 16 << 20;
-  constexpr int64_t kMultiple = 64;  // of rows: products take some at a time
-  const auto row = std::max<int64_t>(packed.columns() * static_cast<int64_t>(c10::elementSize(type)), 1);
-  const auto most = std::max<int64_t>(kBytes / row, 1), tiles = std::max<int64_t>((packed.rows() + most - 1) / most, 1);
-  const auto equal = (packed.rows() + tiles - 1) / tiles;
-  return std::clamp<int64_t>((equal + kMultiple - 1) / kMultiple * kMultiple, 1, std::max<int64_t>(packed.rows(), 1));
 }
 
 int64_t bytes_of(const Packed& packed) {
@@ -78,7 +106,7 @@ Matrix Matrix::of_patches(const Weights& w, const std::vector<int64_t>& shape) {
   // The lengths that a DoRA gives to rows are no sum: such a matrix is held as numbers.
   const bool is_sum = added == nullptr || std::ranges::none_of(*added, [](auto& p) { return p.magnitude.defined(); });
   auto packed = is_sum ? w.packed("weight", shape) : std::nullopt;
-  if (!packed) return Matrix(w.load("weight", shape).flatten(1));
+  if (!packed) return Matrix(w.load_matrix("weight", shape).flatten(1));
   Matrix matrix(*std::move(packed));
   if (added != nullptr)
     for (const auto& patch : *added) matrix.added_.push_back(patch.on(matrix.device()));
@@ -144,15 +172,12 @@ void Matrix::multiply(const Tensor& x, const std::optional<Tensor>& bias, const 
 void Matrix::multiply_stored(const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y, Then then) const {
   if (int8()) return eav::multiply(*int8(), x, bias, y, then == Then::kGeluTanh);
   if (!packed()) return multiply_by(numbers(), x, bias, y, then);
-  const auto most = rows_at_a_time(*packed(), x.scalar_type());
-  const auto buffer = at::empty({most, columns()}, x.options());
-  for (int64_t first = 0; first < rows(); first += most) {
-    const auto count = std::min(most, rows() - first);
-    const auto tile = buffer.narrow(0, 0, count);
-    dequantize(packed()->row_slice(first, count), tile);
-    multiply_by(tile, x, bias ? std::optional(bias->narrow(0, first, count)) : std::nullopt, y.narrow(1, first, count),
-                then);
-  }
+  each_tile(
+      rows(), columns(), x.options(),
+      [&](const Tensor& tile, int64_t first, int64_t count) { dequantize(packed()->row_slice(first, count), tile); },
+      [&](const Tensor& tile, int64_t first, int64_t count) {
+        multiply_by(tile, x, part_of(bias, first, count), y.narrow(1, first, count), then);
+      });
 }
 
 Tensor Matrix::look_up(const Tensor& ids, at::ScalarType type) const {

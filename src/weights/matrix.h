@@ -40,8 +40,8 @@ class Matrix {
   // What is done to a product while it is still in the cache.
   enum class Then { kNothing, kGeluTanh };
   // y = x M^T + bias, in x's type: x [n, columns]; y [n, rows], whose rows may be parts of longer ones. A matrix stored
-  // in another type (a 16-bit checkpoint on a CPU that computes in float32) is converted for this call alone, a packed
-  // one a few rows at a time.
+  // in another type (a 16-bit checkpoint on a CPU that computes in float32), or packed, is converted a few rows at a
+  // time.
   void multiply(const Tensor& x, const std::optional<Tensor>& bias, const Tensor& y, Then then = Then::kNothing) const;
 
   // The rows of these numbers, in `type`: ids [...] on any device -> [..., columns].

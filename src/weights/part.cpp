@@ -63,6 +63,9 @@ void PartFiles::place(const Placement& of_all) {
 
 int64_t PartFiles::held_bytes() const {
   int64_t held = 0;
+  auto policy = placement_.policy();
+  policy.patches = patches_;
+  const auto placed = tensors().with(policy);
   std::map<std::string, int64_t> streamed;  // such as "transformer_blocks.0."
   for (const auto& [key, place] : tensors().index()) {
     if (std::ranges::any_of(keys_.unneeded, [&](const UnneededKey& u) { return u.matches(key); })) continue;
@@ -70,9 +73,10 @@ int64_t PartFiles::held_bytes() const {
     const auto& entry = place.second;
     const bool stays = (entry.packing() && entry.shape.size() > 1) || !at::isFloatingType(entry.dtype);
     const auto otherwise = held_.find(key);
+    const auto type = entry.shape.size() == 2 ? placed.matrix_type(key) : placement_.storage;
     const auto bytes = otherwise != held_.end() ? otherwise->second
                        : stays                  ? static_cast<int64_t>(entry.end - entry.begin)
-                               : entry.numel() * static_cast<int64_t>(c10::elementSize(placement_.storage));
+                                                : entry.numel() * static_cast<int64_t>(c10::elementSize(type));
     if (placement_.offload && prefix != keys_.blocks.end())
       streamed[key.substr(0, key.find('.', prefix->size()) + 1)] += bytes;
     else

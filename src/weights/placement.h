@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <map>
+#include <memory>
 #include <string>
 
 #include "eav/request.h"
@@ -24,8 +25,11 @@ struct Placement {
   Quantize quantize = Quantize::none;                      // of blocks' matrices
   std::map<std::string, Quantize> quantize_of_parts = {};  // asked for, by the names of parts
   bool on_cpu = true;                                      // also where `device` is the one of a plan
+  std::shared_ptr<BlockProbe> probe = {};                  // of models that are only measured
 
-  LoadPolicy policy() const { return {storage, device, offload, {}, quantize}; }
+  LoadPolicy policy() const {
+    return {.dtype = storage, .device = device, .offload = offload, .quantize = quantize, .probe = probe};
+  }
   // The same in another type.
   Placement in(Dtype other) const;
 };

@@ -319,6 +319,16 @@ const std::vector<Patch>* Checkpoint::patches(const std::string& key) const {
   return policy_.patches ? policy_.patches->find(key) : nullptr;
 }
 
+at::ScalarType Checkpoint::matrix_type(const std::string& key) const {
+  constexpr int64_t kLeast = 1 << 20;  // numbers
+  const auto found = index_.find(key);
+  if (found == index_.end() || policy_.dtype != at::kFloat || patches(key) != nullptr) return policy_.dtype;
+  const auto& entry = found->second.second;
+  const bool short_ones = entry.dtype == at::kBFloat16 || entry.dtype == at::kHalf;
+  const auto there = at::empty({0}, at::TensorOptions(policy_.device));
+  return short_ones && entry.numel() >= kLeast && is_for_cpu(there) ? entry.dtype : policy_.dtype;
+}
+
 Tensor Checkpoint::load_patched(const std::string& key, std::span<const int64_t> shape,
                                 std::optional<at::ScalarType> dtype, const StagedTensors* staged) const {
   const auto* added = patches(key);

@@ -22,6 +22,16 @@ namespace eav {
 struct Patch;  // weights/patches.h
 class Patches;
 
+// For measuring a model that is not run as a whole: of each list of blocks the first alone is loaded, and the seconds
+// of its runs are noted, by the list's prefix, such as "transformer_blocks.".
+struct BlockProbe {
+  struct Blocks {
+    int64_t count = 0;  // of the whole model
+    std::vector<double> seconds = {};
+  };
+  std::map<std::string, Blocks> lists = {};
+};
+
 // How tensors are placed in memory. Layers compute in the type of their input; see nn/linear.h.
 struct LoadPolicy {
   at::ScalarType dtype =
@@ -30,6 +40,7 @@ struct LoadPolicy {
   bool offload = false;                         // blocks of a model are loaded when they are used; see weights/blocks.h
   std::shared_ptr<const Patches> patches = {};  // what is added to tensors that are loaded; none: nothing
   Quantize quantize = Quantize::none;           // of matrices that may be: see Weights::Rounding
+  std::shared_ptr<BlockProbe> probe = {};       // none: models are loaded whole
 };
 
 // A key that a family knows and does not read, and why; `pattern` ends in '*' to match every key that starts so.
@@ -71,6 +82,9 @@ class Checkpoint {
   Tensor load_patched(const std::string& key, std::span<const int64_t> shape, std::optional<at::ScalarType> dtype,
                       const StagedTensors* staged) const;
   const std::vector<Patch>* patches(const std::string& key) const;
+  // The type that a matrix is held in: the policy's; for the CPU and float32 that of the file, where this has 16 bits
+  // and nothing is added: products widen a few rows at a time. Small ones are widened once.
+  at::ScalarType matrix_type(const std::string& key) const;
   // Checks like load(), but reads nothing: a tensor of shape and type alone.
   Tensor describe(const std::string& key, std::span<const int64_t> shape = {}) const;
   // A tensor whose numbers the file packs, on the policy's device, as a matrix [shape[0], rest]: its bytes lie in the
@@ -195,6 +209,11 @@ class Weights {
   Tensor load(const std::string& name, std::vector<int64_t> shape = {}) const {
     return describes_ ? checkpoint_->describe(prefix_ + name, shape)
                       : checkpoint_->load_patched(prefix_ + name, shape, dtype_, staged_);
+  }
+  // The tensor `name` as a matrix that is only multiplied by, or looked up in: see Checkpoint::matrix_type().
+  Tensor load_matrix(const std::string& name, std::vector<int64_t> shape) const {
+    return dtype_ || describes_ ? load(name, std::move(shape))
+                                : in(checkpoint_->matrix_type(prefix_ + name)).load(name, std::move(shape));
   }
   // The matrix [shape[0], rest] that `name` is, where its numbers are packed in the file and stay so.
   std::optional<Packed> packed(const std::string& name, std::vector<int64_t> shape) const {

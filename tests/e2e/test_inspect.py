@@ -2,9 +2,11 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
-from conftest import error_line
+from conftest import SMALL, error_line
+from safetensors.numpy import load_file, save_file
 
 
 def test_inspect_shows_parts_memory_and_what_would_be_enhanced(eav, tiny):
@@ -46,7 +48,7 @@ def test_version(eav):
     assert re.fullmatch(r"eav \d+\.\d+\.\d+\nPyTorch \d.*\nFFmpeg .*\n", shown.stdout)
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["inspect"], ["options"], ["evaluate"], ["compare"], ["attention-maps"], ["pull"]])
+@pytest.mark.parametrize("command", [[], ["generate"], ["inspect"], ["options"], ["evaluate"], ["compare"], ["attention-maps"], ["pull"], ["bench"]])
 def test_help(eav, command):
     shown = eav(*command, "--help")
     assert shown.returncode == 0 and "--help" in shown.stdout
@@ -64,3 +66,44 @@ def test_help_names_every_option_with_its_default(eav):
                    "aesthetic-score", "motion-score", "camera-motion", "no-clean-prompt", "last-image"):  # fmt: skip
         assert f"--{option}" in shown
     assert "3.4" in shown and "50" in shown
+
+
+def test_auto_follows_the_stored_type_and_the_cpu(eav, checkpoint, out):
+    def chosen():
+        return re.search(r" in (\w+) on cpu", eav("inspect", checkpoint).stdout)[1]
+
+    flags = Path("/proc/cpuinfo").read_text()
+    multiplies = re.search(r"^(flags|Features)\s*:.*\b(avx512_bf16|bf16)\b", flags, re.M) is not None
+    assert chosen() == "float32"
+    weights = checkpoint / "transformer/diffusion_pytorch_model.safetensors"
+    save_file({key: tensor.astype("float16") for key, tensor in load_file(weights).items()}, weights)
+    assert chosen() == ("bfloat16" if multiplies else "float32")
+    made = eav("generate", "a", "--model", checkpoint, *SMALL, "--out", "a.mp4")
+    assert made.returncode == 0, made.stderr
+    recorded = json.loads((out / "a.json").read_text())["dtype"]
+    assert recorded == ("bfloat16,vae=float32" if multiplies else "float32")  # the VAE is no faster in bfloat16
+    assert f"; in {recorded}\n" in made.stdout
+    (checkpoint / "eav.json").write_text('{"dtype": "float16"}')
+    assert chosen() == "float16"
+    (checkpoint / "eav.json").write_text('{"dtype": "int7"}')
+    line = error_line(eav("inspect", checkpoint))
+    assert "eav.json" in line and '"int7" is unknown' in line
+
+
+def test_bench_tells_what_a_video_takes(eav, tiny):
+    size = ("--width", "64", "--height", "64", "--frames", "9", "--steps", "7", "--threads", "1", "--dtype", "float32")
+    shown = eav("bench", "--model", tiny, *size, "--json")
+    assert shown.returncode == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    assert (found["tokens"], found["steps"]) == (3 * 16, 7)  # 4 pixels of a latent one, and 4 of these of a token
+    (rate,), (estimate,) = found["rates"], found["estimates"]
+    assert rate["type"] == estimate["type"] == "float32" and rate["linear_gflops"] > 1 and rate["attention_gflops"] > 1
+    assert [(block["name"], block["count"]) for block in estimate["blocks"]] == [("transformer_blocks", 2)]
+    seconds = estimate["seconds"]
+    assert estimate["timed_at_tokens"][-1] == found["tokens"]
+    assert seconds["step"] >= 2 * estimate["blocks"][0]["seconds"] > 0 and seconds["vae"] > 0
+    assert seconds["transformer"] == pytest.approx(7 * seconds["step"])
+    assert seconds["video"] == pytest.approx(seconds["transformer"] + seconds["text_encoder"] + seconds["vae"])
+    table = eav("bench", "--model", tiny, *size)
+    assert "one of 2 transformer_blocks" in table.stdout and "a video, about" in table.stdout
+    assert "--frames" in error_line(eav("bench", "--model", tiny, *size, "--frames", "8"))

@@ -139,6 +139,48 @@ def test_compare_goes_on_where_it_was(compare, out):
     assert changed.returncode == 1 and "begun with other" in error_line(changed)
 
 
+def test_variants_of_other_options(compare, eav, out, tiny):
+    """Each is compared with the plain one of the same enhancement."""
+    names = ["none", "8", "8,steps=1", "8,enhance_start=0", "none,dtype=bfloat16"]
+    first = compare("--variants", *names, "--jobs", "1")
+    assert first.returncode == 0, first.stderr
+    results = json.loads((out / "c/results.json").read_text())
+    baselines = {near["variant"]: near["baseline"] for near in results["fidelity"]}
+    assert baselines == {"8": "none", "8,steps=1": "8", "8,enhance_start=0": "8", "none,dtype=bfloat16": "none"}
+    assert {c["variant"]: c["baseline"] for c in results["contrasts"]} == baselines
+    near = {near["variant"]: near for near in results["fidelity"]}
+    assert near["8,enhance_start=0"]["psnr"] == {"mean": 100, "interval": [100, 100], "worst": 100}  # the same video
+    assert near["8,enhance_start=0"]["ssim"]["worst"] == 1
+    assert 30 < near["none,dtype=bfloat16"]["psnr"]["mean"] < 100
+    assert [results["variants"][name]["evaluations"] for name in names] == [2, 2, 1, 2, 2]
+    assert "8,steps=1 to 8: PSNR" in first.stdout and embedded(out / "c/report.html")["of_options"]
+    assert not list((out / "c").glob("frames*")) and not list((out / "c/pairs").glob("*begun*"))
+
+    frames = []
+    for steps in ("2", "1"):  # the same videos, of which a folder loses nothing
+        made = eav("generate", "a red circle", "--model", tiny, *SMALL[:-4], "--steps", steps, "--threads", "1", "--seed", "1",
+                   "--enhance-weight", "8", "--out", f"{steps}/")  # fmt: skip
+        assert made.returncode == 0, made.stderr
+        frames.append(np.stack([cv2.imread(str(file)) for file in sorted((out / steps).glob("*.png"))]).astype(float))
+    expected = 10 * np.log10(255**2 / np.mean((frames[0] - frames[1]) ** 2))
+    pairs = [json.loads((out / f"c/pairs/00{i}.json").read_text()) for i in (0, 1)]
+    assert pairs[0]["8,steps=1"]["psnr"] == pytest.approx(expected)
+    assert near["8,steps=1"]["psnr"]["worst"] == min(pair["8,steps=1"]["psnr"] for pair in pairs)
+
+    # Stopped before the last variant of a pair; the videos that it is compared with are made again.
+    file = out / "c/pairs/001.json"
+    begun = json.loads(file.read_text())
+    del begun["8,steps=1"]
+    (out / "c/pairs/001.begun.json").write_text(json.dumps(begun))
+    file.unlink()
+    again = compare("--variants", *names, "--jobs", "1", "--resume")
+    assert again.returncode == 0, again.stderr
+    resumed = json.loads(file.read_text())
+    assert resumed["none,dtype=bfloat16"] == begun["none,dtype=bfloat16"]  # with its seconds: it was kept
+    assert {name: resumed[name]["psnr"] for name in names} == {name: pairs[1][name]["psnr"] for name in names}
+    assert "begun with other" in error_line(compare("--variants", *names[:-1], "--jobs", "1", "--resume"))
+
+
 def test_compare_refuses(fails, out, tiny, prompts):
     common = ("compare", "--model", tiny, *SMALL[:-2], "--out", "c", "--prompts")
     (out / "gap.txt").write_text("one\n\ntwo\n")
@@ -146,6 +188,15 @@ def test_compare_refuses(fails, out, tiny, prompts):
     assert "cannot be read" in fails(*common, "missing.txt")
     assert "'x' is no weight" in fails(*common, prompts, "--weights", "1,x")
     assert "'101' is no weight" in fails(*common, prompts, "--weights", "101")
+    variants = (*common, prompts, "--variants", "none")
+    assert "steps: 'x' does not work" in fails(*variants, "8,steps=x")
+    assert "there is no option" in fails(*variants, "8,colour=red")
+    assert "the same for all variants" in fails(*variants, "8,frames=17")
+    assert "is no option and its value" in fails(*variants, "8,auto")
+    assert "choose one of" in fails(*variants, "8,dtype=int7")
+    assert "HunyuanVideo" in fails(*variants, "8,true_guidance=2")  # of another family
+    assert "two variants that differ" in fails(*variants)
+    assert "--weights" in fails(*variants, "8", "--weights", "8", code=2)
     assert "no measure" in fails(*common, prompts, "--primary", "beauty")
     assert "between frames" in fails(*common, prompts, "--frames", "1")
     assert "--prompts" in fails("compare", "--out", "c", code=2)

@@ -94,6 +94,26 @@ TEST_P(MatrixTest, IsWhatALinearLayerMultiplies) {
   EXPECT_LT(error(patches(x), at::matmul(wide(x), wide(weight_).t())), 2e-6);
 }
 
+// A large one of 16 bits is widened in tiles where float32 is computed; 1,100 rows of 4,096 are two of them.
+TEST(LargeMatrix, StaysAsItIsStored) {
+  const auto dir = std::filesystem::temp_directory_path() / "eav-large-matrix";
+  std::filesystem::create_directories(dir);
+  const auto weight = at::randn({1100, 4096}).to(at::kBFloat16), bias = at::randn({1100});
+  save_safetensors(dir / "model.safetensors",
+                   {{"weight", weight}, {"bias", bias}, {"small.weight", weight.slice(0, 0, 8).contiguous()}});
+  const auto checkpoint = Checkpoint::open(dir, "model", {});
+  EXPECT_EQ(checkpoint.matrix_type("weight"), at::kBFloat16);
+  EXPECT_EQ(checkpoint.matrix_type("small.weight"), at::kFloat);
+  EXPECT_EQ(Checkpoint::open(dir, "model", {.dtype = at::kHalf}).matrix_type("weight"), at::kHalf);
+  EXPECT_EQ(checkpoint.load("weight").scalar_type(), at::kFloat);
+  const Linear linear(Weights(checkpoint), 4096, 1100);
+  for (const int64_t n : {1, 40}) {
+    const auto x = at::randn({n, 4096});
+    EXPECT_LT(error(linear(x), at::mm(wide(x), wide(weight).t()) + wide(bias)), 2e-6);
+  }
+  std::filesystem::remove_all(dir);
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, MatrixTest, testing::Values(at::kFloat, at::kBFloat16, at::kHalf));
 
 // A matrix that its file packs, against the numbers that it stands for.
