@@ -33,6 +33,8 @@ struct TimeEstimate {
   std::vector<int64_t> tokens;  // of the video, at which blocks were timed: the asked number alone, or smaller ones to
                                 // which a + b * tokens was fitted as the time of a token
   double video() const { return text_encoder + transformer + vae; }
+  // The same with fewer_steps() (eav/fast.h), where as many steps are left out as of the demo's videos.
+  double with_fewer_steps() const;
 };
 
 struct BenchReport {
