@@ -107,7 +107,8 @@ float quantize(const T* row, int64_t columns, float* scratch, uint8_t* to) {
   if (i < columns) keep(load_first(row + i, columns - i), i);  // where nothing is rotated
 
   const float most = hn::GetLane(hn::BitCast(d, hn::MaxOfLanes(integers, largest)));
-  const bool none = most < 1e-30f;  // 127 / most would be no number, and the products none to speak of
+  // 127 / most would be no number, and the products none to speak of, or no numbers whatever the row is.
+  const bool none = !(most >= 1e-30f && most <= hwy::HighestValue<float>());
   const auto factor = hn::Set(d, none ? 0.0f : 127.0f / most);
   const auto middle = hn::Set(integers, 128);
   const auto padded = (columns + kInt8Padding - 1) / kInt8Padding * kInt8Padding;
@@ -117,7 +118,7 @@ float quantize(const T* row, int64_t columns, float* scratch, uint8_t* to) {
     const auto whole = hn::NearestInt(hn::Mul(hn::Load(d, scratch + i), factor));
     hn::StoreU(hn::DemoteTo(bytes, hn::Add(whole, middle)), bytes, to + i);
   }
-  return none ? 0.0f : most / 127.0f;
+  return most < 1e-30f ? 0.0f : most / 127.0f;
 }
 
 template <class T>
