@@ -47,9 +47,12 @@ template <int64_t kDistance, size_t kVectors>
 HWY_INLINE void mix_fours(Vector (&x)[kVectors]) {
   const auto half = hn::Set(Floats(), 0.5f);
   Vector pairs[kVectors], mixed[kVectors];
+  HWY_UNROLL(16)
   for (size_t j = 0; j < kVectors; ++j) pairs[j] = hn::Add(x[j], partner<kDistance>(x, j));
+  HWY_UNROLL(16)
   for (size_t j = 0; j < kVectors; ++j)
     mixed[j] = hn::MulSub(half, hn::Add(pairs[j], partner<2 * kDistance>(pairs, j)), partner<3 * kDistance>(x, j));
+  HWY_UNROLL(16)
   for (size_t j = 0; j < kVectors; ++j) x[j] = mixed[j];
 }
 
@@ -57,6 +60,7 @@ HWY_INLINE void mix_fours(Vector (&x)[kVectors]) {
 template <size_t kVectors>
 HWY_INLINE void mix_halves(Vector (&x)[kVectors]) {
   const auto factor = hn::Set(Floats(), 0.70710678118654752f);
+  HWY_UNROLL(16)
   for (size_t j = 0; j < kVectors / 2; ++j) {
     const auto a = x[j], b = x[j + kVectors / 2];
     x[j] = hn::Mul(hn::Add(a, b), factor);
@@ -100,8 +104,10 @@ float quantize(const T* row, int64_t columns, float* scratch, uint8_t* to) {
   int64_t i = 0;
   for (constexpr int64_t kStep = kVectors * kLanes; i + kStep <= columns; i += kStep) {
     Vector x[kVectors];
+    HWY_UNROLL(16)
     for (size_t j = 0; j < kVectors; ++j) x[j] = load(d, row + i + static_cast<int64_t>(j) * kLanes);
     rotate<kGroup>(x);
+    HWY_UNROLL(16)
     for (size_t j = 0; j < kVectors; ++j) keep(x[j], i + static_cast<int64_t>(j) * kLanes);
   }
   if (i < columns) keep(load_first(row + i, columns - i), i);  // where nothing is rotated
