@@ -1,4 +1,4 @@
-// How long a checkpoint's videos take on this machine, told without making one.
+// How long a checkpoint's videos take on this machine, told without making one, and what makes them fast.
 #pragma once
 #include <string>
 #include <vector>
@@ -50,5 +50,11 @@ struct BenchReport {
 // latents go in, so nothing is skipped that a real run would compute. Throws eav::Error as Generator does, and
 // Cancelled.
 BenchReport bench(const ModelPaths& paths, const Runtime& runtime, const Request& request, Progress& progress);
+
+// The fastest type of the machine: on a CPU int8 where its products are exact and fast, else bfloat16 where it
+// multiplies that.
+void prefer_speed(Runtime& runtime);
+// The cache "easy", at the threshold that keeps the demo's videos at 40 dB from those without it.
+void prefer_speed(Request& request);
 
 }  // namespace eav

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "demo.h"
+#include "eav/bench.h"
 #include "options.h"
 
 namespace eav {
@@ -126,6 +127,7 @@ ModelPaths AskedOptions::paths_over(const ModelPaths& recorded) const {
 
 Runtime AskedOptions::runtime_over(Runtime runtime) const {
   if (device) runtime.device = *device;
+  if (fast) prefer_speed(runtime);
   if (dtype) set_dtypes(runtime, *dtype);
   if (quantize) set_quantize(runtime, *quantize);
   if (threads) runtime.threads = *threads;
@@ -134,6 +136,7 @@ Runtime AskedOptions::runtime_over(Runtime runtime) const {
 }
 
 Request AskedOptions::over(Request request) const {
+  if (fast) prefer_speed(request);
   for (const auto& [name, value] : settings) {
     for (const auto& other : find_option(name)->spec.stands_for) request.unset(other);
     if (name == "cache")  // what was recorded belongs to another
@@ -218,6 +221,12 @@ void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<
       "--quantize", "TYPE", set_quantize, asked.quantize,
       "int8: blocks of transformer and text encoder are held and multiplied in it, on a CPU about twice as fast as "
       "bfloat16 and in half of the memory; parts may have their own, as in int8,text_encoder=none [none]");
+  command
+      .add_flag(
+          "--fast", asked.fast,
+          wrapped("int8 where the CPU is fast in it, else bfloat16, and --cache easy: what changes a video little and "
+                  "makes it in a fraction of the time; other options go before"))
+      ->group(kModelGroup);
   command
       .add_flag("--offload", asked.offload,
                 "Load a model's blocks one at a time, each when it is used: slower, in little memory")

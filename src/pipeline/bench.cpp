@@ -326,6 +326,21 @@ BenchReport bench(const ModelPaths& paths, const Runtime& runtime, const Request
   return report;
 }
 
+void prefer_speed(Runtime& runtime) {
+  if (!parse_device(runtime.device).is_cpu()) return;
+  if (int8_is_fast())
+    runtime.quantize = Quantize::int8;
+  else if (cpu_has(at::kBFloat16))
+    runtime.dtype = Dtype::bfloat16;
+}
+
+void prefer_speed(Request& request) {
+  constexpr double kThreshold = 0.05;
+  for (const auto* of_others : {"cache_interval", "mag_ratios"}) request.unset(of_others);
+  request.set("cache", "easy");
+  request.set("cache_threshold", kThreshold);
+}
+
 std::string BenchReport::to_json() const {
   using Json = nlohmann::ordered_json;
   const auto environment = eav::environment(runtime.device);
