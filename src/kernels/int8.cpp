@@ -47,9 +47,12 @@ template <int64_t kDistance, size_t kVectors>
 HWY_INLINE void mix_fours(Vector (&x)[kVectors]) {
   const auto half = hn::Set(Floats(), 0.5f);
   Vector pairs[kVectors], mixed[kVectors];
+  HWY_UNROLL(16)
   for (size_t j = 0; j < kVectors; ++j) pairs[j] = hn::Add(x[j], partner<kDistance>(x, j));
+  HWY_UNROLL(16)
   for (size_t j = 0; j < kVectors; ++j)
     mixed[j] = hn::MulSub(half, hn::Add(pairs[j], partner<2 * kDistance>(pairs, j)), partner<3 * kDistance>(x, j));
+  HWY_UNROLL(16)
   for (size_t j = 0; j < kVectors; ++j) x[j] = mixed[j];
 }
 
@@ -57,6 +60,7 @@ HWY_INLINE void mix_fours(Vector (&x)[kVectors]) {
 template <size_t kVectors>
 HWY_INLINE void mix_halves(Vector (&x)[kVectors]) {
   const auto factor = hn::Set(Floats(), 0.70710678118654752f);
+  HWY_UNROLL(16)
   for (size_t j = 0; j < kVectors / 2; ++j) {
     const auto a = x[j], b = x[j + kVectors / 2];
     x[j] = hn::Mul(hn::Add(a, b), factor);
@@ -100,14 +104,17 @@ float quantize(const T* row, int64_t columns, float* scratch, uint8_t* to) {
   int64_t i = 0;
   for (constexpr int64_t kStep = kVectors * kLanes; i + kStep <= columns; i += kStep) {
     Vector x[kVectors];
+    HWY_UNROLL(16)
     for (size_t j = 0; j < kVectors; ++j) x[j] = load(d, row + i + static_cast<int64_t>(j) * kLanes);
     rotate<kGroup>(x);
+    HWY_UNROLL(16)
     for (size_t j = 0; j < kVectors; ++j) keep(x[j], i + static_cast<int64_t>(j) * kLanes);
   }
   if (i < columns) keep(load_first(row + i, columns - i), i);  // where nothing is rotated
 
   const float most = hn::GetLane(hn::BitCast(d, hn::MaxOfLanes(integers, largest)));
-  const bool none = most < 1e-30f;  // 127 / most would be no number, and the products none to speak of
+  // 127 / most would be no number, and the products none to speak of, or no numbers whatever the row is.
+  const bool none = !(most >= 1e-30f && most <= hwy::HighestValue<float>());
   const auto factor = hn::Set(d, none ? 0.0f : 127.0f / most);
   const auto middle = hn::Set(integers, 128);
   const auto padded = (columns + kInt8Padding - 1) / kInt8Padding * kInt8Padding;
@@ -117,7 +124,7 @@ float quantize(const T* row, int64_t columns, float* scratch, uint8_t* to) {
     const auto whole = hn::NearestInt(hn::Mul(hn::Load(d, scratch + i), factor));
     hn::StoreU(hn::DemoteTo(bytes, hn::Add(whole, middle)), bytes, to + i);
   }
-  return none ? 0.0f : most / 127.0f;
+  return most < 1e-30f ? 0.0f : most / 127.0f;
 }
 
 template <class T>

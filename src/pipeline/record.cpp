@@ -433,8 +433,10 @@ std::vector<std::string> differences(const Record& then, const Record& now) {
   compare("the CPU", then.environment.cpu, now.environment.cpu);
   compare("the GPU", then.environment.gpu, now.environment.gpu);
   compare("the device", then.runtime.device, now.runtime.device);
-  if (then.runtime.dtype != Dtype::automatic) compare("the type", dtypes_of(then.runtime), dtypes_of(now.runtime));
-  compare("the quantisation", quantize_of(then.runtime), quantize_of(now.runtime));
+  if (then.runtime.dtype != Dtype::automatic) {
+    compare("the type", dtypes_of(then.runtime), dtypes_of(now.runtime));
+    compare("the quantisation", quantize_of(then.runtime), quantize_of(now.runtime));
+  }
   if (then.runtime.threads != 0)
     compare("the number of threads", std::to_string(then.runtime.threads), std::to_string(now.runtime.threads));
   compare("the model's fingerprint", then.fingerprint, now.fingerprint);

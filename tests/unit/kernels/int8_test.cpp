@@ -14,8 +14,8 @@ namespace {
 
 using at::Tensor;
 
-Tensor wide(const Tensor& x) { return x.to(at::kDouble); }
-Element element(const Tensor& x) { return x.scalar_type() == at::kFloat ? Element::float32 : Element::bfloat16; }
+Tensor in_double(const Tensor& x) { return x.to(at::kDouble); }
+Element element_type(const Tensor& x) { return x.scalar_type() == at::kFloat ? Element::float32 : Element::bfloat16; }
 
 // Rows in 8 bits, and what they are multiplied by.
 struct Quants {
@@ -28,7 +28,7 @@ Quants quants_of(const Tensor& x) {
              scratch = at::empty({padded});
   for (int64_t r = 0; r < x.size(0); ++r) {
     const auto row = x[r].contiguous();
-    scales[r].fill_(quantize_int8(row.const_data_ptr(), element(x), columns, int8_rotation(columns),
+    scales[r].fill_(quantize_int8(row.const_data_ptr(), element_type(x), columns, int8_rotation(columns),
                                   scratch.mutable_data_ptr<float>(), bytes[r].mutable_data_ptr<uint8_t>()));
   }
   EXPECT_TRUE((bytes.slice(1, columns) == 128).all().item<bool>());
@@ -46,11 +46,11 @@ TEST_P(Int8Kernel, RotatesRowsAndRoundsThem) {
       const auto group = int8_rotation(columns);
       EXPECT_EQ(group > 0 ? columns % group : 0, 0);
       const auto rotated =
-          group > 0 ? at::matmul(wide(x).view({3, -1, group}), regular_hadamard(group, at::kDouble)).flatten(1)
-                    : wide(x);
+          group > 0 ? at::matmul(in_double(x).view({3, -1, group}), regular_hadamard(group, at::kDouble)).flatten(1)
+                    : in_double(x);
       const auto [numbers, scales] = quants_of(x);
-      EXPECT_TRUE(at::allclose(wide(scales), rotated.abs().amax(1, true) / 127, 1e-5)) << columns;
-      EXPECT_LT((wide(numbers) - rotated / wide(scales)).abs().max().item<double>(), 0.501) << columns;
+      EXPECT_TRUE(at::allclose(in_double(scales), rotated.abs().amax(1, true) / 127, 1e-5)) << columns;
+      EXPECT_LT((in_double(numbers) - rotated / in_double(scales)).abs().max().item<double>(), 0.501) << columns;
     }
 }
 
@@ -88,14 +88,14 @@ struct Weights8 {
   }
 };
 
-void product(const Tensor& x, const Tensor& numbers, const Weights8& w, const Tensor& bias, const Tensor& y,
-             bool gelu) {
+void product_of(const Tensor& x, const Tensor& numbers, const Weights8& w, const Tensor& bias, const Tensor& y,
+                bool gelu) {
   multiply({.rows = x.size(0),
             .in = x.size(1),
             .out = numbers.size(0),
             .x = x.const_data_ptr(),
             .x_stride = x.stride(0),
-            .element = element(x),
+            .element = element_type(x),
             .rotated = int8_rotation(x.size(1)),
             .tiles = w.tiles.const_data_ptr<int8_t>(),
             .scales = w.scales.const_data_ptr<float>(),
@@ -107,16 +107,16 @@ void product(const Tensor& x, const Tensor& numbers, const Weights8& w, const Te
 }
 
 // The same of the same whole numbers.
-Tensor formula(const Tensor& x, const Tensor& numbers, const Weights8& w, const Tensor& bias, bool gelu) {
+Tensor formula_of(const Tensor& x, const Tensor& numbers, const Weights8& w, const Tensor& bias, bool gelu) {
   const auto quants = quants_of(x);
-  const auto scales = wide(quants.scales) * wide(w.scales.slice(0, 0, numbers.size(0)));
-  auto sums = at::mm(wide(quants.numbers), wide(numbers).t()) * scales;
-  if (bias.defined()) sums = sums + wide(bias);
+  const auto scales = in_double(quants.scales) * in_double(w.scales.slice(0, 0, numbers.size(0)));
+  auto sums = at::mm(in_double(quants.numbers), in_double(numbers).t()) * scales;
+  if (bias.defined()) sums = sums + in_double(bias);
   return gelu ? at::gelu(sums, "tanh") : sums;
 }
 
-double error(const Tensor& y, const Tensor& expected) {
-  return ((wide(y) - expected).abs().max() / expected.abs().max()).item<double>();
+double largest_error(const Tensor& y, const Tensor& expected) {
+  return ((in_double(y) - expected).abs().max() / expected.abs().max()).item<double>();
 }
 
 class Int8Products : public Int8Kernel {
@@ -146,8 +146,9 @@ TEST_P(Int8Products, IsThatOfWholeNumbers) {
       const auto longer = at::full({rows, out + 4}, 7, x.options()), y = longer.slice(1, 1, out + 1);
       const auto most = type == at::kFloat ? 2e-6 : 5e-3;
       for (const bool gelu : {false, true}) {
-        product(x, numbers, w, gelu ? Tensor() : bias, y, gelu);
-        EXPECT_LT(error(y, formula(x, numbers, w, gelu ? Tensor() : bias, gelu)), most) << type << y.sizes() << in;
+        product_of(x, numbers, w, gelu ? Tensor() : bias, y, gelu);
+        EXPECT_LT(largest_error(y, formula_of(x, numbers, w, gelu ? Tensor() : bias, gelu)), most)
+            << type << y.sizes() << in;
         EXPECT_TRUE((longer.slice(1, 0, 1) == 7).all().item<bool>() && (longer.slice(1, -3) == 7).all().item<bool>());
       }
     }
@@ -160,8 +161,8 @@ TEST_P(Int8Products, OfTheLargestNumbersIsExact) {
       const auto x = at::full({3, in}, value), numbers = at::full({20, in}, weight, at::kChar);
       const Weights8 w(numbers);
       const auto y = at::empty({3, 20});
-      product(x, numbers, w, {}, y, false);
-      EXPECT_LT(error(y, formula(x, numbers, w, {}, false)), 1e-6);
+      product_of(x, numbers, w, {}, y, false);
+      EXPECT_LT(largest_error(y, formula_of(x, numbers, w, {}, false)), 1e-6);
     }
 }
 
@@ -173,8 +174,8 @@ TEST_P(Int8Products, RowsMayLieFarApart) {
   x.copy_(at::randn({2, 64}));
   const auto numbers = at::randint(-127, 128, {48, 64}, at::kChar);
   const Weights8 w(numbers);
-  product(x, numbers, w, {}, y, false);
-  EXPECT_LT(error(y, formula(x, numbers, w, {}, false)), 5e-3);
+  product_of(x, numbers, w, {}, y, false);
+  EXPECT_LT(largest_error(y, formula_of(x, numbers, w, {}, false)), 5e-3);
 }
 
 }  // namespace

@@ -12,14 +12,15 @@ namespace {
 namespace fs = std::filesystem;
 
 Record example() {
-  Record record{{.model = "/models/some",
-                 .text_encoder = "/models/t5",
-                 .loras = {{"/loras/a:b.safetensors", 0.8, Lora::Expert::low}}},
-                "0123456789abcdef",
-                {"cuda:1", Dtype::bfloat16, {{"vae", Dtype::float32}}, 3},
-                {"0.1.0", "2.13.0", "abacus", "a GPU, driver 1, CUDA 13.0"},
-                {},
-                ""};
+  Record record{
+      {.model = "/models/some",
+       .text_encoder = "/models/t5",
+       .loras = {{"/loras/a:b.safetensors", 0.8, Lora::Expert::low}}},
+      "0123456789abcdef",
+      {"cuda:1", Dtype::bfloat16, {{"vae", Dtype::float32}}, Quantize::int8, {{"text_encoder", Quantize::none}}, 3},
+      {"0.1.0", "2.13.0", "abacus", "a GPU, driver 1, CUDA 13.0"},
+      {},
+      ""};
   auto& request = record.request;
   request.prompt = "ein \"rotes\" Quadrat, größer\nals zuvor";
   request.negative_prompt = "blur";

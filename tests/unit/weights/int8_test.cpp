@@ -16,11 +16,11 @@ namespace {
 
 constexpr int64_t kIn = 1920, kOut = 200;
 
-Tensor wide(const Tensor& x) { return x.to(at::kDouble); }
+Tensor in_double(const Tensor& x) { return x.to(at::kDouble); }
 
 // Signal to error, in decibels.
 double decibels(const Tensor& found, const Tensor& expected) {
-  return 20 * std::log10((expected.norm() / (wide(found) - expected).norm()).item<double>());
+  return 20 * std::log10((expected.norm() / (in_double(found) - expected).norm()).item<double>());
 }
 
 class Int8Stored : public testing::TestWithParam<at::ScalarType> {
@@ -37,7 +37,7 @@ class Int8Stored : public testing::TestWithParam<at::ScalarType> {
   void TearDown() override { std::filesystem::remove_all(dir_); }
 
   Weights blocks() const { return Weights(*checkpoint_).quantised(); }
-  Tensor expected(const Tensor& x) const { return at::matmul(wide(x), wide(weight_).t()) + wide(bias_); }
+  Tensor expected(const Tensor& x) const { return at::matmul(in_double(x), in_double(weight_).t()) + in_double(bias_); }
 
   Tensor weight_, bias_;
   std::filesystem::path dir_;
@@ -52,7 +52,7 @@ TEST_P(Int8Stored, TakesAByteANumber) {
   EXPECT_LE(held, kOut * kIn * 11 / 10);
   EXPECT_EQ(matrix.rows(), kOut);
   EXPECT_EQ(matrix.columns(), kIn);
-  EXPECT_GT(decibels(matrix.dense(at::kFloat), wide(weight_)), 38);
+  EXPECT_GT(decibels(matrix.dense(at::kFloat), in_double(weight_)), 38);
   // Tables and what stands beside the blocks are not quantised.
   EXPECT_TRUE(Matrix(Weights(*checkpoint_), kOut, kIn).dense(at::kFloat).equal(weight_.to(at::kFloat)));
   EXPECT_TRUE(
@@ -76,10 +76,10 @@ TEST_P(Int8Stored, MultipliesNearlyAsItsNumbersDo) {
     }
 }
 
-// Rounded as they are, rows with such channels would give 30 dB.
+// Rounded as they are, rows with such channels would give some 22 dB.
 TEST_P(Int8Stored, ChannelsThatStandOutCostLittle) {
   auto x = at::randn({300, kIn});
-  x.narrow(1, 100, kIn / 100).mul_(30);
+  x.slice(1, 7, kIn, 101).mul_(30);
   EXPECT_GT(decibels(Linear(blocks(), kIn, kOut)(x), expected(x)), 37);
 }
 
@@ -99,7 +99,7 @@ TEST_P(Int8Stored, HoldsWhatALoraAdds) {
   const Factors factors{at::randn({kOut, 4}) / 10, at::randn({4, kIn}) / 10};
   patches->add("weight", {.delta = {.first = factors}, .strength = 0.5, .rows = kOut});
   const auto changed = checkpoint_->with({.patches = patches, .quantize = Quantize::int8});
-  const auto sum = wide(weight_) + 0.5 * wide(factors.left.mm(factors.right));
+  const auto sum = in_double(weight_) + 0.5 * in_double(factors.left.mm(factors.right));
   EXPECT_GT(decibels(Matrix(Weights(changed).quantised(), kOut, kIn).dense(at::kFloat), sum), 38);
 }
 
@@ -116,8 +116,9 @@ TEST(Int8Path, IsExactForTheLargestNumbers) {
   constexpr int64_t in = 7680;
 #if defined(__x86_64__)
   const auto* most = std::getenv("ONEDNN_MAX_CPU_ISA");
-  if (most == nullptr || std::string(most) == "AVX512_CORE_VNNI")
+  if (most == nullptr || std::string(most) == "AVX512_CORE_VNNI") {
     EXPECT_EQ(int8_kernel_works(), __builtin_cpu_supports("avx512vnni") != 0);
+  }
 #endif
   for (const float value : {3.0f, -3.0f}) {
     const auto numbers = [&](int64_t, int64_t count) { return at::full({count, in}, value); };
