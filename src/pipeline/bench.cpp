@@ -302,7 +302,6 @@ BenchReport bench(const ModelPaths& paths, const Runtime& runtime, const Request
   BenchReport report;
   const auto units = static_cast<int64_t>(2 * arithmetics.size());
   int64_t done = 0;
-  progress.phase("timing");
   const auto step = [&] {
     progress.step(++done, units);
     progress.check();
@@ -316,6 +315,7 @@ BenchReport bench(const ModelPaths& paths, const Runtime& runtime, const Request
       report.request = estimator.request();
       report.size = estimator.size();
       report.tokens = estimator.tokens();
+      progress.phase("timing");
     }
     report.rates.push_back(rate_of(arithmetic, device));
     step();
