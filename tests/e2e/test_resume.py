@@ -22,7 +22,7 @@ RUNS = {
     "ltx-condition": "--image inputs/fits.png --image-cond-noise-scale 0.5 --decode-timestep 0.1 --steps 4",
     "ltx-two-passes": "--image inputs/fits.png --enhance-weight auto --steps 3",
     "open-sora": "--frames 34 --loop 2 --width 32 --height 24 --image inputs/wide.png --strength 0.6 "
-                 "--last-image inputs/other.png --enhance-weight auto --steps 4",
+                 "--last-image inputs/other.png --enhance-weight auto --steps 4 --cache first-block --cache-threshold 2",
     "wan-t2v-order-3": "--video inputs/clip-9.mkv --steps 7 --cache mag --mag-ratios 1,1",
     "wan-a14b-i2v": "--last-image inputs/other.png --enhance-weight auto --steps 5",
 }  # fmt: skip

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tiny import save_tiny_cogvideox  # noqa: E402
 from tiny_hunyuan_video import save_tiny_hunyuan_video  # noqa: E402
 from tiny_ltx_video import save_tiny_ltx_video  # noqa: E402
+from tiny_open_sora import save_tiny_open_sora  # noqa: E402
 from tiny_wan import save_tiny_wan  # noqa: E402
 
 DEMO = Path(__file__).resolve().parents[2] / "models/demo"
@@ -269,12 +270,15 @@ def test_demo(generate):
     check(ours, reference(pipeline, case, width=64, height=64), enhanced=False)
 
 
-@pytest.mark.parametrize("name", ["cogvideox", "ltx_video", "wan"])
+@pytest.mark.parametrize("name", ["cogvideox", "ltx_video", "hunyuan_video", "wan"])
 def test_guidance_in_an_interval(pipeline_of, generate, name):
     """Outside of it the transformer sees the prompt alone, so that the enhancement's mean is the one branch's."""
     folder, pipeline = pipeline_of(name)
     case = CASES[name]
-    transformer, branches = pipeline.transformer, 2 if name == "wan" else 1
+    if name == "hunyuan_video":  # its true guidance
+        case = dataclasses.replace(case, call={"true_cfg_scale": 4.0, "negative_prompt": "blue square"},
+                                   flags={"true_guidance": 4.0, "negative_prompt": "blue square"})  # fmt: skip
+    transformer, branches = pipeline.transformer, 1 if name in ("cogvideox", "ltx_video") else 2
     forward, calls, last = transformer.forward, [], {}
 
     def guided_in_the_middle(hidden_states, **named):
@@ -298,6 +302,22 @@ def test_guidance_in_an_interval(pipeline_of, generate, name):
     count = [sum(entry[0] == step for entry in trace["entries"]) for step in range(STEPS)]
     layers = trace["layers"]
     assert count == [layers * (branches if int(0.3 * STEPS) <= step < int(0.7 * STEPS) else 1) for step in range(STEPS)]
+
+
+@pytest.mark.parametrize("cache", [
+    {"cache": "easy", "cache_threshold": 0},
+    {"cache": "first-block", "cache_threshold": 0},
+    {"cache": "mag", "cache_threshold": 0, "mag_ratios": "2,2"},
+    {"cache": "taylor", "cache_interval": 1},
+], ids=lambda named: named["cache"])  # fmt: skip
+def test_a_cache_that_leaves_nothing_out_changes_no_bit(tmp_path_factory, generate, cache):
+    """In the family, too, that no cache of diffusers knows."""
+    folder = tmp_path_factory.getbasetemp() / "open-sora"
+    if not folder.exists():
+        save_tiny_open_sora(folder)
+    size = {"width": 32, "height": 24, "frames": 17, "steps": 4}
+    plain, cached = generate(folder, **size), generate(folder, **size, **cache)
+    assert torch.equal(plain[0], cached[0]) and plain[1] == cached[1]
 
 
 @pytest.mark.parametrize(("asked", "says"), [

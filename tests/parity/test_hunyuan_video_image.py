@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 from comparing import agree, error, options, psnr
+from diffusers import FirstBlockCacheConfig
 from diffusers.utils import load_image
 from formula import HunyuanVideoEnhancement
 from PIL import Image
@@ -349,3 +350,27 @@ def test_a_first_frame_of_many_tokens(model, generate, image):  # noqa: F811
     folder, pipeline = model("token_replace", transformer={"patch_size": 1, "num_layers": 1, "num_single_layers": 1})
     path, size = image(), {"width": 640, "height": 448, "frames": 1}
     agree(generate(folder, "--no-enhance", "--image", path, **size), reference(pipeline, path, **size))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_first_block_cache(model, generate, image, kind):  # noqa: F811
+    """The pipeline opens no context for a cache, as others do: here each call of the transformer does."""
+    folder, pipeline = model(kind)
+    transformer, forward, path = pipeline.transformer, pipeline.transformer.forward, image()
+
+    def in_context(*inputs, **named):
+        with transformer.cache_context("prompt"):
+            return forward(*inputs, **named)
+
+    transformer.enable_cache(FirstBlockCacheConfig(threshold=0.3))
+    transformer.forward = in_context
+    try:
+        theirs = reference(pipeline, path, 4.0)
+    finally:
+        transformer.forward = forward
+        transformer.disable_cache()
+    ours = generate(folder, "--image", path, cache="first-block", cache_threshold=0.3)
+    agree(ours, theirs)
+    print(ours[2]["reused_steps"])
+    assert 0 < len(ours[2]["reused_steps"]) < STEPS - 1
+    assert len(theirs[2]) == sum(not again for again in ours[2]["reused"])

@@ -21,8 +21,8 @@ struct GivenFrames {
 struct Told {
   Transformer::Inputs inputs;  // with the prompt's caption and, where there is guidance, the unconditional half's
   double guidance_scale;
-  std::function<bool(const Step&)> guides;  // whether there is guidance at a step
   at::ScalarType compute;
+  std::function<bool(const Step&)> guides = {};  // whether there is guidance at a step; unset: at all of them
 };
 
 // For latents [1, C, T, H, W] float32.
@@ -40,7 +40,9 @@ class OpenSoraDenoiser : public Denoiser {
   void load(const SavedState& state) override;
 
  private:
-  int64_t rows(const Step& step) const { return told_.guides(step) ? 2 : 1; }
+  int64_t rows(const Step& step) const {
+    return told_.inputs.captions.size() == 2 && (!told_.guides || told_.guides(step)) ? 2 : 1;
+  }
 
   const Transformer& transformer_;
   const RectifiedFlowScheduler& scheduler_;

@@ -208,8 +208,7 @@ Denoised Job::denoise(Progress& progress, const Saving& saving, const Watch& wat
     captions.push_back(transformer.null_caption().slice(0, 0, caption.size(0)).to(where.compute));
   const Transformer::Video video{length == 1 ? kPictureFps : asked().fps, asked().height, asked().width};
   const Told told{transformer.prepare(captions, video, latents_shape_[3], latents_shape_[4]), asked().guidance,
-                  [this](const Step& step) { return asked().guided() && asked().guides(step.index, step.count); },
-                  where.compute};
+                  where.compute, [this](const Step& step) { return asked().guides(step.index, step.count); }};
   const auto start = at::TensorOptions(at::kFloat).device(host_of(where.device));
   const auto draw = [&] { return draw_noise(latents_shape_, generator, start); };
   const Enhancer unused(asked().enhance, scheduler.steps(), model().config.depth);
