@@ -2,7 +2,7 @@
 
 A CogVideoX-2B block at 49 frames of 720x480, an LTX-Video block at 97 frames of 704x480, and a dual-stream and a
 single-stream block of HunyuanVideo at 61 frames of 960x544, one video, enhanced. Medians of 3 rounds, of 2 for HunyuanVideo,
-which --quick leaves out. The share of CFI is its own time by that of the block. Two hours on two cores without --quick.
+which --quick leaves out. The share of CFI is its own time by that of the block. Half an hour on two cores, without --quick more.
 
 Examples: python benchmarks/full_size.py --quick
           python benchmarks/full_size.py --small          # a try, in a minute
@@ -123,10 +123,11 @@ FAMILIES = {"cogvideox": CogVideoX, "ltx-video": LTXVideo, "hunyuan-video": Huny
 def reference(family, folder, inputs, dtype, size, threads):
     torch.set_num_threads(threads)
     family, size = FAMILIES[family], tuple(int(n) for n in size.split("x"))
-    model = family.model().eval()
-    model.load_state_dict(load_file(f"{folder}/diffusion_pytorch_model.safetensors"))
-    model = model.to(getattr(torch, dtype))
-    tensors = {name: tensor.to(getattr(torch, dtype)) for name, tensor in load_file(inputs).items()}
+    compiled, dtype = dtype == "compiled", getattr(torch, dtype.replace("compiled", "bfloat16"))
+    model = type(family.model()).from_pretrained(folder, torch_dtype=dtype).eval()
+    tensors = {name: tensor.to(dtype) for name, tensor in load_file(inputs).items()}
+    for block in family.blocks(model) if compiled else ():
+        block.forward = torch.compile(block.forward)
 
     def run():
         with torch.inference_mode():
@@ -270,7 +271,8 @@ def main():
     parser.add_argument("--bench", default=BENCH)
     parser.add_argument("--families", default=list(FAMILIES), nargs="+", choices=FAMILIES)
     parser.add_argument("--types", default=["bfloat16"], nargs="+", choices=["float32", "bfloat16", "int8"], help="of eav")
-    parser.add_argument("--reference-types", default=["bfloat16", "float32"], nargs="*", choices=["float32", "bfloat16"])
+    parser.add_argument("--reference-types", default=["bfloat16", "float32"], nargs="*", choices=["float32", "bfloat16", "compiled"],
+                        help="of diffusers; compiled: bfloat16 with torch.compile")  # fmt: skip
     parser.add_argument("--rounds", type=int, help="in place of 3 and 2")
     parser.add_argument("--threads", default=2, type=int)
     parser.add_argument("--quick", action="store_true", help="leave HunyuanVideo out")

@@ -1,4 +1,4 @@
-// How long a checkpoint's videos take on this machine, told without making one.
+// How long a checkpoint's videos take on this machine, told without making one, and what makes them fast.
 #pragma once
 #include <string>
 #include <vector>

@@ -106,4 +106,4 @@ def test_bench_tells_what_a_video_takes(eav, tiny):
     assert seconds["video"] == pytest.approx(seconds["transformer"] + seconds["text_encoder"] + seconds["vae"])
     table = eav("bench", "--model", tiny, *size)
     assert "one of 2 transformer_blocks" in table.stdout and "a video, about" in table.stdout
-    assert "--frames" in error_line(eav("bench", "--model", tiny, *size, "--frames", "8"))
+    assert "frames is 8" in error_line(eav("bench", "--model", tiny, *size, "--frames", "8"))
