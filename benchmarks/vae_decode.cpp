@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 
@@ -22,9 +23,11 @@ std::function<void()> decoding(const Checkpoint& checkpoint, const auto& config,
 std::function<void()> vae_decode(const Arguments& arguments) {
   const std::filesystem::path dir = arguments.at(0);
   const SafetensorsFile file(arguments.at(1));
-  const auto latents = file.view(file.entries().at("latents"));
-  const bool tiling = arguments.size() > 2 && arguments[2] == "--tiling";
-  const auto checkpoint = Checkpoint::open(dir, "diffusion_pytorch_model", {});
+  const auto asked = [&](const char* flag) { return std::ranges::find(arguments, flag) != arguments.end(); };
+  const bool tiling = asked("--tiling");
+  const auto type = asked("--bfloat16") ? at::kBFloat16 : at::kFloat;
+  const auto latents = file.view(file.entries().at("latents")).to(type);
+  const auto checkpoint = Checkpoint::open(dir, "diffusion_pytorch_model", {.dtype = type});
   const JsonFile config(dir / "config.json");
   if (config.get<std::string>("_class_name") == "AutoencoderKLHunyuanVideo")
     return decoding<hunyuan_video::Vae>(checkpoint, hunyuan_video::VaeConfig::read(config), latents, tiling);

@@ -2,6 +2,8 @@
 
 Example: python benchmarks/vae_decode.py --size 192x128 --latent-frames 3
          python benchmarks/vae_decode.py --family wan2.1 --size 256x256 --latent-frames 9
+The program in bfloat16 against itself in float32:
+         python benchmarks/vae_decode.py --bfloat16
 Without the reference, which takes several times the memory, and without a warm-up:
          python benchmarks/vae_decode.py --family hunyuan_video --size 544x960 --latent-frames 5 --alone
 """
@@ -62,6 +64,7 @@ def main():
     parser.add_argument("--rounds", default=5, type=int)
     parser.add_argument("--threads", default=2, type=int)
     parser.add_argument("--tiling", action="store_true")
+    parser.add_argument("--bfloat16", action="store_true", help="in place of diffusers")
     parser.add_argument("--alone", action="store_true", help="one decoding, without the reference")
     parser.add_argument("--reference", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -84,6 +87,8 @@ def main():
             ],
             "eav": [options.bench, threads, "vae_decode", folder, latents, *tiling],
         }
+        if options.bfloat16:
+            commands = {"float32": commands["eav"], "bfloat16": [*commands["eav"], "--bfloat16"]}
         if options.alone:
             del commands["diffusers"]
         runs = alternate(commands, 1 if options.alone else options.rounds, warm_up=not options.alone)
@@ -95,8 +100,9 @@ def main():
         print(f"{name:12}{statistics.median(seconds):10.3f}{min(seconds):11.3f}{results[-1][1]:10.0f}")
     if options.alone:
         return
-    ratio = median_ratio([run[0] for run in runs["eav"]], [run[0] for run in runs["diffusers"]])
-    print(f"{'ratio':12}{ratio:10.3f}{'':11}{runs['eav'][-1][1] / runs['diffusers'][-1][1]:10.3f}")
+    theirs, ours = runs.values()
+    ratio = median_ratio([run[0] for run in ours], [run[0] for run in theirs])
+    print(f"{'ratio':12}{ratio:10.3f}{'':11}{ours[-1][1] / theirs[-1][1]:10.3f}")
 
 
 if __name__ == "__main__":
