@@ -208,6 +208,21 @@ constexpr int64_t kDepth = 2048;  // columns of weights that do, at most
 
 int64_t padded(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
 
+// Of a row in 8 bits. Rows that lie a power of two apart would share few places of a cache.
+int64_t stride_of(int64_t columns) { return padded(columns, kInt8Padding) + 64; }
+
+// How the rows of a product are shared.
+struct Shares {
+  int64_t threads = at::get_num_threads();
+  int64_t block, count;
+  explicit Shares(int64_t rows)
+      // Several for each thread, so that one which the machine slows down holds up none.
+      : block(std::clamp<int64_t>(padded((rows + 4 * threads - 1) / (4 * threads), 32), 32, kBlock)),
+        count((rows + block - 1) / block) {}
+  // With few rows, threads share the tiles of a block, and rows that are made beforehand.
+  bool few() const { return count < 2 * threads; }
+};
+
 // The product of a tile: unsigned `x` [rows, depth] and signed `weights` [depth / 4, columns, 4].
 void multiply_tile(int64_t rows, int64_t columns, int64_t depth, const uint8_t* x, int64_t stride,
                    const int8_t* weights, int32_t* sums) {
@@ -222,8 +237,7 @@ class Rows {
  public:
   Rows(const Int8Product& p, int64_t most)
       : product_(p),
-        // Rows that lie a power of two apart would share few places of a cache.
-        stride_(padded(p.in, kInt8Padding) + 64),
+        stride_(stride_of(p.in)),
         bytes_(hwy::AllocateAligned<uint8_t>(static_cast<size_t>(most * stride_))),
         scales_(static_cast<size_t>(most)) {}
 
@@ -335,16 +349,21 @@ bool int8_kernel_works() {
   return works;
 }
 
+int64_t int8_scratch_bytes(int64_t rows, int64_t in) {
+  const Shares shares(rows);
+  const auto of_thread =
+      shares.block * kInt8Tile * int64_t{sizeof(int32_t)} + padded(in, kInt8Padding) * int64_t{sizeof(float)};
+  const auto quants = stride_of(in) * (shares.few() ? rows : shares.threads * shares.block);
+  return shares.threads * of_thread + quants;
+}
+
 void multiply(const Int8Product& p) {
   if (p.rows == 0 || p.out == 0) return;
-  const int64_t threads = at::get_num_threads();
   const auto depth = int8_padded_columns(p.in), all = int8_padded_rows(p.out);
   const auto tiles = (all + kInt8Tile - 1) / kInt8Tile;
-  // Several blocks for each thread, so that one which the machine slows down holds up none.
-  const auto block = std::clamp<int64_t>(padded((p.rows + 4 * threads - 1) / (4 * threads), 32), 32, kBlock);
-  const auto blocks = (p.rows + block - 1) / block;
-  // With few rows, threads share the tiles of a block, and rows that are made beforehand.
-  const bool few = blocks < 2 * threads;
+  const Shares shares(p.rows);
+  const auto threads = shares.threads, block = shares.block, blocks = shares.count;
+  const bool few = shares.few();
   const auto parts = few ? std::min(tiles, (2 * threads + blocks - 1) / blocks) : 1;
   std::optional<Rows> shared;
   if (few) {

@@ -104,7 +104,10 @@ void multiply(const Int8Matrix& matrix, const Tensor& x, const std::optional<Ten
   }
   const auto input = x.stride(1) == 1 ? x : x.contiguous();
   const auto b = bias ? bias->to(at::kFloat).contiguous() : Tensor();
-  if (y.is_meta()) return;
+  if (y.is_meta()) {
+    const auto scratch = at::empty({int8_scratch_bytes(x.size(0), matrix.columns)}, y.options().dtype(at::kByte));
+    return;
+  }
   multiply({.rows = x.size(0),
             .in = matrix.columns,
             .out = matrix.rows,
