@@ -13,10 +13,12 @@
 #include <hwy/aligned_allocator.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstring>
 #include <exception>
+#include <numeric>
 #include <optional>
 #include <random>
 #include <vector>
@@ -190,6 +192,21 @@ constexpr int64_t kDepth = 2048;  // columns of weights that do, at most
 
 int64_t padded(int64_t count, int64_t multiple) { return (count + multiple - 1) / multiple * multiple; }
 
+// Of a row in 8 bits. Rows that lie a power of two apart would share few places of a cache.
+int64_t stride_of(int64_t columns) { return padded(columns, kInt8Padding) + 64; }
+
+// How the rows of a product are shared.
+struct Shares {
+  int64_t threads = at::get_num_threads();
+  int64_t block, count;
+  explicit Shares(int64_t rows)
+      // Several for each thread, so that one which the machine slows down holds up none.
+      : block(std::clamp<int64_t>(padded((rows + 4 * threads - 1) / (4 * threads), 32), 32, kBlock)),
+        count((rows + block - 1) / block) {}
+  // With few rows, threads share the tiles of a block, and rows that are made beforehand.
+  bool few() const { return count < 2 * threads; }
+};
+
 // The product of a tile: unsigned `x` [rows, depth] and signed `weights` [depth / 4, columns, 4].
 void multiply_tile(int64_t rows, int64_t columns, int64_t depth, const uint8_t* x, int64_t stride,
                    const int8_t* weights, int32_t* sums) {
@@ -204,8 +221,7 @@ class Rows {
  public:
   Rows(const Int8Product& p, int64_t most)
       : product_(p),
-        // Rows that lie a power of two apart would share few places of a cache.
-        stride_(padded(p.in, kInt8Padding) + 64),
+        stride_(stride_of(p.in)),
         bytes_(hwy::AllocateAligned<uint8_t>(static_cast<size_t>(most * stride_))),
         scales_(static_cast<size_t>(most)) {}
 
@@ -234,22 +250,21 @@ hwy::AlignedFreeUniquePtr<float[]> scratch_of(const Int8Product& p) {
   return hwy::AllocateAligned<float>(static_cast<size_t>(padded(p.in, kInt8Padding)));
 }
 
-bool sums_are_exact() {
-  // The deepest sums that models ask for, odd numbers of the rest.
-  constexpr int64_t rows = 7, columns = 48, depth = 7680;
-  std::vector<uint8_t> x(rows * depth);
-  std::vector<int8_t> w(columns * depth), tiles(columns * depth);
+// Sums of so many columns, with odd numbers of the rest.
+bool sums_are_exact(int64_t depth) {
+  constexpr int64_t rows = 7, columns = 48;
+  std::vector<uint8_t> x(static_cast<size_t>(rows * depth));
+  std::vector<int8_t> w(static_cast<size_t>(columns * depth)), tiles(w.size());
   std::vector<int32_t> sums(rows * kInt8Tile), of_weights(columns);
   std::minstd_rand random(1);  // NOLINT(cert-msc51-cpp): the same numbers each time
   // All the largest, all the smallest, of both signs in turn, random ones.
   for (int kind = 0; kind < 5; ++kind) {
-    const auto value = [&](int64_t i) {
-      const int of_kind[]{127, -127, -128, i % 2 == 0 ? 127 : -128, static_cast<int>(random() % 256) - 128};
-      return of_kind[kind];
+    const auto value = [&](size_t i) {
+      const std::array of_kind{127, -127, -128, i % 2 == 0 ? 127 : -128, static_cast<int>(random() % 256) - 128};
+      return of_kind[static_cast<size_t>(kind)];
     };
-    for (size_t i = 0; i < x.size(); ++i)
-      x[i] = static_cast<uint8_t>(kind == 0 ? 255 : value(static_cast<int64_t>(i)) + 128);
-    for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<int8_t>(value(static_cast<int64_t>(i)));
+    for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<uint8_t>(kind == 0 ? 255 : value(i) + 128);
+    for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<int8_t>(value(i));
     pack_int8(w.data(), columns, depth, tiles.data(), of_weights.data());
     try {
       multiply_tile(rows, columns, depth, x.data(), depth, tiles.data(), sums.data());
@@ -259,10 +274,9 @@ bool sums_are_exact() {
     }
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t c = 0; c < columns; ++c) {
-        int64_t expected = 0;
-        for (int64_t k = 0; k < depth; ++k)
-          expected +=
-              static_cast<int64_t>(x[static_cast<size_t>(r * depth + k)]) * w[static_cast<size_t>(c * depth + k)];
+        const auto* of_row = x.data() + r * depth;
+        const auto* of_column = w.data() + c * depth;
+        const auto expected = std::inner_product(of_row, of_row + depth, of_column, int64_t{0});
         if (sums[static_cast<size_t>(r * kInt8Tile + c)] != expected) return false;
       }
   }
@@ -314,20 +328,26 @@ void unpack_int8(const int8_t* tiles, int64_t out, int64_t in, int8_t* rows) {
 }
 
 bool int8_kernel_works() {
-  static const bool works = sums_are_exact();
+  // As deep as models ask for, and a depth that fills no vector.
+  static const bool works = sums_are_exact(7680) && sums_are_exact(100);
   return works;
+}
+
+int64_t int8_scratch_bytes(int64_t rows, int64_t in) {
+  const Shares shares(rows);
+  const auto of_thread =
+      shares.block * kInt8Tile * int64_t{sizeof(int32_t)} + padded(in, kInt8Padding) * int64_t{sizeof(float)};
+  const auto quants = stride_of(in) * (shares.few() ? rows : shares.threads * shares.block);
+  return shares.threads * of_thread + quants;
 }
 
 void multiply(const Int8Product& p) {
   if (p.rows == 0 || p.out == 0) return;
-  const int64_t threads = at::get_num_threads();
   const auto depth = int8_padded_columns(p.in), all = int8_padded_rows(p.out);
   const auto tiles = (all + kInt8Tile - 1) / kInt8Tile;
-  // Several blocks for each thread, so that one which the machine slows down holds up none.
-  const auto block = std::clamp<int64_t>(padded((p.rows + 4 * threads - 1) / (4 * threads), 32), 32, kBlock);
-  const auto blocks = (p.rows + block - 1) / block;
-  // With few rows, threads share the tiles of a block, and rows that are made beforehand.
-  const bool few = blocks < 2 * threads;
+  const Shares shares(p.rows);
+  const auto threads = shares.threads, block = shares.block, blocks = shares.count;
+  const bool few = shares.few();
   const auto parts = few ? std::min(tiles, (2 * threads + blocks - 1) / blocks) : 1;
   std::optional<Rows> shared;
   if (few) {

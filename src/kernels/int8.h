@@ -46,6 +46,8 @@ struct Int8Product {
   bool gelu_tanh;  // of the sums
 };
 void multiply(const Int8Product& product);
+// The bytes that threads work with in such a product.
+int64_t int8_scratch_bytes(int64_t rows, int64_t in);
 
 // Whether that is exact here but for the rounding of rows: sums of the largest and the smallest numbers, and of random
 // ones, are tried when it is first asked.
