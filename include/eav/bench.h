@@ -33,6 +33,8 @@ struct TimeEstimate {
   std::vector<int64_t> tokens;  // of the video, at which blocks were timed: the asked number alone, or smaller ones to
                                 // which a + b * tokens was fitted as the time of a token
   double video() const { return text_encoder + transformer + vae; }
+  // The same with fewer_steps() (eav/fast.h), where as many steps are left out as of the demo's videos.
+  double with_fewer_steps() const;
 };
 
 struct BenchReport {
@@ -50,11 +52,5 @@ struct BenchReport {
 // latents go in, so nothing is skipped that a real run would compute. Throws eav::Error as Generator does, and
 // Cancelled.
 BenchReport bench(const ModelPaths& paths, const Runtime& runtime, const Request& request, Progress& progress);
-
-// The fastest type of the machine: on a CPU int8 where its products are exact and fast, else bfloat16 where it
-// multiplies that.
-void prefer_speed(Runtime& runtime);
-// The cache "easy", at the threshold that keeps the demo's videos at 40 dB from those without it.
-void prefer_speed(Request& request);
 
 }  // namespace eav

@@ -49,6 +49,7 @@ void print_report(const BenchReport& report, const std::filesystem::path& model)
   row("transformer", all, [](const TimeEstimate& e) { return human_seconds(e.transformer); });
   row("vae", all, [](const TimeEstimate& e) { return human_seconds(e.vae); });
   row("a video, about", all, [](const TimeEstimate& e) { return human_seconds(e.video()); });
+  row("with --cache easy, as --fast", all, [](const TimeEstimate& e) { return human_seconds(e.with_fewer_steps()); });
   print_text("\n");
   for (const auto& estimate : all) {
     std::string sizes;
@@ -57,7 +58,9 @@ void print_report(const BenchReport& report, const std::filesystem::path& model)
     print_text("{}: blocks were timed at {} tokens{}\n", estimate.type, whole ? grouped(report.tokens) : sizes,
                whole ? "" : "; the rest is a fit with tokens and tokens squared");
   }
-  print_text("The text encoder is told by one of its blocks, the VAE by a small piece. Loading is left out.\n");
+  print_text(
+      "The text encoder is told by one of its blocks, the VAE by a small piece. Loading is left out.\n"
+      "--fast leaves out as many steps as of the demo's videos, where others are alike: docs/speed.md.\n");
 }
 
 int bench(const BenchOptions& options) {

@@ -4,7 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "demo.h"
-#include "eav/bench.h"
+#include "eav/fast.h"
 #include "options.h"
 
 namespace eav {
@@ -127,7 +127,7 @@ ModelPaths AskedOptions::paths_over(const ModelPaths& recorded) const {
 
 Runtime AskedOptions::runtime_over(Runtime runtime) const {
   if (device) runtime.device = *device;
-  if (fast) prefer_speed(runtime);
+  if (fast) runtime = fastest(std::move(runtime));
   if (dtype) set_dtypes(runtime, *dtype);
   if (quantize) set_quantize(runtime, *quantize);
   if (threads) runtime.threads = *threads;
@@ -136,7 +136,8 @@ Runtime AskedOptions::runtime_over(Runtime runtime) const {
 }
 
 Request AskedOptions::over(Request request) const {
-  if (fast) prefer_speed(request);
+  if (fast)
+    for (const auto& [name, value] : fewer_steps()) request.set(name, value);
   for (const auto& [name, value] : settings) {
     for (const auto& other : find_option(name)->spec.stands_for) request.unset(other);
     if (name == "cache")  // what was recorded belongs to another
@@ -222,10 +223,9 @@ void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<
       "int8: blocks of transformer and text encoder are held and multiplied in it, on a CPU about twice as fast as "
       "bfloat16 and in half of the memory; parts may have their own, as in int8,text_encoder=none [none]");
   command
-      .add_flag(
-          "--fast", asked.fast,
-          wrapped("int8 where the CPU is fast in it, else bfloat16, and --cache easy: what changes a video little and "
-                  "makes it in a fraction of the time; other options go before"))
+      .add_flag("--fast", asked.fast,
+                wrapped("The types that this machine is fastest in, and --cache easy at the threshold that keeps the "
+                        "demo's videos near (40 dB); what else is asked for counts before it"))
       ->group(kModelGroup);
   command
       .add_flag("--offload", asked.offload,

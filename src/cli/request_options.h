@@ -18,7 +18,7 @@ struct AskedOptions {
   std::optional<std::string> dtype, quantize;
   std::optional<int> threads;
   bool offload = false;
-  bool fast = false;           // what makes videos fast, where nothing else is asked for
+  bool fast = false;
   bool without_loras = false;  // those of a record
 
   // Changes the paths and the runtime that a record has, or the defaults.

@@ -81,14 +81,6 @@ HWY_INLINE void rotate(Vector (&x)[kVectors]) {
 
 // ---- rounding ------------------------------------------------------------------------------------------------------
 
-// The first n elements, n less than a vector's; others are zero.
-template <class T>
-HWY_INLINE Vector load_first(const T* from, int64_t n) {
-  HWY_ALIGN T lanes[kLanes] = {};
-  std::copy_n(from, n, lanes);
-  return load(Floats(), lanes);
-}
-
 template <int64_t kGroup, class T>
 float quantize(const T* row, int64_t columns, float* scratch, uint8_t* to) {
   const Floats d;
@@ -110,7 +102,7 @@ float quantize(const T* row, int64_t columns, float* scratch, uint8_t* to) {
     HWY_UNROLL(16)
     for (size_t j = 0; j < kVectors; ++j) keep(x[j], i + static_cast<int64_t>(j) * kLanes);
   }
-  if (i < columns) keep(load_first(row + i, columns - i), i);  // where nothing is rotated
+  if (i < columns) keep(load_some(row + i, columns - i), i);  // where nothing is rotated
 
   const float most = hn::GetLane(hn::BitCast(d, hn::MaxOfLanes(integers, largest)));
   // 127 / most would be no number, and the products none to speak of, or no numbers whatever the row is.
@@ -152,14 +144,6 @@ float Quantize(const void* row, Element element, int64_t columns, int64_t rotate
 
 // ---- sums ----------------------------------------------------------------------------------------------------------
 
-HWY_INLINE void store_first(Vector v, float* to, int64_t n) { store_some(v, to, n); }
-HWY_INLINE void store_first(Vector v, c10::BFloat16* to, int64_t n) {
-  if (n >= kLanes) return store_rounded(v, to);
-  HWY_ALIGN c10::BFloat16 lanes[kLanes];
-  store_rounded(v, lanes);
-  std::copy_n(lanes, n, to);
-}
-
 template <bool kGelu, class T>
 void finish(const int32_t* sums, int64_t columns, float scale, const Int8Product& p, int64_t first, T* y) {
   const Floats d;
@@ -172,7 +156,7 @@ void finish(const int32_t* sums, int64_t columns, float scale, const Int8Product
     const auto bias = p.bias ? load_some(p.bias + first + i, left) : hn::Zero(d);
     auto v = hn::MulAdd(hn::ConvertTo(d, sum), factor, bias);
     if constexpr (kGelu) v = gelu_tanh(v);
-    store_first(v, y + i, left);
+    store_some(v, y + i, left);
   }
 }
 

@@ -14,18 +14,19 @@ namespace HWY_NAMESPACE {
 
 constexpr int64_t kLanes = hn::MaxLanes(Floats());
 
-void NormPositions(const RmsNormSiluTask& task, int64_t begin, int64_t end) {
+template <class T>
+void norm_positions(const RmsNormSiluTask& task, int64_t begin, int64_t end) {
   const Floats d;
   const auto n = task.channels;
   const auto one = hn::Set(d, 1.0f), most = hn::Set(d, 104.0f);  // hn::Exp of more may be no number
   const auto silu = [&](Vector v) HWY_ATTR { return hn::Div(v, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(v), most)))); };
   for (int64_t position = begin; position < end; ++position) {
-    const float* x = task.x + position * n;
-    float* out = task.out + position * n;
+    const T* x = static_cast<const T*>(task.x) + position * n;
+    T* out = static_cast<T*>(task.out) + position * n;
     auto sum = hn::Zero(d), other_sum = hn::Zero(d);
     int64_t c = 0;
     for (; c + 2 * kLanes <= n; c += 2 * kLanes) {
-      const auto v = hn::LoadU(d, x + c), other = hn::LoadU(d, x + c + kLanes);
+      const auto v = load(d, x + c), other = load(d, x + c + kLanes);
       sum = hn::MulAdd(v, v, sum);
       other_sum = hn::MulAdd(other, other, other_sum);
     }
@@ -40,6 +41,11 @@ void NormPositions(const RmsNormSiluTask& task, int64_t begin, int64_t end) {
       store_some(silu(v), out + c, n - c);
     }
   }
+}
+
+void NormPositions(const RmsNormSiluTask& task, int64_t begin, int64_t end) {
+  if (task.element == Element::bfloat16) return norm_positions<c10::BFloat16>(task, begin, end);
+  norm_positions<float>(task, begin, end);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -57,12 +57,13 @@ HWY_INLINE hn::Vec<D> load(D d, const c10::Half* from) {
 }
 
 // The first n lanes, n at least 1, or all where there are no more: others are zero, and are left alone in memory.
-HWY_INLINE Vector load_some(const float* from, int64_t n) {
+template <class T>
+HWY_INLINE Vector load_some(const T* from, int64_t n) {
   constexpr int64_t kLanes = hn::MaxLanes(Floats());
-  if (n >= kLanes) return hn::LoadU(Floats(), from);
-  HWY_ALIGN float lanes[kLanes] = {};
+  if (n >= kLanes) return load(Floats(), from);
+  HWY_ALIGN T lanes[kLanes] = {};
   std::copy_n(from, n, lanes);
-  return hn::Load(Floats(), lanes);
+  return load(Floats(), lanes);
 }
 
 HWY_INLINE void store_some(Vector v, float* to, int64_t n) {
@@ -81,6 +82,14 @@ HWY_INLINE void store_rounded(Vector v, c10::BFloat16* to) {
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(words, 1u));
   const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(words, 0x7FFFu)), odd));
   hn::StoreU(hn::TruncateTo(halves, rounded), halves, reinterpret_cast<uint16_t*>(to));
+}
+
+HWY_INLINE void store_some(Vector v, c10::BFloat16* to, int64_t n) {
+  constexpr int64_t kLanes = hn::MaxLanes(Floats());
+  if (n >= kLanes) return store_rounded(v, to);
+  HWY_ALIGN c10::BFloat16 lanes[kLanes];
+  store_rounded(v, lanes);
+  std::copy_n(lanes, n, to);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -62,14 +62,15 @@ void Pack(const WinogradConv& conv, int64_t begin, int64_t end) {
 // ---- patches: B^T d B for every channel of a tile's 4x4 positions ---------------------------------------------------
 
 // to[element * stride + c] for the tile whose results begin at (2y, 2x).
-HWY_INLINE void transform_patch(const WinogradConv& conv, const float* frame, int64_t y, int64_t x, float* to,
+template <class T>
+HWY_INLINE void transform_patch(const WinogradConv& conv, const T* frame, int64_t y, int64_t x, float* to,
                                 int64_t stride) {
   const Floats d;
   const int64_t scale = conv.enlarge ? 2 : 1, width = conv.width / scale;
   const auto border = [&](int64_t at, int64_t end) {
     return conv.replicate ? std::clamp<int64_t>(at, 0, end - 1) : at;
   };
-  const float* from[4][4];  // null outside the frame
+  const T* from[4][4];  // null outside the frame
   for (int64_t r = 0; r < 4; ++r)
     for (int64_t s = 0; s < 4; ++s) {
       const auto row = border(2 * y - 1 + r, conv.height), column = border(2 * x - 1 + s, conv.width);
@@ -158,7 +159,8 @@ void multiply_all(const WinogradConv& conv, int64_t rows, const float* patches, 
 
 // ---- results: A^T m A and the bias ----------------------------------------------------------------------------------
 
-HWY_INLINE void finish_tile(const WinogradConv& conv, const float* products, int64_t stride, float* frame, int64_t y,
+template <class T>
+HWY_INLINE void finish_tile(const WinogradConv& conv, const float* products, int64_t stride, T* frame, int64_t y,
                             int64_t x) {
   const Floats d;
   for (int64_t c = 0; c < conv.out; c += kLanes) {
@@ -175,7 +177,7 @@ HWY_INLINE void finish_tile(const WinogradConv& conv, const float* products, int
       const auto& row = rows[r];
       const Vector results[2] = {hn::Add(hn::Add(row[0], row[1]), row[2]), hn::Sub(hn::Sub(row[1], row[2]), row[3])};
       for (int64_t s = 0; s < 2 && 2 * x + s < conv.width; ++s) {
-        float* place = frame + ((2 * y + r) * conv.width + 2 * x + s) * conv.out + c;
+        T* place = frame + ((2 * y + r) * conv.width + 2 * x + s) * conv.out + c;
         auto result = hn::Add(results[s], bias);
         if (conv.add) result = hn::Add(result, load_some(place, n));
         store_some(result, place, n);
@@ -184,7 +186,8 @@ HWY_INLINE void finish_tile(const WinogradConv& conv, const float* products, int
   }
 }
 
-void Convolve(const WinogradConv& conv, int64_t begin, int64_t end) {
+template <class T>
+void convolve(const WinogradConv& conv, int64_t begin, int64_t end) {
   const auto across = (conv.width + 1) / 2, past = conv.taps - 1, width = panels(conv) * kPanel;
   const auto step = std::max(kRows, kPatches / (conv.frames + past));  // tiles at once
   const auto patch_rows = (conv.frames + past) * step, product_rows = conv.frames * step;
@@ -198,7 +201,7 @@ void Convolve(const WinogradConv& conv, int64_t begin, int64_t end) {
     // [element][frame, tile][in]: what a result sees of the frames before it lies a multiple of `tiles` rows earlier.
     for (int64_t t = 0; t < conv.frames + past; ++t)
       for (int64_t i = 0; i < tiles; ++i)
-        transform_patch(conv, conv.input[t], (first + i) / across, (first + i) % across,
+        transform_patch(conv, static_cast<const T*>(conv.input[t]), (first + i) / across, (first + i) % across,
                         patches.get() + (t * tiles + i) * conv.in, patch_rows * conv.in);
     // [element][frame, tile][out, padded to whole panels]
     for (int64_t e = 0; e < kElements; ++e) {
@@ -208,9 +211,14 @@ void Convolve(const WinogradConv& conv, int64_t begin, int64_t end) {
     }
     for (int64_t t = 0; t < conv.frames; ++t)
       for (int64_t i = 0; i < tiles; ++i)
-        finish_tile(conv, products.get() + (t * tiles + i) * width, product_rows * width, conv.result[t],
-                    (first + i) / across, (first + i) % across);
+        finish_tile(conv, products.get() + (t * tiles + i) * width, product_rows * width,
+                    static_cast<T*>(conv.result[t]), (first + i) / across, (first + i) % across);
   }
+}
+
+void Convolve(const WinogradConv& conv, int64_t begin, int64_t end) {
+  if (conv.element == Element::bfloat16) return convolve<c10::BFloat16>(conv, begin, end);
+  convolve<float>(conv, begin, end);
 }
 
 }  // namespace HWY_NAMESPACE

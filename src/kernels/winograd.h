@@ -1,8 +1,11 @@
 // 3x3 convolutions of frames by Winograd's minimal filtering, F(2x2, 3x3): 16 multiplications for four results instead
-// of 36, and nine where the input is enlarged. Plain pointers in float32; nn/conv.h is the interface for tensors.
+// of 36, and nine where the input is enlarged. Plain pointers; it computes in float32. nn/conv.h is the interface for
+// tensors.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+
+#include "kernels/element.h"
 
 namespace eav {
 
@@ -13,12 +16,13 @@ struct WinogradConv {
   int64_t height, width;  // of the result
   bool enlarge;           // the input has half its height and width; every position of it stands for two by two
   bool replicate;         // the input's border is continued outside of it; otherwise zeros lie there
-  const float* const* input = nullptr;  // taps - 1 + T frames [H, W, in]
-  const float* weight = nullptr;        // [out, in, taps, 3, 3]
-  const float* bias = nullptr;          // [out], or null
-  float* const* result = nullptr;       // T frames [H, W, out]
-  bool add = false;                     // adds to what `result` holds instead of replacing it
-  float* packed = nullptr;              // winograd_packed_size() elements, filled by winograd_pack()
+  Element element = Element::float32;  // of input and result: that or bfloat16
+  const void* const* input = nullptr;  // taps - 1 + T frames [H, W, in]
+  const float* weight = nullptr;       // [out, in, taps, 3, 3]
+  const float* bias = nullptr;         // [out], or null
+  void* const* result = nullptr;       // T frames [H, W, out]
+  bool add = false;                    // adds to what `result` holds instead of replacing it
+  float* packed = nullptr;             // winograd_packed_size() elements, filled by winograd_pack()
 
   int64_t tiles() const { return ((height + 1) / 2) * ((width + 1) / 2); }  // of 2x2 results, in a frame
 };

@@ -74,11 +74,11 @@ bool enlarges(std::span<const Tensor> frames, std::span<const Tensor> out) {
   return out[0].size(0) == 2 * frames[0].size(0) && out[0].size(1) == 2 * frames[0].size(1);
 }
 
-// On the CPU in float32.
+// On the CPU, in float32's arithmetic.
 void convolve_winograd(std::span<const Tensor> frames, const Tensor& weight, const std::optional<Tensor>& bias,
                        std::span<const Tensor> out, Border border, Write write) {
   std::vector<Tensor> held;  // while the kernel reads it
-  for (const auto& frame : frames) held.push_back(frame.contiguous());
+  for (const auto& frame : frames) held.push_back(frame.to(out[0].scalar_type()).contiguous());
   const auto w = weight.to(at::kFloat).contiguous();
   const auto b = bias ? bias->to(at::kFloat).contiguous() : Tensor();
   WinogradConv conv{.in = w.size(1),
@@ -89,14 +89,15 @@ void convolve_winograd(std::span<const Tensor> frames, const Tensor& weight, con
                     .width = out[0].size(1),
                     .enlarge = enlarges(frames, out),
                     .replicate = border == Border::kReplicate,
+                    .element = *element_of(out[0].scalar_type()),
                     .add = write == Write::kAdd};
   const auto packed = at::empty({static_cast<int64_t>(winograd_packed_size(conv))}, w.options());
   if (packed.is_meta()) return;
 
-  std::vector<const float*> input;
-  std::vector<float*> result;
-  for (const auto& frame : held) input.push_back(frame.const_data_ptr<float>());
-  for (const auto& frame : out) result.push_back(frame.mutable_data_ptr<float>());
+  std::vector<const void*> input;
+  std::vector<void*> result;
+  for (const auto& frame : held) input.push_back(frame.const_data_ptr());
+  for (const auto& frame : out) result.push_back(frame.mutable_data_ptr());
   conv.input = input.data();
   conv.result = result.data();
   conv.weight = w.const_data_ptr<float>();
@@ -117,7 +118,8 @@ void convolve(std::span<const Tensor> frames, const Tensor& weight, const std::o
   // With few positions the transform of the weights costs more than it saves.
   const auto positions = static_cast<int64_t>(out.size()) * out[0].size(0) * out[0].size(1);
   const auto kernel_takes = [](const Tensor& t) {
-    return is_for_cpu(t) && t.scalar_type() == at::kFloat && t.is_contiguous();
+    const auto type = t.scalar_type();
+    return is_for_cpu(t) && (type == at::kFloat || type == at::kBFloat16) && t.is_contiguous();
   };
   if (positions >= 1024 && weight.size(3) == 3 && std::ranges::all_of(out, kernel_takes))
     return convolve_winograd(frames, weight, bias, out, border, write);

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/meta_memory.h"
 #include "kernels/group_norm.h"
@@ -10,7 +11,10 @@
 namespace eav {
 namespace {
 
-bool kernel_takes(const Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous(); }
+bool kernel_takes(const Tensor& x) {
+  const auto type = x.scalar_type();
+  return x.is_cpu() && (type == at::kFloat || type == at::kBFloat16) && x.is_contiguous();
+}
 
 // Variance and mean of x over dimensions `dims`, in float32.
 std::pair<Tensor, Tensor> moments_over(const Tensor& x, at::IntArrayRef dims) {
@@ -45,12 +49,13 @@ std::pair<Tensor, Tensor> moments(std::span<const Tensor> frames, int64_t groups
   const auto sums = at::zeros({2, count * chunks, channels}, at::kDouble);  // of x - origin, and of its squares
   const auto sum = sums[0], square_sum = sums[1];
   // The origin is the first position: near the data, so that squares lose no digits to the mean.
-  const auto* origin = frames[0].const_data_ptr<float>();
+  const auto element = *element_of(frames[0].scalar_type());
+  const auto* origin = frames[0].const_data_ptr();
   auto *to = sum.mutable_data_ptr<double>(), *square_to = square_sum.mutable_data_ptr<double>();
   at::parallel_for(0, count * chunks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const auto first = i % chunks * kChunk;
-      add_moments(frames[i / chunks].const_data_ptr<float>(), origin, channels, first,
+      add_moments(frames[i / chunks].const_data_ptr(), origin, element, channels, first,
                   std::min(first + kChunk, positions), to + i * channels, square_to + i * channels);
     }
   });
@@ -79,15 +84,18 @@ std::pair<Tensor, Tensor> GroupNorm::operator()(std::span<const Tensor> frames) 
 void modulate_silu(const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& out) {
   const auto h = scale.size(0), w = scale.size(1);
   if (x.is_meta() && is_for_cpu(x)) return;  // the kernel needs no memory
-  if (kernel_takes(x) && kernel_takes(out) && kernel_takes(scale) && kernel_takes(shift)) {
+  const auto is_float = [](const Tensor& t) { return t.scalar_type() == at::kFloat; };
+  if (std::ranges::all_of(std::array{x, out, scale, shift}, kernel_takes) && out.scalar_type() == x.scalar_type() &&
+      is_float(scale) && is_float(shift)) {
     const ModulateSilu task{.width = x.size(1),
                             .channels = x.size(2),
                             .tall = x.size(0) / h,
                             .wide = x.size(1) / w,
-                            .x = x.const_data_ptr<float>(),
+                            .element = *element_of(x.scalar_type()),
+                            .x = x.const_data_ptr(),
                             .scale = scale.const_data_ptr<float>(),
                             .shift = shift.const_data_ptr<float>(),
-                            .out = out.mutable_data_ptr<float>()};
+                            .out = out.mutable_data_ptr()};
     at::parallel_for(0, x.size(0), 1, [&](int64_t begin, int64_t end) { modulate_silu(task, begin, end); });
     return;
   }

@@ -10,19 +10,22 @@
 namespace eav {
 
 void rms_norm_silu(const Tensor& x, const Tensor& weight, double eps, const Tensor& out) {
-  const auto kernel_takes = [](const Tensor& t) { return t.scalar_type() == at::kFloat && t.is_contiguous(); };
-  const auto w = weight.to(x.scalar_type());
-  if (!is_for_cpu(x) || !kernel_takes(x) || !kernel_takes(out)) {
-    out.copy_(at::silu(rms_norm(x, w, eps)));
+  const auto type = x.scalar_type();
+  const bool kernel_takes = is_for_cpu(x) && (type == at::kFloat || type == at::kBFloat16) && x.is_contiguous() &&
+                            out.is_contiguous() && out.scalar_type() == type;
+  if (!kernel_takes) {
+    out.copy_(at::silu(rms_norm(x, weight.to(type), eps)));
     return;
   }
   if (x.is_meta()) return;  // the kernel needs no memory
+  const auto w = weight.to(at::kFloat);
   const auto channels = x.size(-1);
   const RmsNormSiluTask task{.channels = channels,
-                             .x = x.const_data_ptr<float>(),
+                             .element = *element_of(type),
+                             .x = x.const_data_ptr(),
                              .weight = w.const_data_ptr<float>(),
                              .eps = static_cast<float>(eps),
-                             .out = out.mutable_data_ptr<float>()};
+                             .out = out.mutable_data_ptr()};
   constexpr int64_t kElements = 1 << 15;  // enough for a thread to begin with
   at::parallel_for(0, x.numel() / channels, std::max<int64_t>(kElements / channels, 1),
                    [&](int64_t begin, int64_t end) { rms_norm_silu(task, begin, end); });

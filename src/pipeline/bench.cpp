@@ -12,6 +12,7 @@
 #include <numeric>
 
 #include "base/gpu.h"
+#include "eav/fast.h"
 #include "models/job.h"
 #include "nn/attention.h"
 #include "options/json.h"
@@ -302,6 +303,7 @@ BenchReport bench(const ModelPaths& paths, const Runtime& runtime, const Request
   BenchReport report;
   const auto units = static_cast<int64_t>(2 * arithmetics.size());
   int64_t done = 0;
+  progress.phase("timing");
   const auto step = [&] {
     progress.step(++done, units);
     progress.check();
@@ -315,7 +317,6 @@ BenchReport bench(const ModelPaths& paths, const Runtime& runtime, const Request
       report.request = estimator.request();
       report.size = estimator.size();
       report.tokens = estimator.tokens();
-      progress.phase("timing");
     }
     report.rates.push_back(rate_of(arithmetic, device));
     step();
@@ -326,20 +327,7 @@ BenchReport bench(const ModelPaths& paths, const Runtime& runtime, const Request
   return report;
 }
 
-void prefer_speed(Runtime& runtime) {
-  if (!parse_device(runtime.device).is_cpu()) return;
-  if (int8_is_fast())
-    runtime.quantize = Quantize::int8;
-  else if (cpu_has(at::kBFloat16))
-    runtime.dtype = Dtype::bfloat16;
-}
-
-void prefer_speed(Request& request) {
-  constexpr double kThreshold = 0.05;
-  for (const auto* of_others : {"cache_interval", "mag_ratios"}) request.unset(of_others);
-  request.set("cache", "easy");
-  request.set("cache_threshold", kThreshold);
-}
+double TimeEstimate::with_fewer_steps() const { return text_encoder + kFewerSteps * transformer + vae; }
 
 std::string BenchReport::to_json() const {
   using Json = nlohmann::ordered_json;
@@ -359,7 +347,8 @@ std::string BenchReport::to_json() const {
                       {"text_encoder", estimate.text_encoder},
                       {"transformer", estimate.transformer},
                       {"vae", estimate.vae},
-                      {"video", estimate.video()}};
+                      {"video", estimate.video()},
+                      {"with_fewer_steps", estimate.with_fewer_steps()}};
     json["estimates"].push_back(std::move(one));
   }
   return json.dump(2) + "\n";

@@ -22,7 +22,7 @@ import pytest
 from conftest import PROGRAM, ROOT
 from safetensors.numpy import load_file, save_file
 
-STRIDE = 1 if os.environ.get("EAV_WHOLE_TABLE") else 11
+STRIDE = 1 if os.environ.get("EAV_WHOLE_TABLE") else 23
 SECONDS = 2
 SIZE = ("--width", "64", "--height", "64", "--frames", "17", "--steps", "2", "--threads", "1")
 

@@ -12,6 +12,7 @@ import memory_plan  # noqa: E402
 CASES = [
     ("text_encoder", "hunyuan text", "96x64x9", {}),
     ("transformer", "cogvideox wide", "256x256x33", {}),
+    ("transformer", "cogvideox wide", "384x256x33", {"quantize": "int8", "steps": 1}),
     ("transformer", "hunyuan wide", "640x384x33", {}),
     ("transformer", "ltx wide", "256x256x89", {"guidance": 1}),
     ("transformer", "ltx upscaler", "384x256x17", {"second_pass_timesteps": "[900, 500]"}),

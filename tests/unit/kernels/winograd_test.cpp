@@ -19,6 +19,7 @@ INSTANTIATE_TEST_SUITE_P(Targets, WinogradKernel, on_every_instruction_set(), in
 struct Case {
   int64_t in, out, taps, frames, height, width;
   bool enlarge = false, replicate = false, bias = true, add = false;
+  at::ScalarType type = at::kFloat;
 };
 
 // frames [taps - 1 + T, H, W, in], weight [out, in, taps, 3, 3] -> [T, H, W, out]
@@ -43,18 +44,20 @@ TEST_P(WinogradKernel, IsTheConvolution) {
       {19, 16, 3, 2, 10, 6, true, true, true, true},
       {7, 3, 3, 2, 4, 5, false, false, true, true},
       {65, 64, 1, 1, 2, 25, false, false, false, true},
+      {19, 33, 3, 2, 10, 6, true, true, true, true, at::kBFloat16},
+      {5, 7, 1, 2, 7, 6, false, false, true, false, at::kBFloat16},
   };
   for (const auto& c : cases) {
     const int64_t scale = c.enlarge ? 2 : 1;
-    const auto frames = at::randn({c.taps - 1 + c.frames, c.height / scale, c.width / scale, c.in});
+    const auto frames = at::randn({c.taps - 1 + c.frames, c.height / scale, c.width / scale, c.in}).to(c.type);
     const auto weight = at::randn({c.out, c.in, c.taps, 3, 3}), bias = at::randn({c.out});
-    const auto before = at::randn({c.frames, c.height, c.width, c.out});
+    const auto before = at::randn({c.frames, c.height, c.width, c.out}).to(c.type);
     auto result = before.clone();
 
-    std::vector<const float*> input;
-    std::vector<float*> output;
-    for (int64_t t = 0; t < frames.size(0); ++t) input.push_back(frames[t].const_data_ptr<float>());
-    for (int64_t t = 0; t < c.frames; ++t) output.push_back(result[t].mutable_data_ptr<float>());
+    std::vector<const void*> input;
+    std::vector<void*> output;
+    for (int64_t t = 0; t < frames.size(0); ++t) input.push_back(frames[t].const_data_ptr());
+    for (int64_t t = 0; t < c.frames; ++t) output.push_back(result[t].mutable_data_ptr());
     WinogradConv conv{.in = c.in,
                       .out = c.out,
                       .taps = c.taps,
@@ -63,6 +66,7 @@ TEST_P(WinogradKernel, IsTheConvolution) {
                       .width = c.width,
                       .enlarge = c.enlarge,
                       .replicate = c.replicate,
+                      .element = *element_of(c.type),
                       .input = input.data(),
                       .weight = weight.const_data_ptr<float>(),
                       .bias = c.bias ? bias.const_data_ptr<float>() : nullptr,
@@ -82,7 +86,8 @@ TEST_P(WinogradKernel, IsTheConvolution) {
     const auto largest = expected.abs().max();
     if (c.add) expected = expected + before.to(at::kDouble);
     const auto error = ((result.to(at::kDouble) - expected).abs().max() / largest).item<double>();
-    EXPECT_LT(error, 2e-6) << c.in << " -> " << c.out << ", " << c.taps << " taps, " << c.height << "x" << c.width;
+    const auto most = c.type == at::kFloat ? 2e-6 : 5e-3;  // rounded once: half of bfloat16's last place
+    EXPECT_LT(error, most) << c.in << " -> " << c.out << ", " << c.taps << " taps, " << c.height << "x" << c.width;
   }
 }
 
