@@ -55,17 +55,16 @@ Packed quantized_to_int8(int64_t rows, int64_t columns, const std::function<Tens
 bool fits_q8_0(int64_t columns) { return columns > 0 && columns % layout_of(Packing::q8_0).elements == 0; }
 
 Packed quantized_to_q8_0(int64_t rows, int64_t columns, const std::function<Tensor(int64_t, int64_t)>& numbers) {
-  const auto& layout = layout_of(Packing::q8_0);
-  const auto blocks = columns / layout.elements;
+  const auto size = layout_of(Packing::q8_0).bytes, blocks = columns / layout_of(Packing::q8_0).elements;
   const auto first = numbers(0, std::min(rows, kSome));
-  Packed packed{at::empty({rows, blocks * layout.bytes}, first.options().dtype(at::kByte)), Packing::q8_0};
+  Packed packed{at::empty({rows, blocks * size}, first.options().dtype(at::kByte)), Packing::q8_0};
   if (first.is_meta()) return packed;
   auto* bytes = packed.bytes.mutable_data_ptr<uint8_t>();
   each_some(rows, first, numbers, [&](const Tensor& some, int64_t begin) {
     const auto* from = some.const_data_ptr<float>();
     at::parallel_for(0, some.size(0), 8, [&](int64_t from_row, int64_t to_row) {
       quantize(Packing::q8_0, from + from_row * columns, (to_row - from_row) * blocks,
-               bytes + (begin + from_row) * blocks * layout.bytes);
+               bytes + (begin + from_row) * blocks * size);
     });
   });
   return packed;

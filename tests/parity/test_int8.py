@@ -69,6 +69,7 @@ def test_records_hold_it_and_parts_may_have_their_own(frames, checkpoint):
     assert "warning" not in said
     assert json.loads(record.read_text())["quantize"] == "int8"
     assert np.array_equal(frames("--from", record)[0], both)
+    assert np.array_equal(frames(*model, "--offload", quantize="int8")[0], both)
     part, _, record = frames(*model, quantize="int8,text_encoder=none")
     assert json.loads(record.read_text())["quantize"] == "int8,text_encoder=none"
     assert not np.array_equal(part, both)
