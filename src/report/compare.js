@@ -92,8 +92,8 @@ for (const measure of data.measures) {
 if (data.of_options && data.fidelity.length > 0) {
   add(main, "h2", {}, "Fidelity and time");
   add(main, "p", { class: "quiet" },
-    "PSNR and SSIM to the video of the same prompt, noise and enhancement without further options: means, their 95 % intervals by " +
-    "the bootstrap over prompts, and the worst pair. Equal videos count 100 dB.");
+    "How near the videos are to those of the variant that each is compared with, from the same prompt and noise: means, their 95 % " +
+    "intervals by the bootstrap over prompts, and the worst pair. Equal videos count 100 dB.");
   const byName = Object.fromEntries(data.variants.map((variant) => [variant.name, variant]));
   const table = add(add(main, "div", { class: "scroll" }), "table");
   const head = add(add(table, "thead"), "tr");
