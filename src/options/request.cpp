@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <functional>
+#include <functional>
 #include <utility>
 
 #include "eav/error.h"
