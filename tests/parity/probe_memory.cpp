@@ -1,9 +1,9 @@
 // eav_probe phase PHASE MODEL [--OPTION VALUE]…: runs one phase (text_encoder, transformer or vae) of a video and
 // writes, as JSON, the most memory that it took beside what the plan says, in bytes. Options are those of the
-// checkpoint, by name, and dtype, quantize, threads, offload (of any value), device, and compute: a type to compute in whatever
-// the processor is fast at. Phases before it run first and are not counted. eav_probe plan MODEL [--OPTION VALUE]…: the
-// plan alone, and the seconds that it took. eav_probe latents MODEL --out FILE [--OPTION VALUE]…: the latents after
-// each step.
+// checkpoint, by name, and dtype, quantize, threads, offload (of any value), device, and compute: a type to compute in
+// whatever the processor is fast at. Phases before it run first and are not counted. eav_probe plan MODEL [--OPTION
+// VALUE]…: the plan alone, and the seconds that it took. eav_probe latents MODEL --out FILE [--OPTION VALUE]…: the
+// latents after each step.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
