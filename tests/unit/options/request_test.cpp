@@ -45,6 +45,17 @@ TEST(Runtime, TypesOfPartsAreReadAndWritten) {
     EXPECT_THROW(set_dtypes(runtime, bad), Error) << bad;
 }
 
+TEST(Runtime, QuantisationOfPartsIsReadAndWritten) {
+  for (const auto* text : {"none", "int8", "int8,text_encoder=none", "none,transformer=int8"}) {
+    Runtime runtime;
+    set_quantize(runtime, text);
+    EXPECT_EQ(quantize_of(runtime), text);
+  }
+  Runtime runtime;
+  for (const auto* bad : {"", "int4", "int8,", "int8,text_encoder", "int8,text_encoder=", "text_encoder=int8"})
+    EXPECT_THROW(set_quantize(runtime, bad), Error) << bad;
+}
+
 TEST(Requests, SizesAreAdvised) {
   EXPECT_EQ(message([] { check_size("width", 64, 16); }), "no error");
   EXPECT_NE(message([] { check_size("width", 70, 16); }).find("the nearest are 64 and 80"), std::string::npos);
