@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <charconv>
 #include <functional>
-#include <functional>
 #include <utility>
 
 #include "eav/error.h"

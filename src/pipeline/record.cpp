@@ -231,7 +231,6 @@ std::string to_json(const Record& record, const Trace& trace, const Output::Seco
             {"request", request_json(record.request)}};
   if (!gpu.empty()) json["gpu"] = gpu;
   if (const auto quantize = quantize_of(record.runtime); quantize != "none") json["quantize"] = quantize;
-  if (const auto quantize = quantize_of(record.runtime); quantize != "none") json["quantize"] = quantize;
   for (const auto& [option, member] : ModelPaths::members())
     if (!(record.paths.*member).empty()) json[option] = (record.paths.*member).string();
   if (!record.paths.loras.empty()) json["loras"] = loras_json(record.paths.loras);
@@ -370,7 +369,6 @@ Record record_of(const nlohmann::json& json, const fs::path& file) {
                                              "device",
                                              "dtype",
                                              "quantize",
-                                             "quantize",
                                              "threads",
                                              "loras",
                                              "fingerprint",
@@ -397,7 +395,6 @@ Record record_of(const nlohmann::json& json, const fs::path& file) {
   record.conditions = fields.get<std::vector<std::string>>("conditions_fingerprints", {});
   record.runtime.device = fields.get<std::string>("device", record.runtime.device);
   try {
-    try {
     if (const auto dtype = text("dtype"); !dtype.empty()) set_dtypes(record.runtime, dtype);
     if (const auto quantize = text("quantize"); !quantize.empty()) set_quantize(record.runtime, quantize);
   } catch (const Error& error) {
@@ -438,7 +435,6 @@ std::vector<std::string> differences(const Record& then, const Record& now) {
   compare("the device", then.runtime.device, now.runtime.device);
   if (then.runtime.dtype != Dtype::automatic) {
     compare("the type", dtypes_of(then.runtime), dtypes_of(now.runtime));
-  compare("the quantisation", quantize_of(then.runtime), quantize_of(now.runtime));
     compare("the quantisation", quantize_of(then.runtime), quantize_of(now.runtime));
   }
   if (then.runtime.threads != 0)
