@@ -477,10 +477,9 @@ Command add_compare(CLI::App& program) {
                       "Weights of the enhancement to compare with none, such as 1,2,4,auto [the family's,auto]")
           ->type_name("LIST");
   command
-      .add_option(
-          "--variants", options->variants,
-          "In place of --weights: what to compare, each none, auto or a weight, with other\n"
-          "options behind it, such as none 3.4 3.4,steps=12 3.4,dtype=bfloat16")
+      .add_option("--variants", options->variants,
+                  "In place of --weights: what to compare, each none, auto or a weight, with other\n"
+                  "options behind it, such as none 3.4 3.4,steps=12 3.4,dtype=bfloat16")
       ->type_name("VARIANT...")
       ->expected(1, 100)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
