@@ -30,8 +30,7 @@ int run(int argc, char** argv) {
   program.option_defaults()->take_last();  // of an option that is given twice
   const std::array commands{eav::add_generate(program), eav::add_inspect(program), eav::add_options(program),
                             eav::add_evaluate(program), eav::add_compare(program), eav::add_attention_maps(program),
-                            eav::add_convert(program),  eav::add_pull(program),
-                            eav::add_bench(program)};
+                            eav::add_convert(program),  eav::add_pull(program),    eav::add_bench(program)};
   program.footer("`eav COMMAND --help` shows the options of a command.");
   try {
     program.parse(argc, argv);
@@ -46,9 +45,10 @@ int run(int argc, char** argv) {
     return kUsage;
   } catch (const CLI::RequiredError& error) {
     const std::string what = error.what();  // "A subcommand is required", "VIDEO is required"
-    eav::print_error(what.starts_with("A subcommand") ? "name a command: generate, inspect, options, evaluate, "
-                                                        "compare, attention-maps, convert, pull or bench (see eav --help)"
-                                                      : fmt::format("{} (see eav COMMAND --help)", what));
+    eav::print_error(what.starts_with("A subcommand")
+                         ? "name a command: generate, inspect, options, evaluate, "
+                           "compare, attention-maps, convert, pull or bench (see eav --help)"
+                         : fmt::format("{} (see eav COMMAND --help)", what));
     return kUsage;
   } catch (const CLI::ParseError& error) {
     eav::print_error(fmt::format("{} (see eav --help)", error.what()));

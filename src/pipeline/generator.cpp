@@ -239,7 +239,7 @@ struct Generator::State {
     return family->open({.values = request.asked(), .standards = standards});
   }
   // What was asked for. "auto" is, on a CPU, bfloat16 where it multiplies that natively and the transformer is stored
-  // in 16 bits or fewer, with a VAE in float32, which is no slower there; else float32. On CUDA it is the stored type.
+  // in 16 bits or fewer, with a VAE in float32, whose pictures are nearer; else float32. On CUDA it is the stored type.
   Types wanted() const;
   // The same, but bfloat16 for all parts where memory does not suffice for an "auto" with float32.
   Types choose(std::span<const VideoJob* const> jobs) const;
