@@ -191,8 +191,9 @@ class Estimator {
       int64_t tokens;
     };
     std::vector<Size> sizes;  // from small to large
-    for (double part = 1.0 / 256; part <= 1; part *= 2)
-      if (const auto job = job_of(part); job && (sizes.empty() || job->grid().tokens() > sizes.back().tokens))
+    for (int64_t parts = 256; parts >= 1; parts /= 2)
+      if (const auto job = job_of(1 / static_cast<double>(parts));
+          job && (sizes.empty() || job->grid().tokens() > sizes.back().tokens))
         sizes.push_back({*job, job->grid().tokens()});
     auto next = std::ranges::find_if(sizes, [](const Size& size) { return size.tokens >= kFewTokens; });
     if (next == sizes.end() || (next != sizes.begin() && next->tokens > 2 * kFewTokens)) --next;

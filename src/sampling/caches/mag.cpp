@@ -32,8 +32,7 @@ std::vector<double> ratios_of_steps(const std::vector<double>& ratios, int64_t s
 
 bool MagCache::decide(const Step& step) {
   const auto of_step = index(step);
-  if (options_.measure || of_step < static_cast<int64_t>(kAlwaysComputed * static_cast<double>(count()) + 0.5))
-    return false;
+  if (options_.measure || of_step < std::lround(kAlwaysComputed * static_cast<double>(count()))) return false;
   // Of the size at the last computed step, what is expected now; and by how much the steps since were wrong.
   auto& size = number("size");
   auto& error = number("error");
