@@ -225,7 +225,7 @@ void add_request_options(CLI::App& command, AskedOptions& asked, const std::set<
   command
       .add_flag("--fast", asked.fast,
                 wrapped("The types that this machine is fastest in, and --cache easy at the threshold that keeps the "
-                        "demo's videos near (40 dB); what else is asked for counts before it"))
+                        "demo's videos near (42 dB); what else is asked for counts before it"))
       ->group(kModelGroup);
   command
       .add_flag("--offload", asked.offload,

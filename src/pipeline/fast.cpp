@@ -13,7 +13,7 @@ Runtime fastest(Runtime runtime) {
 }
 
 const Settings& fewer_steps() {
-  static const Settings settings{{"cache", std::string("easy")}, {"cache_threshold", 0.19}};
+  static const Settings settings{{"cache", std::string("easy")}, {"cache_threshold", 0.15}};
   return settings;
 }
 
