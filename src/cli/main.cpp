@@ -28,6 +28,7 @@ int run(int argc, char** argv) {
   program.set_help_flag("--help,-h", "Show this help and exit");
   program.require_subcommand(1);
   program.option_defaults()->take_last();  // of an option that is given twice
+  program.option_defaults()->disable_flag_override();
   const std::array commands{eav::add_generate(program), eav::add_inspect(program), eav::add_options(program),
                             eav::add_evaluate(program), eav::add_compare(program), eav::add_attention_maps(program),
                             eav::add_convert(program),  eav::add_pull(program),    eav::add_bench(program)};
@@ -39,9 +40,11 @@ int run(int argc, char** argv) {
   } catch (const CLI::ExtrasError& error) {
     eav::print_error(fmt::format("{} (a prompt of several words needs quotes)", error.what()));
     return kUsage;
-  } catch (const CLI::ArgumentMismatch& error) {  // "--steps: 1 required N missing"
-    const std::string what = error.what();
-    eav::print_error(fmt::format("{} needs a value (see eav --help)", what.substr(0, what.find(':'))));
+  } catch (const CLI::ArgumentMismatch& error) {
+    const std::string what = error.what();  // "--steps: 1 required N missing", "offload was given a disallowed …"
+    eav::print_error(what.starts_with("-")
+                         ? fmt::format("{} needs a value (see eav --help)", what.substr(0, what.find(':')))
+                         : fmt::format("--{} takes no value (see eav --help)", what.substr(0, what.find(' '))));
     return kUsage;
   } catch (const CLI::RequiredError& error) {
     const std::string what = error.what();  // "A subcommand is required", "VIDEO is required"

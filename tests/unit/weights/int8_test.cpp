@@ -2,6 +2,7 @@
 #include "weights/int8.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -29,7 +30,7 @@ class Int8Stored : public testing::TestWithParam<at::ScalarType> {
     at::manual_seed(1);
     weight_ = (at::randn({kOut, kIn}) / std::sqrt(kIn)).to(GetParam());
     bias_ = at::randn({kOut}).to(GetParam());
-    dir_ = std::filesystem::temp_directory_path() / (std::string("eav-int8-") + at::toString(GetParam()));
+    dir_ = std::filesystem::temp_directory_path() / ("eav-int8-" + std::to_string(getpid()) + at::toString(GetParam()));
     std::filesystem::create_directories(dir_);
     save_safetensors(dir_ / "model.safetensors", {{"weight", weight_}, {"bias", bias_}});
     checkpoint_.emplace(Checkpoint::open(dir_, "model", {.quantize = Quantize::int8}));
