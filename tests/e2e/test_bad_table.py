@@ -1,8 +1,8 @@
 """A table of bad inputs, generated: options, configurations, tensors and files that are cut.
 
 Each gets one line on stderr that names the option or the file, exits with 1 or 2 in less than 2 seconds, and leaves no
-file. A field that may be left out, or that nothing is read from, changes nothing. Of the configurations every so many-th
-case is run; all of them with EAV_WHOLE_TABLE=1.
+file. A field that may be left out, or that nothing is read from, changes nothing. Of most tables every
+so many-th case is run; all of them with EAV_WHOLE_TABLE=1.
 """
 
 import json
@@ -138,7 +138,7 @@ def test_values_of_options(tmp_path):
         for value in values_for(option) if option["name"] != "enhance_maps" else []:
             flag = of_flag(option)
             cases.append(Case(f"{flag}={value[:9]}", ["generate", "x", *before, f"{flag}={value}"], [flag]))
-    check(cases[:: 1 if STRIDE == 1 else 3], tmp_path, 60)
+    check(cases[:: 1 if STRIDE == 1 else 5], tmp_path, 60)
 
 
 def test_options_of_other_families(checkpoints, tmp_path):
@@ -181,7 +181,7 @@ UNREAD = {
         "scheduler/scheduler_config.json": FLOW,
         "text_encoder/config.json": f"{T5} model_type",
         "transformer/config.json": "_diffusers_version attention_bias attention_out_bias norm_elementwise_affine",
-        "vae/config.json": """_diffusers_version block_out_channels down_block_types downsample_type encoder_causal in_channels
+        "vae/config.json": """_diffusers_version block_out_channels downsample_type encoder_causal in_channels
             layers_per_block temporal_compression_ratio""",
     },
     "open-sora": {
@@ -261,7 +261,7 @@ def test_configurations(checkpoints, tmp_path):
                         Case(f"{name} {part} {shown} {kind}", ["inspect", None, *SIZE], [""], checkpoint,
                              {part: with_field(content, path, damaged)}, fails)
                     )  # fmt: skip
-    check(cases[::STRIDE], tmp_path, 60)
+    check(cases[::STRIDE], tmp_path, 50)
 
 
 # ---- tensors

@@ -14,15 +14,15 @@ CASES = [
     ("transformer", "cogvideox wide", "256x256x33", {}),
     ("transformer", "cogvideox wide", "384x256x33", {"quantize": "int8", "steps": 1}),
     ("transformer", "hunyuan wide", "640x384x33", {}),
-    ("transformer", "ltx wide", "256x256x89", {"guidance": 1}),
+    ("transformer", "ltx wide", "256x192x65", {"guidance": 1}),
     ("transformer", "ltx upscaler", "384x256x17", {"second_pass_timesteps": "[900, 500]"}),
-    ("transformer", "open-sora wide", "256x256x51", {}),
-    ("transformer", "wan wide", "768x448x41", {"guidance": 1}),
+    ("transformer", "open-sora wide", "192x192x51", {}),
+    ("transformer", "wan wide", "576x384x33", {"guidance": 1}),
     ("vae", "wan vae", "384x256x17", {}),
     ("vae", "cogvideox vae", "384x256x9", {}),
     ("vae", "hunyuan vae", "320x256x17", {"vae_tiling": "on"}),
-    ("vae", "ltx vae", "512x320x33", {}),
-    ("vae", "open-sora vae", "448x320x51", {}),
+    ("vae", "ltx vae", "384x256x33", {}),
+    ("vae", "open-sora vae", "320x224x51", {}),
 ]
 
 
@@ -43,5 +43,5 @@ def test_the_plan_is_what_the_phase_takes(build_dir, folder, phase, name, size, 
     if not made.exists():
         memory_plan.save(name, made)
     result = memory_plan.measure(build_dir / "tests" / "eav_probe", phase, made, size, options)
-    assert result["measured"] > 200e6
+    assert result["measured"] > 100e6
     assert memory_plan.LEAST <= result["planned"] / result["measured"] <= memory_plan.MOST, result
