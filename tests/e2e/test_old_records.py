@@ -129,7 +129,7 @@ def test_a_record_makes_what_its_options_make(generate, by_options, old, write, 
     assert_same_request(request, record["request"])
 
 
-@pytest.mark.parametrize("file", VIDEOS)
+@pytest.mark.parametrize("file", VIDEOS[::2])  # their records are those of the .json files
 def test_a_video_makes_what_its_options_make(generate, by_options, old, file):
     name, suffix = file.rsplit(".", 1)
     arguments = ["--from", RECORDS / file, *files_named_anew(name), *not_recorded(name)]

@@ -92,15 +92,12 @@ def test_variants(model, generate, image, kind, variant, enhanced):  # noqa: F81
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("enhanced", [False, True], ids=["off", "on"])
 @pytest.mark.parametrize("true_guidance, negative, guidance", [(3.0, NEGATIVE, 1.0), (2.5, "", 4.0)])
-def test_true_guidance(model, generate, image, kind, enhanced, true_guidance, negative, guidance):  # noqa: F811
+def test_true_guidance(model, generate, image, kind, true_guidance, negative, guidance):  # noqa: F811
     folder, pipeline = model(kind)
     path = image()
-    ours = generate(folder, "--image", path, *plain(enhanced), true_guidance=true_guidance, negative_prompt=negative,
-                    guidance=guidance)  # fmt: skip
-    theirs = reference(pipeline, path, 4.0 if enhanced else None, true_cfg_scale=true_guidance, negative_prompt=negative,
-                       guidance_scale=guidance)  # fmt: skip
+    ours = generate(folder, "--image", path, true_guidance=true_guidance, negative_prompt=negative, guidance=guidance)
+    theirs = reference(pipeline, path, 4.0, true_cfg_scale=true_guidance, negative_prompt=negative, guidance_scale=guidance)
     agree(ours, theirs)
 
 
