@@ -1,4 +1,4 @@
-// How long a checkpoint's videos take on this machine, told without making one, and what makes them fast.
+// How long a checkpoint's videos take on this machine, told without making one.
 #pragma once
 #include <string>
 #include <vector>

@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "errors.h"
 #include "interrupt.h"
+#include "outputs.h"
 #include "printable.h"
 #include "request_options.h"
 #include "terminal.h"
@@ -27,10 +28,8 @@ std::string grouped(int64_t number) {
 }
 
 void print_report(const BenchReport& report, const std::filesystem::path& model) {
-  Record named;
-  named.paths.model = std::filesystem::absolute(model).lexically_normal();
-  print_text("{}: {} frames of {}x{}, {} steps, {} tokens\n\n", without_folders(named).paths.model.string(),
-             report.size.frames, report.size.width, report.size.height, *report.request.steps, grouped(report.tokens));
+  print_text("{}: {} frames of {}x{}, {} steps, {} tokens\n\n", name_of_model(model), report.size.frames,
+             report.size.width, report.size.height, *report.request.steps, grouped(report.tokens));
   const auto row = [](const std::string& name, const auto& list, const auto& cell) {
     print_text("  {:<34}", name);
     for (const auto& one : list) print_text("{:>14}", cell(one));

@@ -14,7 +14,7 @@ namespace eav {
 namespace {
 
 void print(std::string_view text) {
-  if (write(STDERR_FILENO, text.data(), text.size()) < 0) return;  // nobody is left to be told
+  if (::write(STDERR_FILENO, text.data(), text.size()) < 0) return;  // nobody is left to be told
 }
 
 // A line of /proc/self/maps: "7f01-7f02 rw-p 00000000 08:01 1234   /path". Its path where `address` lies in it.

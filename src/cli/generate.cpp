@@ -142,11 +142,8 @@ int make(const fs::path& resume_file, Run& run, Generator& generator, std::span<
 void announce(const Generator& generator, const Job& job, TerminalProgress& progress) {
   const auto request = job.request();
   const auto size = job.video_size();
-  Record named;
-  named.paths.model = fs::absolute(generator.paths().model).lexically_normal();
-  const auto model = without_folders(named).paths.model;
-  progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", model.string(), size.frames, size.width,
-                            size.height, *request.steps, *request.seed));
+  progress.line(fmt::format("{}, {} frames of {}x{}, {} steps, seed {}", name_of_model(generator.paths().model),
+                            size.frames, size.width, size.height, *request.steps, *request.seed));
   if (const auto note = generator.note(); !note.empty()) progress.line(with_flags(note));
   for (const auto& note : generator.lora_notes()) progress.line(note);
 }

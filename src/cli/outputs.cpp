@@ -85,6 +85,12 @@ double write(const OutputFiles& files, const Record& record, bool metadata, cons
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+std::string name_of_model(const fs::path& model) {
+  Record named;
+  named.paths.model = fs::absolute(model).lexically_normal();
+  return without_folders(std::move(named)).paths.model.string();
+}
+
 void report(const OutputFiles& files, const Output& output, double write_seconds, const Runtime& runtime) {
   const auto& [request, latents, frames, trace, seconds] = output;
   if (files.video.empty())

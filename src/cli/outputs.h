@@ -32,6 +32,9 @@ void check_files(const std::vector<OutputFiles>& all, bool overwrite);
 double write(const OutputFiles& files, const Record& record, bool metadata, const Output& output, Existing existing,
              TerminalProgress& progress);
 
+// The name that a video's record has for a model: that of its file or folder, or of its model in a hub's cache.
+std::string name_of_model(const std::filesystem::path& model);
+
 // Says on stdout what was made, and in which types.
 void report(const OutputFiles& files, const Output& output, double write_seconds, const Runtime& runtime);
 
