@@ -24,6 +24,7 @@ from side_by_side import BENCH, alternate, block_loop
 
 class CogVideoX:
     name, kinds, part, rounds = "CogVideoX-2B", ["block"], "transformer", 3
+    warm_up = True
     heads, head_size, text, first = 30, 64, 226, 226  # text tokens in a block, and the place of the video's first
     full, small = (49, 480, 720), (9, 256, 384)
 
@@ -54,6 +55,7 @@ class CogVideoX:
 
 class LTXVideo:
     name, kinds, part, rounds = "LTX-Video", ["block"], "ltx_video", 3
+    warm_up = True
     heads, head_size, text, first = 32, 64, 0, 0
     full, small = (97, 480, 704), (33, 256, 384)
 
@@ -86,6 +88,7 @@ class LTXVideo:
 
 class HunyuanVideo:
     name, kinds, part, rounds = "HunyuanVideo", ["single-stream", "dual-stream"], "hunyuan_video", 2
+    warm_up = False  # minutes a run
     heads, head_size, text, first = 24, 128, 256, 0
     full, small = (61, 544, 960), (9, 256, 384)
 
@@ -123,11 +126,16 @@ FAMILIES = {"cogvideox": CogVideoX, "ltx-video": LTXVideo, "hunyuan-video": Huny
 def reference(family, folder, inputs, dtype, size, threads):
     torch.set_num_threads(threads)
     family, size = FAMILIES[family], tuple(int(n) for n in size.split("x"))
-    compiled, dtype = dtype == "compiled", getattr(torch, dtype.replace("compiled", "bfloat16"))
+    way, dtype = dtype, getattr(torch, dtype) if dtype == "float32" else torch.bfloat16
     model = type(family.model()).from_pretrained(folder, torch_dtype=dtype).eval()
     tensors = {name: tensor.to(dtype) for name, tensor in load_file(inputs).items()}
-    for block in family.blocks(model) if compiled else ():
-        block.forward = torch.compile(block.forward)
+    for block in family.blocks(model):
+        if way == "torchao":
+            from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+
+            quantize_(block, Int8DynamicActivationInt8WeightConfig())
+        if way in ("compiled", "torchao"):
+            block.forward = torch.compile(block.forward)
 
     def run():
         with torch.inference_mode():
@@ -172,7 +180,7 @@ def side_by_side(options):
             commands = commands_of(key, folder, inputs, size, options)
             for dtype in options.types:
                 commands[f"cfi {dtype}"] = cfi_command(family, size, "bfloat16" if dtype == "int8" else dtype, options)
-            results = alternate(commands, rounds)
+            results = alternate(commands, rounds, warm_up=family.warm_up)
         frames, height, width = size
         print(f"\n{family.name}, {frames} frames of {width}x{height}, {tokens_of(family, size)} tokens, {options.threads} threads, "
               f"median of {rounds} rounds (each), in seconds")  # fmt: skip
@@ -271,8 +279,8 @@ def main():
     parser.add_argument("--bench", default=BENCH)
     parser.add_argument("--families", default=list(FAMILIES), nargs="+", choices=FAMILIES)
     parser.add_argument("--types", default=["bfloat16"], nargs="+", choices=["float32", "bfloat16", "int8"], help="of eav")
-    parser.add_argument("--reference-types", default=["bfloat16", "float32"], nargs="*", choices=["float32", "bfloat16", "compiled"],
-                        help="of diffusers; compiled: bfloat16 with torch.compile")  # fmt: skip
+    parser.add_argument("--reference-types", default=["bfloat16", "float32"], nargs="*", choices=["float32", "bfloat16", "compiled", "torchao"],
+                        help="of diffusers; compiled: bfloat16 with torch.compile; torchao: that, in its int8 (pip install torchao)")  # fmt: skip
     parser.add_argument("--rounds", type=int, help="in place of 3 and 2")
     parser.add_argument("--threads", default=2, type=int)
     parser.add_argument("--quick", action="store_true", help="leave HunyuanVideo out")

@@ -101,7 +101,7 @@ def main():
             for name in results:
                 print(f"  {name:28}{seconds[name]:9.2f} s{memory[name]:8.0f} MiB  {seconds[name] / best:.2f} of their best", flush=True)
 
-        forward = {t: ["wan", folder / "transformer", inputs, t, "off"] for t in ("float32", "bfloat16")}
+        forward = {t: ["wan", folder / "transformer", inputs, t, "off"] for t in ("float32", "bfloat16", "int8")}
         compare("forward", forward, options.forward, "sampling", ["f16", "q8_0"])
         decode = {"float32": ["vae_decode", folder / "vae", folder / "vae" / "latents.safetensors"]}
         compare("decode", decode, options.decode, "decode_first_stage", ["f16"])

@@ -61,4 +61,9 @@ bool is_for_cpu(const at::Tensor& tensor) {
   return tensor.is_cpu() || (tensor.is_meta() && counting && counting->device.is_cpu());
 }
 
+bool kernels_take(const at::Tensor& tensor) {
+  const auto type = tensor.scalar_type();
+  return is_for_cpu(tensor) && tensor.is_contiguous() && (type == at::kFloat || type == at::kBFloat16);
+}
+
 }  // namespace eav

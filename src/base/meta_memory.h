@@ -30,5 +30,7 @@ class MetaMemory {
 
 // Whether the CPU computes with it, and with its kernels: it lies there, or stands for a tensor that does.
 bool is_for_cpu(const at::Tensor& tensor);
+// Whether kernels for two types read and write it: so, and contiguous, in float32 or bfloat16.
+bool kernels_take(const at::Tensor& tensor);
 
 }  // namespace eav

@@ -11,6 +11,7 @@
 #include <cstddef>
 
 #include "kernels/simd-inl.h"
+#include "kernels/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace eav {
@@ -119,33 +120,20 @@ HWY_INLINE void score_four_keys(const Q* const* queries, const float* keys, size
   }
 }
 
-// columns [width, kGroup] from `count` rows, by blocks of 4 x 4. Lanes past `count` repeat a row.
+// columns [width, kGroup] from `count` rows. Lanes past `count` repeat a row.
 template <typename Q>
 HWY_INLINE void transpose_rows(const Q* const* rows, size_t count, size_t width, float* columns) {
-#if HWY_TARGET == HWY_SCALAR
-  for (size_t row = 0; row < count; ++row)
-    for (size_t i = 0; i < width; ++i) columns[i * kGroup + row] = hn::GetLane(load(Floats(), rows[row] + i));
-#else
-  const hn::FixedTag<float, 4> four;
-  const hn::Repartition<uint64_t, decltype(four)> pairs;
-  for (size_t row = 0; row < count; row += 4) {
-    const auto from = [&](size_t r) { return rows[std::min(row + r, count - 1)]; };
-    const Q *row_a = from(0), *row_b = from(1), *row_c = from(2), *row_d = from(3);
-    for (size_t i = 0; i < width; i += 4) {
-      const auto a = load(four, row_a + i), b = load(four, row_b + i);
-      const auto c = load(four, row_c + i), d = load(four, row_d + i);
-      const auto ab = hn::BitCast(pairs, hn::InterleaveLower(four, a, b)),
-                 cd = hn::BitCast(pairs, hn::InterleaveLower(four, c, d)),
-                 ab_upper = hn::BitCast(pairs, hn::InterleaveUpper(four, a, b)),
-                 cd_upper = hn::BitCast(pairs, hn::InterleaveUpper(four, c, d));
-      float* to = columns + i * kGroup + row;
-      hn::Store(hn::BitCast(four, hn::InterleaveLower(pairs, ab, cd)), four, to);
-      hn::Store(hn::BitCast(four, hn::InterleaveUpper(pairs, ab, cd)), four, to + kGroup);
-      hn::Store(hn::BitCast(four, hn::InterleaveLower(pairs, ab_upper, cd_upper)), four, to + 2 * kGroup);
-      hn::Store(hn::BitCast(four, hn::InterleaveUpper(pairs, ab_upper, cd_upper)), four, to + 3 * kGroup);
+  const Floats floats;
+  for (size_t first = 0; first < count; first += kLanes) {
+    for (size_t i = 0; i < width; i += kLanes) {
+      Vector square[kLanes];
+      HWY_UNROLL(16)
+      for (size_t row = 0; row < kLanes; ++row) square[row] = load(floats, rows[std::min(first + row, count - 1)] + i);
+      transpose(square);
+      HWY_UNROLL(16)
+      for (size_t j = 0; j < kLanes; ++j) hn::Store(square[j], floats, columns + (i + j) * kGroup + first);
     }
   }
-#endif
 }
 
 // Scores of kVectors vectors of query rows, transposed in `columns`, against kCount key rows. Long sums are made of
@@ -208,10 +196,12 @@ HWY_INLINE void dot_in_double(const Q* const (&a)[4], const float* const (&b)[4]
   const hn::Rebind<float, decltype(doubles)> floats;
   hn::Vec<decltype(doubles)> sum[4];
   for (auto& s : sum) s = hn::Zero(doubles);
-  for (size_t i = 0; i < width; i += hn::MaxLanes(doubles))
+  for (size_t i = 0; i < width; i += hn::MaxLanes(doubles)) {
+    HWY_UNROLL(4)  // or the sums would lie in memory
     for (size_t row = 0; row < 4; ++row)
       sum[row] = hn::MulAdd(hn::PromoteTo(doubles, load(floats, a[row] + i)),
                             hn::PromoteTo(doubles, hn::LoadU(floats, b[row] + i)), sum[row]);
+  }
   for (size_t row = 0; row < 4; ++row) dots[row] = hn::GetLane(hn::SumOfLanes(doubles, sum[row]));
 }
 

@@ -13,6 +13,8 @@
 #include <algorithm>
 #include <atomic>
 
+#include "kernels/transpose-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace eav {
 namespace HWY_NAMESPACE {
@@ -25,30 +27,6 @@ constexpr int64_t kPanel = 1920;          // columns whose weights are packed at
 constexpr int64_t kBlock = 144;           // rows that a thread packs at a time, at most
 
 // ---- packing -------------------------------------------------------------------------------------------------------
-
-#if HWY_TARGET == HWY_AVX2
-// Rows of 8 become columns: pairs of rows, then pairs of pairs, then halves of vectors change places.
-HWY_INLINE void transpose(Vector (&rows)[8]) {
-  const Floats d;
-  const hn::Repartition<double, Floats> wide;
-  Vector pairs[8], quads[8];
-  for (int i = 0; i < 8; i += 2) {
-    pairs[i] = hn::InterleaveLower(d, rows[i], rows[i + 1]);
-    pairs[i + 1] = hn::InterleaveUpper(d, rows[i], rows[i + 1]);
-  }
-  for (int i = 0; i < 8; i += 4) {
-    for (int half = 0; half < 2; ++half) {
-      const auto a = hn::BitCast(wide, pairs[i + half]), b = hn::BitCast(wide, pairs[i + half + 2]);
-      quads[i + 2 * half] = hn::BitCast(d, hn::InterleaveLower(wide, a, b));
-      quads[i + 2 * half + 1] = hn::BitCast(d, hn::InterleaveUpper(wide, a, b));
-    }
-  }
-  for (int i = 0; i < 4; ++i) {
-    rows[i] = hn::ConcatLowerLower(d, quads[i + 4], quads[i]);
-    rows[i + 4] = hn::ConcatUpperUpper(d, quads[i + 4], quads[i]);
-  }
-}
-#endif
 
 // to [depth, kColumns] from weight [columns, stride] of which `depth` elements of each row are taken; 0 where there is
 // no column.

@@ -117,11 +117,7 @@ void convolve(std::span<const Tensor> frames, const Tensor& weight, const std::o
               std::span<const Tensor> out, Border border, Write write) {
   // With few positions the transform of the weights costs more than it saves.
   const auto positions = static_cast<int64_t>(out.size()) * out[0].size(0) * out[0].size(1);
-  const auto kernel_takes = [](const Tensor& t) {
-    const auto type = t.scalar_type();
-    return is_for_cpu(t) && (type == at::kFloat || type == at::kBFloat16) && t.is_contiguous();
-  };
-  if (positions >= 1024 && weight.size(3) == 3 && std::ranges::all_of(out, kernel_takes))
+  if (positions >= 1024 && weight.size(3) == 3 && std::ranges::all_of(out, kernels_take))
     return convolve_winograd(frames, weight, bias, out, border, write);
 
   auto x = at::stack(at::TensorList(frames.data(), frames.size()));  // [taps - 1 + T, H, W, in]

@@ -11,11 +11,6 @@
 namespace eav {
 namespace {
 
-bool kernel_takes(const Tensor& x) {
-  const auto type = x.scalar_type();
-  return x.is_cpu() && (type == at::kFloat || type == at::kBFloat16) && x.is_contiguous();
-}
-
 // Variance and mean of x over dimensions `dims`, in float32.
 std::pair<Tensor, Tensor> moments_over(const Tensor& x, at::IntArrayRef dims) {
   if (x.scalar_type() == at::kFloat || is_for_cpu(x)) {
@@ -33,7 +28,7 @@ std::pair<Tensor, Tensor> moments_over(const Tensor& x, at::IntArrayRef dims) {
 // Variance and mean [groups] of equally many positions of each frame [..., C].
 std::pair<Tensor, Tensor> moments(std::span<const Tensor> frames, int64_t groups) {
   const auto count = static_cast<int64_t>(frames.size());
-  if (!std::ranges::all_of(frames, kernel_takes)) {
+  if (!std::ranges::all_of(frames, kernels_take)) {
     std::vector<Tensor> variances, means;  // [groups] each
     for (const auto& x : frames) {
       const auto [variance, mean] = moments_over(x.flatten(0, -2).unflatten(-1, {groups, -1}), {0, 2});
@@ -85,7 +80,7 @@ void modulate_silu(const Tensor& x, const Tensor& scale, const Tensor& shift, co
   const auto h = scale.size(0), w = scale.size(1);
   if (x.is_meta() && is_for_cpu(x)) return;  // the kernel needs no memory
   const auto is_float = [](const Tensor& t) { return t.scalar_type() == at::kFloat; };
-  if (std::ranges::all_of(std::array{x, out, scale, shift}, kernel_takes) && out.scalar_type() == x.scalar_type() &&
+  if (std::ranges::all_of(std::array{x, out, scale, shift}, kernels_take) && out.scalar_type() == x.scalar_type() &&
       is_float(scale) && is_float(shift)) {
     const ModulateSilu task{.width = x.size(1),
                             .channels = x.size(2),

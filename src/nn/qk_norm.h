@@ -12,7 +12,7 @@ struct QkNorm {
   QkNorm(const Weights& w, int64_t head_dim, double eps) : norm(w, head_dim, eps) {}
 
   // Changes x [B, L, heads, d] in place; rotates its first tokens, as many as `rope` has positions, or none where it is
-  // null. One pass over memory for float32 on the CPU, ATen's operators for everything else.
+  // null. One pass over memory, rounded once, for float32 and bfloat16 on the CPU; ATen's operators for all else.
   void operator()(const Tensor& x, const Rope* rope) const;
 };
 

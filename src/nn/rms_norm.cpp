@@ -11,9 +11,7 @@ namespace eav {
 
 void rms_norm_silu(const Tensor& x, const Tensor& weight, double eps, const Tensor& out) {
   const auto type = x.scalar_type();
-  const bool kernel_takes = is_for_cpu(x) && (type == at::kFloat || type == at::kBFloat16) && x.is_contiguous() &&
-                            out.is_contiguous() && out.scalar_type() == type;
-  if (!kernel_takes) {
+  if (!kernels_take(x) || !kernels_take(out) || out.scalar_type() != type) {
     out.copy_(at::silu(rms_norm(x, weight.to(type), eps)));
     return;
   }
