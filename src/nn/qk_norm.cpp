@@ -43,8 +43,9 @@ void QkNorm::operator()(const Tensor& x, const Rope* rope) const {
 void QkNormAcrossHeads::operator()(const Tensor& x, const Rope* rope) const {
   if (kernels_take(x)) return norm_and_rotate(x.unsqueeze(2), norm, rope);
   const auto wide = x.to(at::kFloat);
-  x.copy_(wide * inverse_rms(wide, norm.eps) * norm.weight.to(at::kFloat));
-  if (rope != nullptr) (*rope)(x.unflatten(2, {-1, rope->cos.size(1)}));
+  const auto normed = wide * inverse_rms(wide, norm.eps) * norm.weight.to(at::kFloat);
+  if (rope != nullptr) (*rope)(normed.unflatten(2, {-1, rope->cos.size(1)}));
+  x.copy_(normed);
 }
 
 }  // namespace eav
