@@ -24,7 +24,6 @@ from side_by_side import BENCH, alternate, block_loop
 
 class CogVideoX:
     name, kinds, part, rounds = "CogVideoX-2B", ["block"], "transformer", 3
-    warm_up = True
     heads, head_size, text, first = 30, 64, 226, 226  # text tokens in a block, and the place of the video's first
     full, small = (49, 480, 720), (9, 256, 384)
 
@@ -55,7 +54,6 @@ class CogVideoX:
 
 class LTXVideo:
     name, kinds, part, rounds = "LTX-Video", ["block"], "ltx_video", 3
-    warm_up = True
     heads, head_size, text, first = 32, 64, 0, 0
     full, small = (97, 480, 704), (33, 256, 384)
 
@@ -88,7 +86,6 @@ class LTXVideo:
 
 class HunyuanVideo:
     name, kinds, part, rounds = "HunyuanVideo", ["single-stream", "dual-stream"], "hunyuan_video", 2
-    warm_up = False  # minutes a run
     heads, head_size, text, first = 24, 128, 256, 0
     full, small = (61, 544, 960), (9, 256, 384)
 
@@ -161,6 +158,11 @@ def tokens_of(family, size):
     return frames * positions + family.text
 
 
+def takes_minutes(family, size):
+    """Then a warm-up is not worth its time."""
+    return tokens_of(family, size) > 20000
+
+
 def cfi_command(family, size, dtype, options):
     frames, positions = family.grid(*size)
     return [options.bench, options.threads, "cfi", dtype, family.heads, frames * positions + family.text,
@@ -180,7 +182,7 @@ def side_by_side(options):
             commands = commands_of(key, folder, inputs, size, options)
             for dtype in options.types:
                 commands[f"cfi {dtype}"] = cfi_command(family, size, "bfloat16" if dtype == "int8" else dtype, options)
-            results = alternate(commands, rounds, warm_up=family.warm_up)
+            results = alternate(commands, rounds, warm_up=not takes_minutes(family, size))
         frames, height, width = size
         print(f"\n{family.name}, {frames} frames of {width}x{height}, {tokens_of(family, size)} tokens, {options.threads} threads, "
               f"median of {rounds} rounds (each), in seconds")  # fmt: skip
@@ -224,8 +226,8 @@ def growth(options):
             commands = commands_of("cogvideox", folder, inputs, size, options)
             if tokens > 40000:
                 commands = {name: command for name, command in commands.items() if name.startswith("eav")}
-            takes_minutes = tokens > 20000
-            results = alternate(commands, 1 if takes_minutes else 2, warm_up=not takes_minutes)
+            alone = takes_minutes(family, size)
+            results = alternate(commands, 1 if alone else 2, warm_up=not alone)
             least = {name: min(seconds for seconds, *_ in runs) for name, runs in results.items()}
             for name, seconds in least.items():
                 points.setdefault(name, []).append((tokens, seconds))
